@@ -1,0 +1,151 @@
+"""CosPlace classes and groups: a training set cut into places, and the places into groups without neighbours.
+
+Source: Berton, Masone and Caputo, "Rethinking Visual Geo-localization for Large-Scale Applications", CVPR 2022,
+section 3: a class is a cell of M x M metres and alpha degrees; a group takes every N-th cell in both directions and
+every L-th heading, so that no two of its classes are neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from progeo.errors import ProgeoError
+
+
+@dataclass(frozen=True)
+class Group:
+    """The classes of one CosPlace group and the images of each.
+
+    Attributes:
+        key: position of the group among all groups: (east mod N, north mod N, heading mod L), in cells.
+        classes: (C, 3) int64, lower corner of each class: UTM east and north in metres, heading in degrees; ascending.
+        images: (I,) int64, rows of the image table, class after class.
+        offsets: (C + 1,) int64, where each class starts in ``images``.
+    """
+
+    key: tuple[int, int, int]
+    classes: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of classes."""
+        return len(self.classes)
+
+    def images_of(self, class_index: int) -> npt.NDArray[np.int64]:
+        """Return the rows of the image table that belong to a class."""
+        return self.images[self.offsets[class_index] : self.offsets[class_index + 1]]
+
+
+def assign_classes(table: pl.DataFrame, M: int, alpha: int) -> pl.DataFrame:
+    """Return the class of each image: integer columns ``east``, ``north`` (metres) and ``heading`` (degrees).
+
+    With ``alpha`` of 360 or more the classes go by position alone, and no heading is needed.
+
+    Raises:
+        ProgeoError: a heading is missing that ``alpha`` needs.
+    """
+    if alpha >= 360:
+        heading = np.zeros(len(table))
+    else:
+        missing = table["heading"].is_null()
+        if missing.any():
+            raise ProgeoError(
+                f"{missing.sum()} of {len(table)} images have no heading (field 9 of the file name), first "
+                f"{table['path'].filter(missing)[0]}, and classes of --alpha {alpha} degrees need it. "
+                "With --alpha 360 the classes go by position alone."
+            )
+        heading = table["heading"].to_numpy() % 360
+    # NumPy's floor division is exact where floor(x / M) may round up across the border of a cell.
+    return pl.DataFrame(
+        {
+            "east": (np.floor_divide(table["utm_east"].to_numpy(), M) * M).astype(np.int64),
+            "north": (np.floor_divide(table["utm_north"].to_numpy(), M) * M).astype(np.int64),
+            "heading": (np.floor_divide(heading, alpha) * alpha).astype(np.int64),
+        }
+    )
+
+
+def make_groups(
+    table: pl.DataFrame,
+    *,
+    M: int = 10,
+    alpha: int = 30,
+    N: int = 5,
+    L: int = 2,
+    min_images_per_class: int = 10,
+    groups_num: int = 8,
+) -> list[Group]:
+    """Cut the images into CosPlace classes and return the first ``groups_num`` groups, in ascending order of key.
+
+    Args:
+        table: image table with ``utm_east``, ``utm_north`` and, below ``alpha`` 360, ``heading``.
+        M: side of a class's cell in metres.
+        alpha: angle of a class in degrees.
+        N: cells, in each direction, from one class of a group to the next.
+        L: steps of ``alpha`` from one class of a group to the next.
+        min_images_per_class: classes with fewer images are left out.
+        groups_num: how many groups to return.
+
+    Raises:
+        ProgeoError: a heading is missing, no class has enough images, or there are fewer groups than asked for.
+    """
+    classes = assign_classes(table, M, alpha)
+    group_of_image = [
+        (pl.col("east") // M % N).alias("group_east"),
+        (pl.col("north") // M % N).alias("group_north"),
+        (pl.col("heading") // alpha % L).alias("group_heading"),
+    ]
+    key = ["group_east", "group_north", "group_heading"]
+    grouped = (
+        classes.lazy()
+        .with_row_index("image")
+        .group_by("east", "north", "heading")
+        .agg("image", pl.len().alias("size"))
+        .filter(pl.col("size") >= min_images_per_class)
+        .with_columns(group_of_image)
+        .sort(*key, "east", "north", "heading")
+        .collect()
+    )
+    if grouped.is_empty():
+        raise ProgeoError(_describe_settings(table, M, alpha, min_images_per_class))
+    keys = grouped.select(key).unique(maintain_order=True).rows()
+    if len(keys) < groups_num:
+        raise ProgeoError(
+            f"These images make only {len(keys)} groups with M={M}, alpha={alpha}, N={N}, L={L} and at least "
+            f"{min_images_per_class} images per class, but {groups_num} are asked for: "
+            f"use --groups_num {len(keys)} or fewer, or lower --min_images_per_class."
+        )
+    groups = []
+    for group_key in keys[:groups_num]:
+        rows = grouped.filter(pl.all_horizontal(pl.col(k) == v for k, v in zip(key, group_key, strict=True)))
+        groups.append(
+            Group(
+                key=group_key,
+                classes=rows.select("east", "north", "heading").to_numpy(),
+                # Sorted within a class, so that nothing depends on the order in which threads met the images.
+                images=rows["image"].list.sort().explode().to_numpy().astype(np.int64),
+                offsets=np.concatenate([[0], rows["size"].cum_sum().to_numpy()]).astype(np.int64),
+            )
+        )
+    return groups
+
+
+def _describe_settings(table: pl.DataFrame, M: int, alpha: int, min_images_per_class: int) -> str:
+    """Say that no class is left, and how many classes other settings would leave."""
+    lines = [
+        f"No class has {min_images_per_class} images with M={M} and alpha={alpha} ({len(table)} images in all). "
+        "Classes that other settings leave:"
+    ]
+    minima = [count for count in (10, 5, 4, 3, 2) if count <= min_images_per_class] or [min_images_per_class]
+    for cell, angle in dict.fromkeys(
+        [(M, alpha), (2 * M, alpha), (5 * M, alpha), (M, 360), (2 * M, 360), (5 * M, 360)]
+    ):
+        sizes = assign_classes(table, cell, angle).group_by(pl.all()).len()["len"]
+        counts = ", ".join(f"{(sizes >= minimum).sum()} with {minimum}" for minimum in minima)
+        lines.append(f"  --M {cell} --alpha {angle} --min_images_per_class: {counts}")
+    return "\n".join(lines)

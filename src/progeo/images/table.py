@@ -1,0 +1,195 @@
+"""The image table: one row per photo, its columns read from the file name.
+
+SF-XL file names carry everything that place recognition needs, between ``@`` signs::
+
+    @utm_east@utm_north@utm_zone@utm_letter@latitude@longitude@pano_id@tile@heading@pitch@roll@height@timestamp@note@.jpg
+
+Only east and north are always needed; the other fields may be empty or, from the end on, missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import polars as pl
+
+from progeo.errors import ProgeoError
+
+FILE_NAME_FIELDS: dict[str, pl.DataType] = {
+    "utm_east": pl.Float64(),
+    "utm_north": pl.Float64(),
+    "utm_zone": pl.Int32(),
+    "utm_letter": pl.String(),
+    "latitude": pl.Float64(),
+    "longitude": pl.Float64(),
+    "pano_id": pl.String(),
+    "tile": pl.String(),
+    "heading": pl.Float64(),
+    "pitch": pl.Float64(),
+    "roll": pl.Float64(),
+    "height": pl.Float64(),
+    "timestamp": pl.String(),
+    "note": pl.String(),
+}
+"""The columns of the image table beside ``path``, in the order of the file name (field 0 stands before the first @)."""
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+FORMAT_HINT = (
+    "file names must look like @utm_east@utm_north@...@.jpg, "
+    "for example @0549100.12@4178022.50@10@S@@@@@270.00@@@@@@.jpg"
+)
+
+
+def read_image_table(folder: str | Path, cache_folder: str | Path = "cache") -> pl.DataFrame:
+    """List the photos below ``folder`` as a table, sorted by path.
+
+    Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
+    folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
+    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same.
+
+    Returns:
+        One row per photo: ``path`` (string, starting with ``folder`` as given) and the columns of FILE_NAME_FIELDS:
+        ``utm_east`` and ``utm_north`` in metres, ``heading`` in degrees clockwise from north. Empty fields are null.
+
+    Raises:
+        ProgeoError: the folder is missing or holds no image, or a file name has no coordinates (it names the file).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
+    # Two folders must never share a cached table, two spellings of one folder should.
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
+
+    table = _read_cached(cached)
+    if table is None:
+        relative_paths, fingerprint = _list_images(folder)
+        table = parse_file_names(relative_paths, folder)
+        _write_cached(cached, table, fingerprint)
+    return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
+
+
+def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.DataFrame:
+    """Read the columns of the image table out of SF-XL file names.
+
+    Args:
+        relative_paths: paths as strings; only the part after the last ``/`` is parsed.
+        folder: where the paths start, for error messages.
+
+    Raises:
+        ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
+    """
+    name = pl.col("path").str.replace_all("\\", "/", literal=True).str.split("/").list.last()
+    fields = name.str.splitn("@", len(FILE_NAME_FIELDS) + 2).struct
+    texts = {column: fields.field(f"field_{k}") for k, column in enumerate(FILE_NAME_FIELDS, start=1)}
+    # In a short name the last field present is followed by nothing but the extension, which belongs to no field.
+    is_extension = "(?i)^(" + "|".join(IMAGE_EXTENSIONS).replace(".", r"\.") + ")$"
+    table = (
+        pl.DataFrame({"path": relative_paths})
+        .lazy()
+        .with_columns(**texts)
+        .with_columns(
+            pl.when(pl.col(column).str.contains(is_extension) | (pl.col(column) == ""))
+            .then(None)
+            .otherwise(pl.col(column))
+            .cast(data_type, strict=False)
+            .alias(column)
+            for column, data_type in FILE_NAME_FIELDS.items()
+        )
+        .collect()
+    )
+    _check_coordinates(table, Path(folder))
+    return table
+
+
+def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
+    """Raise an error that names the first photo without a position; other fields may be anything."""
+    for column in ("utm_east", "utm_north"):
+        bad = table[column].is_null() | ~table[column].fill_null(0.0).is_finite()
+        if bad.any():
+            example = folder / table["path"].filter(bad)[0]
+            raise ProgeoError(
+                f"{bad.sum()} of {len(table)} images have no {column} in their file name, first "
+                f"{example}: {FORMAT_HINT}"
+            )
+
+
+def _list_images(folder: Path) -> tuple[pl.Series, dict[str, int]]:
+    """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
+    list_file = folder.with_name(folder.resolve().name + "_images_paths.txt")
+    if list_file.is_file():
+        fingerprint = _fingerprint([str(list_file.resolve())])
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+        paths = [line.strip() for line in lines if line.strip()]
+        if paths and not (folder / paths[0]).is_file():
+            raise ProgeoError(
+                f"{list_file} lists {paths[0]}, but {folder / paths[0]} does not exist: "
+                "bring the list and the folder together, or remove the list to have the folder read from disk."
+            )
+        source = str(list_file)
+    else:
+        paths, fingerprint = _walk(folder)
+        source = str(folder)
+    if not paths:
+        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
+    return pl.Series("path", paths, dtype=pl.String).sort(), fingerprint
+
+
+def _walk(folder: Path) -> tuple[list[str], dict[str, int]]:
+    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
+    paths: list[str] = []
+    fingerprint: dict[str, int] = {}
+    pending = [(str(folder.resolve()), "")]
+    seen = set()
+    while pending:
+        directory, prefix = pending.pop()
+        status = Path(directory).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
+        fingerprint[directory] = status.st_mtime_ns
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+                    paths.append(prefix + entry.name)
+                elif entry.is_dir():
+                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+    return paths, fingerprint
+
+
+def _fingerprint(places: list[str]) -> dict[str, int]:
+    """Return the time of change of each place in nanoseconds: adding or removing a file changes its directory's."""
+    return {place: Path(place).stat().st_mtime_ns for place in places}
+
+
+def _read_cached(cached: Path) -> pl.DataFrame | None:
+    """Return the cached table, or None where there is none or its folder has changed since."""
+    if not cached.is_file():
+        return None
+    try:
+        fingerprint = json.loads(pl.read_parquet_metadata(cached)["fingerprint"])
+        if _fingerprint(list(fingerprint)) != fingerprint:
+            return None
+        return pl.read_parquet(cached)
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
+        return None  # a damaged cache is only a slower start
+
+
+def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: dict[str, int]) -> None:
+    """Write the table for the next run; two runs at once each write a file of their own and rename it."""
+    temporary = cached.with_name(f"{cached.name}.{os.getpid()}.tmp")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        table.write_parquet(temporary, metadata={"fingerprint": json.dumps(fingerprint)})
+        temporary.replace(cached)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ProgeoError(
+            f"The image table cannot be kept in {cached.parent}: {error}. Choose a writable place with --cache_folder."
+        ) from error
