@@ -1,1 +1,1 @@
-"""Photos and where they were taken: the image table, CosPlace groups, decoding, augmentation, sampling, the toy city."""
+"""Photos and where they were taken: the image table, groups, decoding, augmentation, sampling, the toy city."""

@@ -41,8 +41,8 @@ class Group:
         return self.images[self.offsets[class_index] : self.offsets[class_index + 1]]
 
 
-def assign_classes(table: pl.DataFrame, M: int, alpha: int) -> pl.DataFrame:
-    """Return the class of each image: integer columns ``east``, ``north`` (metres) and ``heading`` (degrees).
+def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> npt.NDArray[np.int64]:
+    """Return the cell of each image, (I, 3): floor(east / M), floor(north / M), floor(heading / alpha).
 
     With ``alpha`` of 360 or more the classes go by position alone, and no heading is needed.
 
@@ -61,13 +61,8 @@ def assign_classes(table: pl.DataFrame, M: int, alpha: int) -> pl.DataFrame:
             )
         heading = table["heading"].to_numpy() % 360
     # NumPy's floor division is exact where floor(x / M) may round up across the border of a cell.
-    return pl.DataFrame(
-        {
-            "east": (np.floor_divide(table["utm_east"].to_numpy(), M) * M).astype(np.int64),
-            "north": (np.floor_divide(table["utm_north"].to_numpy(), M) * M).astype(np.int64),
-            "heading": (np.floor_divide(heading, alpha) * alpha).astype(np.int64),
-        }
-    )
+    columns = ((table["utm_east"].to_numpy(), M), (table["utm_north"].to_numpy(), M), (heading, alpha))
+    return np.stack([np.floor_divide(values, step).astype(np.int64) for values, step in columns], axis=1)
 
 
 def make_groups(
@@ -94,42 +89,39 @@ def make_groups(
     Raises:
         ProgeoError: a heading is missing, no class has enough images, or there are fewer groups than asked for.
     """
-    classes = assign_classes(table, M, alpha)
-    group_of_image = [
-        (pl.col("east") // M % N).alias("group_east"),
-        (pl.col("north") // M % N).alias("group_north"),
-        (pl.col("heading") // alpha % L).alias("group_heading"),
-    ]
-    key = ["group_east", "group_north", "group_heading"]
-    grouped = (
-        classes.lazy()
-        .with_row_index("image")
-        .group_by("east", "north", "heading")
-        .agg("image", pl.len().alias("size"))
-        .filter(pl.col("size") >= min_images_per_class)
-        .with_columns(group_of_image)
-        .sort(*key, "east", "north", "heading")
-        .collect()
-    )
-    if grouped.is_empty():
+    cells = assign_cells(table, M, alpha)
+    modulus = np.array([N, N, L])
+    # One number per class that sorts by group, then by class: one stable sort does all the grouping.
+    lowest = cells.min(axis=0)
+    shape = (*modulus, *(cells.max(axis=0) - lowest + 1))
+    class_ids = np.ravel_multi_index((*(cells % modulus).T, *(cells - lowest).T), shape)
+    order = np.argsort(class_ids, kind="stable")
+    starts = np.flatnonzero(np.diff(class_ids[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    kept = sizes >= min_images_per_class
+    if not kept.any():
         raise ProgeoError(_describe_settings(table, M, alpha, min_images_per_class))
-    keys = grouped.select(key).unique(maintain_order=True).rows()
+    starts, sizes = starts[kept], sizes[kept]
+    class_cells = cells[order[starts]]
+    keys, first_classes = np.unique(class_cells % modulus, axis=0, return_index=True)
     if len(keys) < groups_num:
         raise ProgeoError(
             f"These images make only {len(keys)} groups with M={M}, alpha={alpha}, N={N}, L={L} and at least "
             f"{min_images_per_class} images per class, but {groups_num} are asked for: "
             f"use --groups_num {len(keys)} or fewer, or lower --min_images_per_class."
         )
+    borders = [*first_classes, len(starts)]
     groups = []
-    for group_key in keys[:groups_num]:
-        rows = grouped.filter(pl.all_horizontal(pl.col(k) == v for k, v in zip(key, group_key, strict=True)))
+    for key, first, last in zip(keys[:groups_num], borders, borders[1:], strict=False):
+        images = [
+            order[start : start + size] for start, size in zip(starts[first:last], sizes[first:last], strict=True)
+        ]
         groups.append(
             Group(
-                key=group_key,
-                classes=rows.select("east", "north", "heading").to_numpy(),
-                # Sorted within a class, so that nothing depends on the order in which threads met the images.
-                images=rows["image"].list.sort().explode().to_numpy().astype(np.int64),
-                offsets=np.concatenate([[0], rows["size"].cum_sum().to_numpy()]).astype(np.int64),
+                key=(int(key[0]), int(key[1]), int(key[2])),
+                classes=class_cells[first:last] * np.array([M, M, alpha]),
+                images=np.concatenate(images),
+                offsets=np.concatenate([[0], np.cumsum(sizes[first:last])]),
             )
         )
     return groups
@@ -145,7 +137,7 @@ def _describe_settings(table: pl.DataFrame, M: int, alpha: int, min_images_per_c
     for cell, angle in dict.fromkeys(
         [(M, alpha), (2 * M, alpha), (5 * M, alpha), (M, 360), (2 * M, 360), (5 * M, 360)]
     ):
-        sizes = assign_classes(table, cell, angle).group_by(pl.all()).len()["len"]
+        sizes = np.unique(assign_cells(table, cell, angle), axis=0, return_counts=True)[1]
         counts = ", ".join(f"{(sizes >= minimum).sum()} with {minimum}" for minimum in minima)
         lines.append(f"  --M {cell} --alpha {angle} --min_images_per_class: {counts}")
     return "\n".join(lines)

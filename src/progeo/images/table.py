@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.files import atomic_write
 
 FILE_NAME_FIELDS: dict[str, pl.DataType] = {
     "utm_east": pl.Float64(),
@@ -82,21 +83,17 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.D
     Raises:
         ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
     """
+    extension = r"(?i)\.(" + "|".join(IMAGE_EXTENSIONS).replace(".", "") + ")$"
     name = pl.col("path").str.replace_all("\\", "/", literal=True).str.split("/").list.last()
+    name = name.str.replace(extension, "")
     fields = name.str.splitn("@", len(FILE_NAME_FIELDS) + 2).struct
     texts = {column: fields.field(f"field_{k}") for k, column in enumerate(FILE_NAME_FIELDS, start=1)}
-    # In a short name the last field present is followed by nothing but the extension, which belongs to no field.
-    is_extension = "(?i)^(" + "|".join(IMAGE_EXTENSIONS).replace(".", r"\.") + ")$"
     table = (
         pl.DataFrame({"path": relative_paths})
         .lazy()
         .with_columns(**texts)
         .with_columns(
-            pl.when(pl.col(column).str.contains(is_extension) | (pl.col(column) == ""))
-            .then(None)
-            .otherwise(pl.col(column))
-            .cast(data_type, strict=False)
-            .alias(column)
+            pl.when(pl.col(column) != "").then(pl.col(column)).cast(data_type, strict=False).alias(column)
             for column, data_type in FILE_NAME_FIELDS.items()
         )
         .collect()
@@ -182,14 +179,9 @@ def _read_cached(cached: Path) -> pl.DataFrame | None:
 
 
 def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: dict[str, int]) -> None:
-    """Write the table for the next run; two runs at once each write a file of their own and rename it."""
-    temporary = cached.with_name(f"{cached.name}.{os.getpid()}.tmp")
+    """Write the table for the next run."""
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        table.write_parquet(temporary, metadata={"fingerprint": json.dumps(fingerprint)})
-        temporary.replace(cached)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ProgeoError(
-            f"The image table cannot be kept in {cached.parent}: {error}. Choose a writable place with --cache_folder."
-        ) from error
+        with atomic_write(cached) as temporary:
+            table.write_parquet(temporary, metadata={"fingerprint": json.dumps(fingerprint)})
+    except ProgeoError as error:
+        raise ProgeoError(f"{error} (It is the cached image table: --cache_folder chooses another place.)") from error

@@ -1,0 +1,185 @@
+"""The command line: ``progeo <command>``. It only reads options and calls the package.
+
+Nothing heavy is imported before a command needs it, so that ``progeo --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from progeo.errors import ProgeoError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: where its options and its function stand, and what it is for."""
+
+    options: str
+    function: str
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "DemoOptions",
+        "progeo.demo:run_demo",
+        "see it work: make a toy city, train on it, evaluate before and after (offline)",
+        "progeo demo",
+    ),
+    "train": Command(
+        "TrainOptions",
+        "progeo.training.run:run_training",
+        "train a model on street photos with known positions",
+        "progeo train --train_set_folder TRAIN --val_set_folder VAL --test_set_folder TEST",
+    ),
+    "eval": Command(
+        "EvalOptions",
+        "progeo.evaluation.evaluate:run_evaluation",
+        "evaluate a model on a folder with database and queries",
+        "progeo eval --model best_model.safetensors --test_set_folder TEST",
+    ),
+    "data toy-city": Command(
+        "ToyCityOptions",
+        "progeo.images.toy_city:run_toy_city",
+        "render a small town with train, val and test photos",
+        "progeo data toy-city toy_city",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code: 0 done, 2 an error that the user can mend, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if arguments in ([], ["-h"], ["--help"]):
+        print(describe_commands())
+        return 0
+    if arguments == ["--version"]:
+        print(f"progeo {version('progeo')}")
+        return 0
+    try:
+        name, rest = _split_command(arguments)
+        options = parse_options(name, rest)
+        module, function = COMMANDS[name].function.split(":")
+        run: Callable[[Any], Any] = getattr(import_module(module), function)
+        run(options)
+        return 0
+    except KeyboardInterrupt:
+        _print_error("Interrupted", debug)
+        return 130
+    except (ProgeoError, OSError) as error:
+        _print_error(f"Error: {error}", debug)
+        return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        advice = "lower --batch_size, --infer_batch_size or --image_size, or use --use_amp16"
+        _print_error(f"Error: the device has too little memory: {advice}. ({error})", debug)
+        return 2
+
+
+def describe_commands() -> str:
+    """Return the help of ``progeo`` itself."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    examples = [f"  {command.example}" for command in COMMANDS.values()]
+    return "\n".join(
+        [
+            "progeo: where was this photo taken? Visual place recognition, from photos to positions.",
+            "",
+            "usage: progeo COMMAND [OPTIONS]      progeo COMMAND --help explains all options",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            *examples,
+            "",
+            "--version prints the version; --debug, with any command, shows tracebacks.",
+        ]
+    )
+
+
+def parse_options(name: str, arguments: list[str]) -> Any:
+    """Return the options of a command, an instance of its dataclass; ``--help`` prints them and exits.
+
+    Raises:
+        ProgeoError: an option is unknown, missing or has a value it cannot have.
+    """
+    from argparse import ArgumentError
+    from dataclasses import fields
+
+    from jsonargparse import ArgumentParser
+
+    import progeo.config as config
+
+    options_class = getattr(config, COMMANDS[name].options)
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        prog=f"progeo {name}",
+        description=f"{command.summary[0].upper()}{command.summary[1:]}. Example: {command.example}",
+        exit_on_error=False,
+    )
+    config.add_options(parser, options_class)
+    try:
+        namespace = parser.parse_args(_take_over_resumed_options(arguments))
+    except ArgumentError as error:
+        raise ProgeoError(_explain(str(error), name, parser)) from error
+    return options_class(**{field.name: namespace[field.name] for field in fields(options_class)})
+
+
+def _split_command(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the command that the arguments start with, and the rest of them."""
+    for name in COMMANDS:
+        words = name.split()
+        if arguments[: len(words)] == words:
+            return name, arguments[len(words) :]
+    given = " ".join(arguments[:2]) if arguments[0] == "data" else arguments[0]
+    near = difflib.get_close_matches(given, COMMANDS, n=1)
+    hint = f" Did you mean progeo {near[0]}?" if near else ""
+    raise ProgeoError(f"There is no command {given!r}.{hint} The commands are: {', '.join(COMMANDS)}.")
+
+
+def _take_over_resumed_options(arguments: list[str]) -> list[str]:
+    """Put the options of the run that ``--resume_train`` names before the others, so that these come on top."""
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name != "--resume_train":
+            continue
+        value = value or next(iter(arguments[position + 1 :]), "")
+        path = Path(value)
+        config_file = (path if path.is_dir() else path.parent) / "config.yaml"
+        if config_file.is_file():
+            return ["--config", str(config_file), *arguments]
+    return arguments
+
+
+def _explain(message: str, name: str, parser: Any) -> str:
+    """Return a message of the parser as one clear line, with the option that was probably meant."""
+    message = " ".join(message.split())
+    known = [option for action in parser._actions for option in action.option_strings]
+    for word in message.split():
+        if word.startswith("--") and word.split("=")[0] not in known:
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1)
+            message += f". Did you mean {near[0]}?" if near else ""
+    if "required" in message:
+        message = message.replace("the following arguments are required: ", "please give: --").replace(", ", ", --")
+    return f"{message} (progeo {name} --help explains the options)"
+
+
+def _print_error(message: str, debug: bool) -> None:
+    """Print an error for people; with ``--debug`` the traceback first."""
+    from progeo.console import console
+
+    if debug:
+        console.print_exception()
+    console.print(message, style="bold red", markup=False, soft_wrap=True)

@@ -1,0 +1,225 @@
+"""The options of every command, as documented dataclass fields: one list serves flags, config files and ``--help``.
+
+The names and defaults of CosPlace's options are the published ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from progeo.errors import ProgeoError
+
+REQUIRED: Any = dataclasses.MISSING
+Options = TypeVar("Options")
+
+
+def option(default: Any, help: str, *, choices: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Any:
+    """Return a dataclass field that is a command line option.
+
+    Args:
+        default: value where the option is not given; REQUIRED where it must be, None where it depends.
+        help: what it does, with units.
+        choices: the only values allowed.
+        names: further spellings, such as ``--exp_name``.
+    """
+    metadata = {"help": help, "choices": choices, "names": names}
+    if default is REQUIRED:
+        return field(metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class GroupOptions:
+    """CosPlace classes and groups"""
+
+    M: PositiveInt = option(10, "side of a class's cell in metres")
+    alpha: PositiveInt = option(
+        30, "angle of a class in degrees; 360 makes classes by position alone, without headings"
+    )
+    N: PositiveInt = option(5, "cells between neighbouring classes of one group")
+    L: PositiveInt = option(2, "steps of alpha between neighbouring classes of one group")
+    groups_num: PositiveInt = option(8, "groups to train on; epoch e uses group e modulo this")
+    min_images_per_class: PositiveInt = option(10, "classes with fewer images are left out")
+
+
+@dataclass(kw_only=True)
+class ModelOptions:
+    """Model"""
+
+    backbone: str = option(
+        "ResNet18",
+        "ResNet18, ResNet50, ResNet101, ResNet152, VGG16, EfficientNet_B0 to EfficientNet_B7, EfficientNet-Lite0, "
+        "or timm:NAME for any feature extractor of timm",
+    )
+    fc_output_dim: PositiveInt = option(512, "dimension of the descriptors")
+    backbone_weights: str = option(
+        "default",
+        "where the backbone starts: 'default' (ImageNet weights, from the network where they are not cached), 'none' "
+        "(random), or the path of a backbone state dict (.pth or .safetensors)",
+    )
+
+
+@dataclass(kw_only=True)
+class InferenceOptions:
+    """Validation and test"""
+
+    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    positive_dist_threshold: PositiveFloat = option(25, "metres within which a prediction counts as right")
+    resize_test_imgs: bool | None = option(
+        None,
+        "resize test photos so that the shorter side is image_size (aspect ratio kept). Without it photos keep their "
+        "size, or a model file says how it was validated",
+    )
+    num_preds_to_save: NonNegativeInt = option(
+        0, "predictions to show per query in pictures under preds/; try a small number like 3"
+    )
+    save_only_wrong_preds: bool = option(False, "picture only queries whose first prediction is wrong")
+    queries_folder: str | None = option(
+        None, "folder of the queries inside the test set; without it queries, else queries_v1, else queries_v2"
+    )
+
+
+@dataclass(kw_only=True)
+class MachineOptions:
+    """Machine and folders"""
+
+    device: str = option(
+        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+    seed: NonNegativeInt = option(0, "everything random follows from it")
+    save_dir: str = option(
+        "default", "results go to logs/<save_dir>/<time>; --exp_name is a synonym", names=("--exp_name",)
+    )
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+@dataclass(kw_only=True)
+class TrainOptions(GroupOptions, ModelOptions, InferenceOptions, MachineOptions):
+    """Training"""
+
+    train_set_folder: str = option(REQUIRED, "folder with training images, SF-XL file names")
+    val_set_folder: str = option(REQUIRED, "validation set: a folder with database and queries")
+    test_set_folder: str = option(REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2)")
+    train_all_layers: bool = option(False, "train the whole backbone instead of its last layers")
+    use_amp16: bool = option(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
+    batch_size: PositiveInt = option(32, "training images per step")
+    images_per_class: PositiveInt = option(1, "images of each class in a batch; batch_size must be a multiple")
+    epochs_num: PositiveInt = option(50, "epochs")
+    iterations_per_epoch: PositiveInt = option(10000, "steps per epoch")
+    lr: NonNegativeFloat = option(0.00001, "learning rate of the model (Adam)")
+    classifiers_lr: NonNegativeFloat = option(0.01, "learning rate of the classifiers (Adam)")
+    patience: PositiveInt | None = option(
+        None, "stop after this many epochs without a better R@1 on the validation set; without it train all epochs"
+    )
+    image_size: PositiveInt = option(512, "width and height of the training crops in pixels")
+    brightness: NonNegativeFloat = option(0.7, "colour jitter: factors from 1 - value to 1 + value")
+    contrast: NonNegativeFloat = option(0.7, "colour jitter, as brightness")
+    saturation: NonNegativeFloat = option(0.7, "colour jitter, as brightness")
+    hue: NonNegativeFloat = option(
+        0.5, "colour jitter: shift of up to this many turns of the colour wheel, at most 0.5"
+    )
+    random_resized_crop: ClosedUnitInterval = option(0.5, "crops cover at least 1 - value of the photo's area")
+    augmentation_device: str | None = option(
+        None, "where to augment; without it the device of the model", choices=("cpu", "cuda")
+    )
+    max_unreadable_images: NonNegativeInt = option(
+        100, "training images that cannot be read are skipped and named; more than this many stop the training"
+    )
+    seeds: list[NonNegativeInt] | None = option(
+        None, "train once per seed, for example --seeds 0 1 2, and report mean and standard deviation"
+    )
+    resume_train: str | None = option(
+        None,
+        "continue a run: its folder or its last_checkpoint.pth. Its options are taken over; the result is the same as "
+        "without the interruption",
+    )
+    resume_model: str | None = option(None, "start from this trained model (a file, or cosplace:ResNet18:512)")
+
+
+@dataclass(kw_only=True)
+class EvalOptions(InferenceOptions, MachineOptions):
+    """Evaluation"""
+
+    test_set_folder: str = option(REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2)")
+    resume_model: str | None = option(
+        None,
+        "the trained model: a file, or a published one such as cosplace:ResNet50:2048; --model is a synonym. A file of "
+        "progeo needs no other option, a published .pth needs --backbone and --fc_output_dim. Without it the backbone "
+        "is evaluated untrained",
+        names=("--model",),
+    )
+    backbone: str | None = option(
+        None, "backbone of a published .pth file, or the one to evaluate untrained (ResNet18 if nothing is given)"
+    )
+    fc_output_dim: PositiveInt | None = option(
+        None, "descriptor dimension of a published .pth file, or of the untrained model (512 if nothing is given)"
+    )
+    backbone_weights: str = option("default", "weights of an untrained backbone, as for training")
+    image_size: PositiveInt | None = option(None, "shorter side for --resize_test_imgs; without it the model's own")
+    json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
+    report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
+
+
+@dataclass(kw_only=True)
+class ToyCityOptions:
+    """Toy city"""
+
+    seed: NonNegativeInt = option(0, "another seed, another city")
+
+
+def add_options(parser: ArgumentParser, options_class: type) -> None:
+    """Add the fields of an options dataclass to a parser, in groups named after the classes that define them."""
+    types = get_type_hints(options_class)
+    owners = {
+        name: owner for owner in reversed(options_class.__mro__) for name in owner.__dict__.get("__annotations__", {})
+    }
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options, such as a run's config.yaml")
+    groups = {owner: parser.add_argument_group(owner.__doc__) for owner in (options_class, *options_class.__mro__)}
+    for option_field in sorted(dataclasses.fields(options_class), key=lambda f: owners[f.name] is not options_class):
+        _add_option(groups[owners[option_field.name]], option_field, types[option_field.name])
+
+
+def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: Any) -> None:
+    """Add one field as an argument."""
+    required = option_field.default is REQUIRED and option_field.default_factory is REQUIRED
+    settings: dict[str, Any] = {"help": option_field.metadata["help"]}
+    if required:
+        settings["required"] = True
+    else:
+        settings["default"] = option_field.default
+    if value_type in (bool, bool | None):
+        settings["action"] = ActionYesNo(no_prefix="no_")
+    elif option_field.metadata["choices"]:
+        settings["choices"] = option_field.metadata["choices"]
+    elif option_field.name == "seeds":
+        settings |= {"nargs": "+", "type": NonNegativeInt}
+    else:
+        settings["type"] = value_type
+    group.add_argument(f"--{option_field.name}", *option_field.metadata["names"], **settings)
+
+
+def save_options(options: Any, path: Path) -> None:
+    """Write the options as YAML that ``--config`` takes to repeat the run."""
+    path.write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False), encoding="utf-8")
+
+
+def load_options(options_class: type[Options], path: Path) -> Options:
+    """Read options that ``save_options`` wrote.
+
+    Raises:
+        ProgeoError: the file is missing or holds something else.
+    """
+    try:
+        return options_class(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ProgeoError(f"Cannot read the options in {path}: {error}") from error

@@ -1,0 +1,159 @@
+"""The state of a training, and keeping it in one file from which it continues as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from progeo.config import TrainOptions
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+from progeo.images.groups import Group
+from progeo.losses import CosFaceClassifier
+
+# Options that a run must keep to continue: with others the weights would not fit, or the batches would not follow on.
+KEPT_OPTIONS = (
+    *("M", "alpha", "N", "L", "groups_num", "min_images_per_class"),
+    *("backbone", "fc_output_dim", "train_all_layers"),
+    *("batch_size", "images_per_class", "iterations_per_epoch", "seed"),
+)
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training.
+
+    Attributes:
+        network: the model.
+        optimizer: Adam of the model.
+        classifiers: one per group; only the one of the current epoch's group is on the device.
+        classifier_optimizers: Adam of each classifier.
+        scaler: loss scale of float16 training; passive otherwise.
+        losses: float32 (iterations_per_epoch,), losses of the current epoch's steps, on the device.
+        epoch: current epoch, from 0.
+        step: steps of the current epoch that are done.
+        best_recall: best R@1 on the validation set so far, in percent.
+        epochs_without_improvement: epochs since then.
+        history: one row of figures per finished epoch.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Adam
+    classifiers: list[CosFaceClassifier]
+    classifier_optimizers: list[torch.optim.Adam]
+    scaler: torch.amp.GradScaler
+    losses: torch.Tensor
+    epoch: int = 0
+    step: int = 0
+    best_recall: float = -1.0
+    epochs_without_improvement: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def describe_groups(groups: list[Group]) -> str:
+    """Return a fingerprint of the classes of all groups, in their order, and of how many images each has."""
+    digest = hashlib.sha256()
+    for group in groups:
+        digest.update(group.classes.tobytes())
+        digest.update(group.offsets.tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(state: TrainingState, path: Path, options: TrainOptions, groups: list[Group]) -> None:
+    """Write the state to ``path``, in place of what stood there.
+
+    Raises:
+        ProgeoError: the disk is full or cannot be written; the checkpoint written before is kept.
+    """
+    content = {
+        "options": {name: getattr(options, name) for name in KEPT_OPTIONS},
+        "groups": describe_groups(groups),
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "classifiers": [classifier.state_dict() for classifier in state.classifiers],
+        "classifier_optimizers": [optimizer.state_dict() for optimizer in state.classifier_optimizers],
+        "scaler": state.scaler.state_dict(),
+        **{
+            name: getattr(state, name)
+            for name in ("losses", "epoch", "step", "best_recall", "epochs_without_improvement", "history")
+        },
+    }
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # how torch reports that the file took no more bytes
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+
+
+def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, groups: list[Group]) -> None:
+    """Bring ``state``, freshly made with ``options`` and ``groups``, to where the checkpoint at ``path`` was written.
+
+    Learning rates are those of ``options``, so that a run can continue with others.
+
+    Raises:
+        ProgeoError: the file is missing or damaged, or belongs to other options or groups; it says which differ.
+    """
+    content = _read_checkpoint(path)
+    written = content["options"]
+    different = [
+        f"--{name} {written.get(name)} (now {getattr(options, name)})"
+        for name in KEPT_OPTIONS
+        if written.get(name) != getattr(options, name)
+    ]
+    if different:
+        raise ProgeoError(
+            f"{path} was written with {', '.join(different)}. Resume with the same options, or start a new run."
+        )
+    if content["groups"] != describe_groups(groups):
+        raise ProgeoError(
+            f"{path} was written with other classes: the training images have changed since. "
+            "Bring back the same training set, or start a new run from the model with --resume_model."
+        )
+    state.network.load_state_dict(content["network"])
+    for target, source in zip(state.classifiers, content["classifiers"], strict=True):
+        target.load_state_dict(source)
+    optimizers = zip(
+        (state.optimizer, *state.classifier_optimizers),
+        (content["optimizer"], *content["classifier_optimizers"]),
+        strict=True,
+    )
+    for optimizer, source in optimizers:
+        learning_rate = optimizer.param_groups[0]["lr"]
+        optimizer.load_state_dict(source)
+        optimizer.param_groups[0]["lr"] = learning_rate
+    if state.scaler.is_enabled() and content["scaler"]:
+        state.scaler.load_state_dict(content["scaler"])
+    state.losses.copy_(content["losses"])
+    for name in ("epoch", "step", "best_recall", "epochs_without_improvement", "history"):
+        setattr(state, name, content[name])
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint that ``--resume_train`` names: the file itself, or the one in a run folder."""
+    path = Path(path)
+    checkpoint = path / "last_checkpoint.pth" if path.is_dir() else path
+    if not checkpoint.is_file():
+        raise ProgeoError(
+            f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its last_checkpoint.pth."
+        )
+    return checkpoint
+
+
+def _read_checkpoint(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise ProgeoError(f"The checkpoint {path} cannot be read, it may be damaged: {error}") from error
+    expected = {field.name for field in dataclasses.fields(TrainingState)} | {"options", "groups"}
+    if not isinstance(content, dict) or not expected <= content.keys():
+        raise ProgeoError(
+            f"{path} is no checkpoint of this program. To start from a trained model use --resume_model instead."
+        )
+    return content

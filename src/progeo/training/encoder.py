@@ -1,0 +1,176 @@
+"""Training the image encoder by classification, one CosPlace group per epoch.
+
+Source: Berton, Masone and Caputo, CVPR 2022: epoch e trains on group e modulo the number of groups, with a classifier
+and an optimiser of the group's own; the model's optimiser goes through all epochs.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+import polars as pl
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+
+from progeo.config import TrainOptions
+from progeo.console import progress_bar
+from progeo.errors import ProgeoError
+from progeo.images.augmentation import Augmentation
+from progeo.images.groups import Group
+from progeo.images.sampling import Batch, BatchReader, derive_seed, draw_batches
+from progeo.losses import CosFaceClassifier
+from progeo.models.network import PlaceNetwork
+from progeo.training.checkpoint import TrainingState
+from progeo.training.interrupt import Interruption
+
+SECONDS_BETWEEN_READINGS = 1.0
+"""Reading the loss waits for the device, so it is done this often and not at every step."""
+
+
+def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
+    """Return Lightning Fabric for one device, in float32 or mixed precision (float16 on CUDA, else bfloat16)."""
+    precision = Precision()
+    if use_amp16 and device.type == "cuda":
+        precision = MixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
+    elif use_amp16:
+        precision = MixedPrecision("bf16-mixed", device.type)
+    return Fabric(accelerator=device.type, devices=1, plugins=[precision])
+
+
+def create_state(network: PlaceNetwork, groups: list[Group], options: TrainOptions, fabric: Fabric) -> TrainingState:
+    """Return the state before the first step: fresh classifiers, on the CPU, and optimisers."""
+    torch.manual_seed(derive_seed(options.seed))
+    classifiers = [CosFaceClassifier(options.fc_output_dim, len(group)) for group in groups]
+    network = network.to(fabric.device)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    precision = fabric.strategy.precision
+    return TrainingState(
+        network=network,
+        optimizer=torch.optim.Adam(trainable, lr=options.lr),
+        classifiers=classifiers,
+        classifier_optimizers=[
+            torch.optim.Adam(classifier.parameters(), lr=options.classifiers_lr) for classifier in classifiers
+        ],
+        scaler=getattr(precision, "scaler", None) or torch.amp.GradScaler(enabled=False),
+        losses=torch.zeros(options.iterations_per_epoch, device=fabric.device),
+    )
+
+
+class EncoderTraining:
+    """Trains a network on groups of a training set, epoch by epoch."""
+
+    def __init__(
+        self, state: TrainingState, table: pl.DataFrame, groups: list[Group], options: TrainOptions, fabric: Fabric
+    ) -> None:
+        """Keep what training needs; nothing is read yet."""
+        self.state = state
+        self.groups = groups
+        self.options = options
+        self.fabric = fabric
+        self.reader = BatchReader(
+            table,
+            image_size=options.image_size,
+            max_unreadable_images=options.max_unreadable_images,
+            num_workers=options.num_workers,
+        )
+        self.augment = Augmentation(
+            image_size=options.image_size,
+            brightness=options.brightness,
+            contrast=options.contrast,
+            saturation=options.saturation,
+            hue=options.hue,
+            random_resized_crop=options.random_resized_crop,
+        )
+
+    def train_epoch(self, interruption: Interruption) -> None:
+        """Do the steps of the current epoch that are still to be done.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for; the state is that after the last whole step.
+            ProgeoError: the loss is not finite, or too many images cannot be read.
+        """
+        state, options = self.state, self.options
+        number = state.epoch % len(self.groups)
+        group = self.groups[number]
+        classifier, classifier_optimizer = state.classifiers[number], state.classifier_optimizers[number]
+        _move(classifier, classifier_optimizer, self.fabric.device)
+        state.network.train()
+        batches = draw_batches(
+            group,
+            batch_size=options.batch_size,
+            images_per_class=options.images_per_class,
+            seed=options.seed,
+            epoch=state.epoch,
+        )
+        remaining = self.reader.read_batches(group, islice(batches, state.step, options.iterations_per_epoch))
+        last_reading = time.monotonic()
+        with progress_bar("loss {task.fields[loss]}") as progress:
+            task = progress.add_task(
+                f"Epoch {state.epoch + 1}/{options.epochs_num}",
+                total=options.iterations_per_epoch,
+                completed=state.step,
+                loss="",
+            )
+            for batch in remaining:
+                interruption.raise_if_requested()
+                state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer)
+                state.step += 1
+                progress.advance(task)
+                if time.monotonic() - last_reading > SECONDS_BETWEEN_READINGS:
+                    progress.update(task, loss=f"{self.read_loss():.3f}")
+                    last_reading = time.monotonic()
+            progress.update(task, loss=f"{self.read_loss():.3f}")
+        _move(classifier, classifier_optimizer, torch.device("cpu"))
+
+    def train_step(
+        self, batch: Batch, classifier: CosFaceClassifier, classifier_optimizer: torch.optim.Adam
+    ) -> torch.Tensor:
+        """Do one step; return its loss, a scalar on the device, without waiting for it."""
+        state, options = self.state, self.options
+        step_seed = derive_seed(options.seed, state.epoch, state.step)
+        torch.manual_seed(step_seed)  # for dropout and the like inside the network
+        device = self.fabric.device
+        augmentation_device = options.augmentation_device or device
+        generator = torch.Generator().manual_seed(step_seed)
+        images = self.augment(batch.images.to(augmentation_device), batch.sizes, generator)
+        images = state.network.preprocessing.normalize(images).to(device, non_blocking=True)
+        labels = batch.labels.to(device, non_blocking=True)
+        with self.fabric.autocast():
+            descriptors = state.network(images)
+            loss = F.cross_entropy(classifier(descriptors, labels), labels)
+        state.optimizer.zero_grad()
+        classifier_optimizer.zero_grad()
+        self.fabric.backward(loss)
+        state.scaler.step(state.optimizer)
+        state.scaler.step(classifier_optimizer)
+        state.scaler.update()
+        return loss.detach()
+
+    def read_loss(self) -> float:
+        """Return the mean loss of the epoch so far.
+
+        Raises:
+            ProgeoError: a loss was not finite.
+        """
+        losses = self.state.losses[: self.state.step].cpu()
+        bad = torch.nonzero(~torch.isfinite(losses))
+        if len(bad):
+            raise ProgeoError(
+                f"The loss is {losses[bad[0, 0]].item()} at step {bad[0, 0].item() + 1} of epoch "
+                f"{self.state.epoch + 1}. Lower --lr or --classifiers_lr"
+                + (", or leave out --use_amp16" if self.options.use_amp16 else "")
+            )
+        return float(losses.mean()) if len(losses) else 0.0
+
+
+def _move(classifier: CosFaceClassifier, optimizer: torch.optim.Adam, device: torch.device) -> None:
+    """Move a classifier and the state of its optimiser, so that idle ones take no memory of the device."""
+    classifier.to(device)
+    for moments in optimizer.state.values():
+        for name, value in moments.items():
+            # Adam keeps its step counter on the CPU, whatever the device.
+            if isinstance(value, torch.Tensor) and name != "step":
+                moments[name] = value.to(device)

@@ -1,0 +1,267 @@
+"""A training run: groups, training, validation after each epoch, and the test of the best model."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from progeo.config import TrainOptions, save_options
+from progeo.devices import choose_device
+from progeo.evaluation.evaluate import EvaluationSet, evaluate, read_evaluation_set, save_results
+from progeo.files import atomic_write
+from progeo.images.groups import Group, make_groups
+from progeo.images.sampling import derive_seed
+from progeo.images.table import read_image_table
+from progeo.models.model_file import save_model
+from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.zoo import load_model
+from progeo.run_folder import create_run_folder, log_to, logger, write_json
+from progeo.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from progeo.training.encoder import EncoderTraining, create_fabric, create_state
+from progeo.training.interrupt import delay_interruption
+
+BEST_MODEL = "best_model.safetensors"
+LAST_CHECKPOINT = "last_checkpoint.pth"
+RESULTS = "results.json"
+
+
+def run_training(options: TrainOptions) -> dict[str, Any]:
+    """Run ``progeo train`` and return the results of the test; everything else is in the run folder."""
+    if options.resume_train:
+        folder = Path(options.resume_train)
+        folder = folder if folder.is_dir() else find_checkpoint(folder).parent
+    else:
+        folder = create_run_folder(options.save_dir)
+    if options.seeds:
+        return _run_seeds(options, options.seeds, folder)
+    return _run_once(options, folder)
+
+
+def _run_seeds(options: TrainOptions, seeds: list[int], folder: Path) -> dict[str, Any]:
+    """Train once per seed, skipping and resuming what an earlier start has done, and report mean and spread."""
+    save_options(options, folder / "config.yaml")
+    results = []
+    for seed in seeds:
+        seed_folder = folder / f"seed_{seed}"
+        seed_folder.mkdir(exist_ok=True)
+        started = seed_folder if (seed_folder / LAST_CHECKPOINT).is_file() else None
+        seed_options = dataclasses.replace(
+            options, seeds=None, seed=seed, resume_train=str(started) if started else None
+        )
+        results.append(_run_once(seed_options, seed_folder))
+    log_to(folder)
+    recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
+    summary = {
+        "seeds": seeds,
+        "recalls_mean": {rank: statistics.mean(values) for rank, values in recalls.items()},
+        "recalls_standard_deviation": {
+            rank: statistics.stdev(values) if len(values) > 1 else 0.0 for rank, values in recalls.items()
+        },
+        "recalls": recalls,
+    }
+    write_json(folder / RESULTS, summary)
+    figures = ", ".join(
+        f"{rank}: {summary['recalls_mean'][rank]:.1f} ± {summary['recalls_standard_deviation'][rank]:.1f}"
+        for rank in recalls
+    )
+    logger.info(f"{len(seeds)} seeds, mean ± standard deviation: {figures}")
+    return summary
+
+
+def _run_once(options: TrainOptions, folder: Path) -> dict[str, Any]:
+    """Train with one seed in a folder that exists, from its checkpoint where ``resume_train`` is given."""
+    log_to(folder)
+    device = choose_device(options.device)
+    table = read_image_table(options.train_set_folder, options.cache_folder)
+    validation_set = read_evaluation_set(options.val_set_folder, cache_folder=options.cache_folder)
+    test_set = read_evaluation_set(
+        options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
+    )
+    groups = make_groups(
+        table,
+        M=options.M,
+        alpha=options.alpha,
+        N=options.N,
+        L=options.L,
+        min_images_per_class=options.min_images_per_class,
+        groups_num=options.groups_num,
+    )
+    fabric = create_fabric(device, options.use_amp16)
+    network = _create_network(options)
+    state = create_state(network, groups, options, fabric)
+    if options.resume_train:
+        checkpoint = find_checkpoint(options.resume_train)
+        load_checkpoint(state, checkpoint, options, groups)
+        logger.info(f"Resuming at epoch {state.epoch + 1}, step {state.step + 1} of {checkpoint}")
+    save_options(options, folder / "config.yaml")
+    _describe_run(options, folder, device, table, groups, network, validation_set, test_set)
+
+    _train(state, EncoderTraining(state, table, groups, options, fabric), validation_set, folder)
+
+    best = load_model(str(folder / BEST_MODEL)).to(device)
+    evaluation = evaluate(
+        best,
+        test_set,
+        options,
+        device=device,
+        resize=bool(options.resize_test_imgs),
+        num_workers=options.num_workers,
+        description="Testing",
+    )
+    settings = {
+        "model": str(folder / BEST_MODEL),
+        "backbone": options.backbone,
+        "fc_output_dim": options.fc_output_dim,
+        "test_set_folder": options.test_set_folder,
+        "image_size": options.image_size if options.resize_test_imgs else "native",
+        "seed": options.seed,
+        "best_validation_R@1": state.best_recall,
+    }
+    title = f"{options.backbone} on {Path(options.test_set_folder).resolve().name}"
+    results = save_results(evaluation, test_set, options, folder, title=title, settings=settings)
+    logger.info(f"Test: {evaluation.describe()}")
+    logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / 'report.html'}")
+    return results
+
+
+def _create_network(options: TrainOptions) -> PlaceNetwork:
+    """Return the network to train: new on its pretrained backbone, or a trained one to start from."""
+    # Seeded, so that the new layers are the same in every run of this seed, resumed ones too.
+    torch.manual_seed(derive_seed(options.seed))
+    # What a checkpoint replaces at once need not be fetched.
+    weights = "none" if options.resume_model or options.resume_train else options.backbone_weights
+    network = create_network(
+        options.backbone, options.fc_output_dim, weights=weights, train_all_layers=options.train_all_layers
+    )
+    if options.resume_model:
+        trained = load_model(options.resume_model, backbone=options.backbone, fc_output_dim=options.fc_output_dim)
+        network.load_state_dict(trained.state_dict())
+    network.preprocessing = dataclasses.replace(network.preprocessing, image_size=options.image_size)
+    return network
+
+
+def _train(state: TrainingState, training: EncoderTraining, validation_set: EvaluationSet, folder: Path) -> None:
+    """Train and validate epoch by epoch until the last one, or until patience ends."""
+    options, groups = training.options, training.groups
+    checkpoint = folder / LAST_CHECKPOINT
+    try:
+        while state.epoch < options.epochs_num and not _is_out_of_patience(state, options):
+            start = time.monotonic()
+            with delay_interruption() as interruption:
+                training.train_epoch(interruption)
+            loss = training.read_loss()
+            # Before validation, so that being killed there costs no training.
+            save_checkpoint(state, checkpoint, options, groups)
+            seconds = time.monotonic() - start
+            evaluation = evaluate(
+                training.state.network,  # type: ignore[arg-type]
+                validation_set,
+                options,
+                device=training.fabric.device,
+                resize=bool(options.resize_test_imgs),
+                num_workers=options.num_workers,
+                description="Validating",
+            )
+            _finish_epoch(state, training, loss, evaluation.recalls, seconds, folder)
+            save_checkpoint(state, checkpoint, options, groups)
+    except KeyboardInterrupt:
+        training.read_loss()  # never keep a state whose loss is not finite
+        save_checkpoint(state, checkpoint, options, groups)
+        logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
+        raise
+
+
+def _is_out_of_patience(state: TrainingState, options: TrainOptions) -> bool:
+    return options.patience is not None and state.epochs_without_improvement >= options.patience
+
+
+def _finish_epoch(
+    state: TrainingState,
+    training: EncoderTraining,
+    loss: float,
+    recalls: dict[int, float],
+    seconds: float,
+    folder: Path,
+) -> None:
+    """Record the epoch, keep the model if it is the best so far, and move on to the next."""
+    options = training.options
+    figures = {"epoch": state.epoch + 1, "group": state.epoch % len(training.groups), "loss": loss}
+    figures |= {f"validation_R@{rank}": recall for rank, recall in recalls.items()}
+    state.history.append(figures | {"seconds": seconds})
+    improved = recalls[1] > state.best_recall
+    if improved:
+        state.best_recall = recalls[1]
+        state.epochs_without_improvement = 0
+        save_model(
+            folder / BEST_MODEL,
+            state.network,  # type: ignore[arg-type]
+            training=dataclasses.asdict(options),
+            metrics=figures,
+        )
+    else:
+        state.epochs_without_improvement += 1
+    recall_text = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in recalls.items())
+    logger.info(
+        f"Epoch {state.epoch + 1}/{options.epochs_num}: loss {loss:.4f}, validation {recall_text}"
+        + (", the best so far" if improved else "")
+    )
+    _write_history(state, folder)
+    state.epoch += 1
+    state.step = 0
+    if _is_out_of_patience(state, options):
+        logger.info(f"No better R@1 for {options.patience} epochs: stopping early")
+
+
+def _write_history(state: TrainingState, folder: Path) -> None:
+    """Write the figures of all epochs as CSV, and those of the last one, step by step, as TensorBoard events."""
+    with atomic_write(folder / "metrics.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(state.history[-1]))
+        writer.writeheader()
+        writer.writerows(state.history)
+    first_step = state.epoch * len(state.losses)
+    # Events of a stretch that is trained again after a resume are hidden by purge_step.
+    with SummaryWriter(str(folder), purge_step=first_step) as events:
+        for step, loss in enumerate(state.losses.tolist()):
+            events.add_scalar("loss", loss, first_step + step)
+        for name, value in state.history[-1].items():
+            if name.startswith("validation"):
+                events.add_scalar(name, value, first_step + len(state.losses))
+
+
+def _describe_run(
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    table: pl.DataFrame,
+    groups: list[Group],
+    network: PlaceNetwork,
+    validation_set: EvaluationSet,
+    test_set: EvaluationSet,
+) -> None:
+    """Say what is about to happen, before the first long step."""
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in network.parameters())
+    classes = [len(group) for group in groups]
+    logger.info(f"Run folder: {folder}")
+    logger.info(
+        f"{options.backbone}, {options.fc_output_dim} dimensions, on {device}: "
+        f"{trainable / 1e6:.1f} of {total / 1e6:.1f} million parameters are trained"
+    )
+    logger.info(
+        f"{len(table)} training images; {len(groups)} groups of {min(classes)} to {max(classes)} classes, "
+        f"{sum(len(group.images) for group in groups)} images in them"
+    )
+    for name, evaluation_set in (("Validation", validation_set), ("Test", test_set)):
+        logger.info(f"{name}: {len(evaluation_set.database)} database images, {len(evaluation_set.queries)} queries")
+    logger.info(
+        f"{options.epochs_num} epochs of {options.iterations_per_epoch} steps of {options.batch_size} images "
+        f"at {options.image_size} px"
+    )
