@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that ``progeo --help`` a
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,6 @@ def parse_options(name: str, arguments: list[str]) -> Any:
         ProgeoError: an option is unknown, missing or has a value it cannot have.
     """
     from argparse import ArgumentError
-    from dataclasses import fields
 
     from jsonargparse import ArgumentParser
 
@@ -134,7 +134,7 @@ def parse_options(name: str, arguments: list[str]) -> Any:
         namespace = parser.parse_args(_take_over_resumed_options(arguments))
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
-    return options_class(**{field.name: namespace[field.name] for field in fields(options_class)})
+    return config.create_options(options_class, namespace)
 
 
 def _split_command(arguments: list[str]) -> tuple[str, list[str]]:
@@ -165,7 +165,7 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
 
 def _explain(message: str, name: str, parser: Any) -> str:
     """Return a message of the parser as one clear line, with the option that was probably meant."""
-    message = " ".join(message.split())
+    message = re.sub(r'Parser key "(\w+)":', r"--\1:", " ".join(message.split()))
     known = [option for action in parser._actions for option in action.option_strings]
     for word in message.split():
         if word.startswith("--") and word.split("=")[0] not in known:

@@ -6,12 +6,14 @@ The names and defaults of CosPlace's options are the published ones.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from progeo.errors import ProgeoError
@@ -20,7 +22,9 @@ REQUIRED: Any = dataclasses.MISSING
 Options = TypeVar("Options")
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Any:
+def option(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), names: tuple[str, ...] = (), positional: bool = False
+) -> Any:
     """Return a dataclass field that is a command line option.
 
     Args:
@@ -28,12 +32,11 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] = (), names: tup
         help: what it does, with units.
         choices: the only values allowed.
         names: further spellings, such as ``--exp_name``.
+        positional: given by its place instead of its name.
     """
-    metadata = {"help": help, "choices": choices, "names": names}
+    metadata = {"help": help, "choices": choices, "names": names, "positional": positional}
     if default is REQUIRED:
         return field(metadata=metadata)
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -174,15 +177,22 @@ class EvalOptions(InferenceOptions, MachineOptions):
 class ToyCityOptions:
     """Toy city"""
 
-    seed: NonNegativeInt = option(0, "another seed, another city")
+    out: str = option(REQUIRED, "folder to write train, val and test to", positional=True)
+    seed: NonNegativeInt = option(0, "another seed, another town")
+
+
+@dataclass(kw_only=True)
+class DemoOptions:
+    """Demo"""
+
+    folder: str = option("demo", "folder for the toy city and all results")
+    seed: NonNegativeInt = option(0, "another seed, another town")
 
 
 def add_options(parser: ArgumentParser, options_class: type) -> None:
     """Add the fields of an options dataclass to a parser, in groups named after the classes that define them."""
     types = get_type_hints(options_class)
-    owners = {
-        name: owner for owner in reversed(options_class.__mro__) for name in owner.__dict__.get("__annotations__", {})
-    }
+    owners = {name: owner for owner in reversed(options_class.__mro__) for name in inspect.get_annotations(owner)}
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options, such as a run's config.yaml")
     groups = {owner: parser.add_argument_group(owner.__doc__) for owner in (options_class, *options_class.__mro__)}
     for option_field in sorted(dataclasses.fields(options_class), key=lambda f: owners[f.name] is not options_class):
@@ -191,21 +201,32 @@ def add_options(parser: ArgumentParser, options_class: type) -> None:
 
 def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: Any) -> None:
     """Add one field as an argument."""
-    required = option_field.default is REQUIRED and option_field.default_factory is REQUIRED
-    settings: dict[str, Any] = {"help": option_field.metadata["help"]}
-    if required:
+    metadata = option_field.metadata
+    settings: dict[str, Any] = {"help": metadata["help"]}
+    if metadata["positional"]:
+        group.add_argument(option_field.name, type=value_type, **settings)
+        return
+    if option_field.default is REQUIRED:
         settings["required"] = True
     else:
         settings["default"] = option_field.default
     if value_type in (bool, bool | None):
         settings["action"] = ActionYesNo(no_prefix="no_")
-    elif option_field.metadata["choices"]:
-        settings["choices"] = option_field.metadata["choices"]
+    elif metadata["choices"]:
+        settings["choices"] = metadata["choices"]
     elif option_field.name == "seeds":
         settings |= {"nargs": "+", "type": NonNegativeInt}
     else:
         settings["type"] = value_type
-    group.add_argument(f"--{option_field.name}", *option_field.metadata["names"], **settings)
+    group.add_argument(f"--{option_field.name}", *metadata["names"], **settings)
+
+
+def create_options(options_class: type[Options], namespace: Namespace) -> Options:
+    """Return the dataclass with what was parsed."""
+    names = [option_field.name for option_field in dataclasses.fields(options_class)]  # type: ignore[arg-type]
+    # Through JSON, because the parser's own number types cannot be written to YAML and checkpoints.
+    values: dict[str, Any] = json.loads(json.dumps({name: namespace[name] for name in names}))
+    return options_class(**values)
 
 
 def save_options(options: Any, path: Path) -> None:

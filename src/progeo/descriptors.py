@@ -14,7 +14,6 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from progeo.console import progress_bar
-from progeo.errors import ProgeoError
 from progeo.images.decoding import read_image
 from progeo.images.loading import read_ahead
 

@@ -15,6 +15,7 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 
 logger = logging.getLogger("progeo")
+RESULTS = "results.json"
 
 
 def create_run_folder(save_dir: str, logs: str | Path = "logs") -> Path:

@@ -18,6 +18,8 @@ from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.losses import CosFaceClassifier
 
+LAST_CHECKPOINT = "last_checkpoint.pth"
+
 # Options that a run must keep to continue: with others the weights would not fit, or the batches would not follow on.
 KEPT_OPTIONS = (
     *("M", "alpha", "N", "L", "groups_num", "min_images_per_class"),
@@ -138,10 +140,10 @@ def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, gro
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint that ``--resume_train`` names: the file itself, or the one in a run folder."""
     path = Path(path)
-    checkpoint = path / "last_checkpoint.pth" if path.is_dir() else path
+    checkpoint = path / LAST_CHECKPOINT if path.is_dir() else path
     if not checkpoint.is_file():
         raise ProgeoError(
-            f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its last_checkpoint.pth."
+            f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its {LAST_CHECKPOINT}."
         )
     return checkpoint
 

@@ -25,7 +25,10 @@ class Interruption:
 
 @contextmanager
 def delay_interruption() -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop reads between two steps; a second one stops at once."""
+    """Turn the first SIGINT or SIGTERM into a request that the loop reads between two steps.
+
+    A second one stops at once.
+    """
     interruption = Interruption()
 
     def request(signal_number: int, frame: FrameType | None) -> None:

@@ -23,23 +23,23 @@ from progeo.images.table import read_image_table
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
-from progeo.run_folder import create_run_folder, log_to, logger, write_json
-from progeo.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from progeo.run_folder import RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from progeo.training.encoder import EncoderTraining, create_fabric, create_state
 from progeo.training.interrupt import delay_interruption
 
 BEST_MODEL = "best_model.safetensors"
-LAST_CHECKPOINT = "last_checkpoint.pth"
-RESULTS = "results.json"
 
 
-def run_training(options: TrainOptions) -> dict[str, Any]:
-    """Run ``progeo train`` and return the results of the test; everything else is in the run folder."""
-    if options.resume_train:
+def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str, Any]:
+    """Run ``progeo train`` and return the results of the test; everything else is in the run folder.
+
+    That is a new folder below ``logs``, the folder that ``resume_train`` names, or ``folder``, which exists.
+    """
+    if folder is None and options.resume_train:
         folder = Path(options.resume_train)
         folder = folder if folder.is_dir() else find_checkpoint(folder).parent
-    else:
-        folder = create_run_folder(options.save_dir)
+    folder = folder or create_run_folder(options.save_dir)
     if options.seeds:
         return _run_seeds(options, options.seeds, folder)
     return _run_once(options, folder)

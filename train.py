@@ -1,0 +1,8 @@
+"""Train a model: the published command ``python3 train.py --train_set_folder …``, the same as ``progeo train``."""
+
+import sys
+
+from progeo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
