@@ -1,0 +1,1 @@
+"""Evaluation: exact search, recall, pictures of predictions, and a report to open in the browser."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
@@ -83,23 +84,30 @@ def evaluate(
         description: what the progress bars speak of; without it none are shown.
     """
     network.eval()
-    descriptors, positions = [], []
-    for part, table in (("database", evaluation_set.database), ("queries", evaluation_set.queries)):
-        descriptors.append(
-            extract_descriptors(
-                network,
-                table["path"].to_list(),
-                device=device,
-                batch_size=options.infer_batch_size,
-                resize=resize,
-                num_workers=num_workers,
-                description=f"{description}, {part}" if description else None,
-            )
+
+    def describe(table: pl.DataFrame, part: str) -> npt.NDArray[np.float32]:
+        return extract_descriptors(
+            network,
+            table["path"].to_list(),
+            device=device,
+            batch_size=options.infer_batch_size,
+            resize=resize,
+            num_workers=num_workers,
+            description=f"{description}, {part}" if description else None,
         )
-        positions.append(np.asarray(table.select("utm_east", "utm_north").to_numpy(), dtype=np.float64))
-    k = max(*RECALL_RANKS, options.num_preds_to_save)
-    distances, predictions = search(*descriptors, k=k)
-    return measure_recalls(predictions, *positions, options.positive_dist_threshold, distances)
+
+    distances, predictions = search(
+        describe(evaluation_set.database, "database"),
+        describe(evaluation_set.queries, "queries"),
+        k=max(*RECALL_RANKS, options.num_preds_to_save),
+    )
+    return measure_recalls(
+        predictions,
+        evaluation_set.database.select("utm_east", "utm_north").to_numpy(),
+        evaluation_set.queries.select("utm_east", "utm_north").to_numpy(),
+        options.positive_dist_threshold,
+        distances,
+    )
 
 
 def save_results(

@@ -1,0 +1,153 @@
+"""The evaluation as one HTML file that opens anywhere, offline: figures, curves, a map, and the worst mistakes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import polars as pl
+
+from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_recall_curve
+from progeo.evaluation.pictures import format_metres, read_tile
+from progeo.evaluation.recall import Evaluation
+from progeo.files import atomic_write
+
+THUMBNAIL_HEIGHT = 180
+PREDICTIONS_SHOWN = 4
+PACKAGES = ("progeo", "torch", "torchvision", "timm", "faiss-cpu", "numpy")
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of a mistake: the query, one of its predictions, or the right answer."""
+
+    role: str
+    """query, right, wrong or nearest; decides how it is framed."""
+    label: str
+    name: str
+    image: str
+    """The JPEG as a ``data:`` address."""
+    aspect: float
+    """Its width over its height."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A query whose first prediction is wrong though a right one existed."""
+
+    query: int
+    error: str
+    explanation: str
+    thumbnails: list[Thumbnail]
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the widest picture, which all get as their room."""
+        return max(thumbnail.aspect for thumbnail in self.thumbnails)
+
+
+def write_report(
+    evaluation: Evaluation,
+    database: pl.DataFrame,
+    queries: pl.DataFrame,
+    path: str | Path,
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    examples: int = 20,
+) -> None:
+    """Write the report of an evaluation: one HTML file without any outside reference.
+
+    Args:
+        evaluation: what was found, from ``measure_recalls``.
+        database: image table of the N database images, in their order; the columns ``path`` and ``utm_zone`` are used.
+        queries: image table of the Q queries, in their order.
+        path: the file to write.
+        title: heading of the page, for example the names of the model and the set.
+        settings: what the evaluation ran with, shown as a table.
+        examples: at most this many mistakes are shown with pictures, those farthest off first.
+
+    Raises:
+        ProgeoError: the file cannot be written.
+    """
+    if len(database) != len(evaluation.database_positions) or len(queries) != len(evaluation.predictions):
+        raise ValueError("tables and evaluation are not of the same images")
+    names = [Path(query).name for query in queries["path"]]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["metres"] = format_metres
+    template = environment.from_string(files("progeo.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
+    page = template.render(
+        title=title,
+        evaluation=evaluation,
+        first_right=int(evaluation.right[:, 0].sum()),
+        recall_chart=draw_recall_curve(evaluation),
+        error_chart=draw_error_distribution(evaluation),
+        maps=draw_maps(evaluation, names, database["utm_zone"].to_list(), queries["utm_zone"].to_list()),
+        mistakes=mistakes,
+        mistakes_in_all=mistakes_in_all,
+        settings={name: "" if value is None else str(value) for name, value in settings.items()},
+        versions=_collect_versions(),
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _collect_mistakes(
+    evaluation: Evaluation, database_paths: pl.Series, query_paths: pl.Series, examples: int
+) -> tuple[list[Mistake], int]:
+    """Return the worst mistakes with pictures, and how many there are in all; only queries that have a positive."""
+    errors = evaluation.errors[:, 0]
+    wrong = np.flatnonzero(~evaluation.right[:, 0] & evaluation.has_positives)
+    worst = wrong[np.argsort(-errors[wrong], kind="stable")][:examples]
+    mistakes = []
+    for query in worst.tolist():
+        right = evaluation.right[query]
+        shown = evaluation.predictions[query, :PREDICTIONS_SHOWN].tolist()
+        nearest = int(evaluation.nearest_images[query])
+        thumbnails = [_make_thumbnail("query", "Query", query_paths[query])]
+        for rank, prediction in enumerate(shown):
+            role = "right" if right[rank] else "wrong"
+            label = f"{rank + 1}. {format_metres(evaluation.errors[query, rank])}"
+            thumbnails.append(_make_thumbnail(role, label, database_paths[prediction]))
+        label = f"Nearest {format_metres(evaluation.nearest_distances[query])}"
+        thumbnails.append(_make_thumbnail("nearest", label, database_paths[nearest]))
+        if right.any():
+            explanation = f"the first right prediction has rank {int(right.argmax()) + 1}"
+        else:
+            explanation = f"none of the {len(right)} predictions is right"
+        mistakes.append(Mistake(query, format_metres(errors[query]), explanation, thumbnails))
+    return mistakes, len(wrong)
+
+
+def _make_thumbnail(role: str, label: str, path: str) -> Thumbnail:
+    """Return an image file as a small JPEG inside the page."""
+    jpeg = io.BytesIO()
+    tile = read_tile(path, THUMBNAIL_HEIGHT)
+    tile.save(jpeg, format="JPEG", quality=76, optimize=True)
+    image = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
+    return Thumbnail(role, label, Path(path).name, image, round(tile.width / tile.height, 3))
+
+
+def _collect_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide the result."""
+    versions = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # a package can be there under another name, as faiss from conda
+            versions[package] = "not known"
+    return versions

@@ -1,0 +1,204 @@
+"""The report: one file without outside references, with the right figures, and safe against odd names."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from progeo.evaluation.charts import MAX_DATABASE_POINTS, MAX_QUERY_POINTS, draw_maps
+from progeo.evaluation.recall import Evaluation, measure_recalls
+from progeo.evaluation.report import write_report
+
+EVIL = "<script>alert('gotcha')</script>&\"'.jpg"
+
+
+class Page(HTMLParser):
+    """Collects the tags of a page with their attributes, and the text outside of scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._inside: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside not in ("script", "style"):
+            self.text += data + " "
+
+    def count(self, tag: str, name: str) -> int:
+        return sum(t == tag and name in (attributes.get("class") or "").split() for t, attributes in self.tags)
+
+
+def table(paths: list[str], zones: list[int | None] | None = None) -> pl.DataFrame:
+    return pl.DataFrame({"path": paths, "utm_zone": pl.Series(zones or [None] * len(paths), dtype=pl.Int32)})
+
+
+def random_evaluation(database: int, queries: int, k: int = 20, seed: int = 0) -> Evaluation:
+    random = np.random.default_rng(seed)
+    return measure_recalls(
+        random.integers(0, database, (queries, k)),
+        random.uniform(0, 50_000, (database, 2)),
+        random.uniform(0, 50_000, (queries, 2)),
+    )
+
+
+def write(evaluation: Evaluation, path: Path, **options: Any) -> str:
+    database = table([f"/nowhere/database{i}.jpg" for i in range(len(evaluation.database_positions))])
+    queries = table([f"/nowhere/query{i}.jpg" for i in range(len(evaluation.query_positions))])
+    write_report(evaluation, database, queries, path, **({"title": "A model", "settings": {}, "examples": 2} | options))
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> tuple[Evaluation, pl.DataFrame, pl.DataFrame]:
+    """Four queries over three images: one right, two wrong with a positive, one without any positive."""
+    positions = np.array([[0.0, 0.0], [300.0, 0.0], [2000.0, 0.0]])
+    queries = np.array([[0.0, 3.0], [310.0, 0.0], [1990.0, 0.0], [900.0, 900.0]])
+    evaluation = measure_recalls(np.array([[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]), positions, queries)
+    database_paths, query_paths = (
+        [str(tmp_path / f"{part}{i}.jpg") for i in range(4)] for part in ("database", "query")
+    )
+    for path in database_paths + query_paths:
+        Image.new("RGB", (80, 60), (30, 60, 200)).save(path)
+    return evaluation, table(database_paths[:3]), table(query_paths)
+
+
+def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+    write_report(
+        *example, tmp_path / "report.html", title="ResNet18 on a town", settings={"batch_size": 16, "seed": None}
+    )
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    words = " ".join(page.text.split())
+    assert "ResNet18 on a town" in words
+    assert "right for 1 of 4 queries, searched among 3 database images" in words
+    assert "Queries without any database image within 25 m: 1. They count as missed" in words
+    assert "R@1 25.0 %" in words
+    assert "R@5 75.0 %" in words
+    assert "Median error 791 m" in words
+    assert "best possible, 75 %" in words
+    assert "though a right one exists: all 2." in words
+    assert words.index("Query 2: 1,990 m off") < words.index("Query 1: 310 m off")
+    assert "batch_size 16" in words
+    assert page.count("article", "mistake") == 2
+    assert page.count("figure", "wrong") == 4
+    assert page.count("figure", "right") == 2
+    assert page.count("figure", "query") == page.count("figure", "nearest") == 2
+    assert page.count("polyline", "impossible") >= 1
+
+
+def test_nothing_is_fetched(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+    write_report(*example, tmp_path / "report.html", title="A model", settings={})
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        assert tag != "script" or "src" not in attributes
+        for name in ("src", "href", "srcset", "poster", "action"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+
+
+def test_names_are_escaped(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+    evaluation, database, queries = example
+    database = table([EVIL] * len(database))
+    queries = table([EVIL] * len(queries))
+    write_report(evaluation, database, queries, tmp_path / "report.html", title=EVIL, settings={EVIL: EVIL})
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    page = Page(text)
+    assert EVIL in page.text
+    data = re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    # The file's name is what stands after its last slash, and this one has a slash.
+    assert {query[5] for query in json.loads(data[1])} == {EVIL.rpartition("/")[2]}
+
+
+def test_unreadable_images_do_not_stop_the_report(tmp_path: Path) -> None:
+    positions = np.array([[0.0, 0.0], [1000.0, 0.0]])
+    evaluation = measure_recalls(np.array([[1]]), positions, np.zeros((1, 2)))
+    assert Page(write(evaluation, tmp_path / "report.html")).count("article", "mistake") == 1
+
+
+def test_examples_are_limited_to_the_worst(tmp_path: Path) -> None:
+    positions = np.array([[0.0, 0.0], [1000.0, 0.0]])
+    evaluation = measure_recalls(
+        np.ones((9, 2), dtype=np.int64), positions, np.stack([np.arange(9.0), np.zeros(9)], axis=1)
+    )
+    text = write(evaluation, tmp_path / "report.html", examples=3)
+    assert re.findall(r"<h3>Query (\d+)", text) == ["0", "1", "2"]
+    assert "the 3 farthest off of 9" in text
+    assert "Worst mistakes" not in write(evaluation, tmp_path / "report.html", examples=0)
+
+
+def test_a_perfect_result_has_no_mistakes(tmp_path: Path) -> None:
+    positions = np.zeros((1, 2))
+    text = write(measure_recalls(np.array([[0]]), positions, positions), tmp_path / "report.html")
+    assert "Worst mistakes" not in text
+    assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.4, 5000.0])
+def test_any_threshold_can_be_drawn(threshold: float, tmp_path: Path) -> None:
+    evaluation = measure_recalls(np.array([[0]]), np.zeros((1, 2)), np.zeros((1, 2)), threshold)
+    assert f"Right means within {threshold:g} m" in write(evaluation, tmp_path / "report.html")
+
+
+def test_large_sets_stay_light(tmp_path: Path) -> None:
+    evaluation = random_evaluation(120_000, 6_000)
+    text = write(evaluation, tmp_path / "report.html", examples=0)
+    assert len(text) < 2_000_000
+    assert "120,000 database images (as 20,000 dots, picked at random)" in text
+    assert "5,000 of the 6,000 queries (picked at random)" in text
+    drawn = re.search(r'class="database" d="(M[^"]{1000,})"', text)
+    assert drawn is not None
+    assert drawn[1].count("M") == MAX_DATABASE_POINTS
+    points = re.findall(r'class="points \w+" points="([^"]+)"', text)
+    assert sum(len(corners.split()) for corners in points) == MAX_QUERY_POINTS
+
+
+def test_maps_are_to_scale_with_north_up() -> None:
+    database = np.array([[0.0, 0.0], [1000.0, 0.0], [0.0, 500.0]])
+    evaluation = measure_recalls(np.array([[0], [1], [2]]), database, database)
+    (drawn,) = draw_maps(evaluation, ["a", "b", "c"], [None] * 3, [None] * 3)
+    south_west, east, north = (np.array(query[:2]) for query in drawn.queries)
+    assert east[0] - south_west[0] == pytest.approx(2 * (south_west[1] - north[1]), abs=0.3)
+    assert drawn.bar_label == "200 m"
+    assert drawn.bar_units == pytest.approx((east[0] - south_west[0]) / 5, abs=0.1)
+
+
+def test_one_map_per_utm_zone(tmp_path: Path) -> None:
+    database = np.array([[500_000.0, 0.0], [500_000.0, 5.0]])
+    evaluation = measure_recalls(np.array([[1], [1], [1]]), database, database[[0, 1, 1]])
+    maps = draw_maps(evaluation, ["a", "b", "c"], [31, 32], [31, 32, 32])
+    assert [drawn.title for drawn in maps] == ["UTM zone 32", "UTM zone 31"]
+    assert [query[5] for query in maps[0].queries] == ["b", "c"]
+    assert maps[1].queries[0][2:4] == [None, None]  # its first prediction lies in the other zone
+    assert len(draw_maps(evaluation, ["a", "b", "c"], [31, None], [31, 31, 31])) == 1
+
+    tables = table(["/nowhere/1.jpg", "/nowhere/2.jpg"], [31, 32]), table(["/nowhere/q.jpg"] * 3, [31, 32, 32])
+    write_report(evaluation, *tables, tmp_path / "report.html", title="Two zones", settings={})
+    assert "several UTM zones" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_tables_of_other_images_are_refused(tmp_path: Path) -> None:
+    evaluation = random_evaluation(3, 2, k=1)
+    with pytest.raises(ValueError, match="not of the same images"):
+        write_report(evaluation, table(["a"]), table(["b", "c"]), tmp_path / "report.html", title="", settings={})
