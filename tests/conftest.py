@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -19,4 +21,22 @@ def parity_dir() -> Path:
         if os.environ.get("CI"):
             pytest.fail(reason + " (they must be there in CI)")
         pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train, val and test: eight places 10 m apart, each a pattern of its own, 48 x 40 pixels."""
+    folder = tmp_path_factory.mktemp("tiny_city")
+    generator = np.random.default_rng(0)
+    for place in range(8):
+        pattern = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((48, 40), 0)
+        photos = {"train": 4, "val/database": 1, "val/queries": 1, "test/database": 1, "test/queries": 1}
+        for part, count in photos.items():
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            for photo in range(count):
+                noise = generator.integers(-20, 20, (40, 48, 3))
+                pixels = (np.asarray(pattern) + noise).clip(0, 255).astype(np.uint8)
+                name = f"@{500005 + 100 * (place // 4) + 10 * (place % 4)}.{photo}@4000005@31@S@@@p{photo}@@0@@@@@@.jpg"
+                Image.fromarray(pixels).save(folder / part / name)
     return folder

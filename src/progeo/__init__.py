@@ -1,1 +1,33 @@
-"""progeo: where was this photo taken? Visual place recognition, from geotagged street photos to positions."""
+"""progeo: where was this photo taken? Visual place recognition, from geotagged street photos to positions.
+
+>>> import progeo  # doctest: +SKIP
+>>> model = progeo.load_model("cosplace:ResNet50:2048")  # doctest: +SKIP
+>>> descriptors = progeo.extract_descriptors(model, ["photo.jpg"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from progeo.descriptors import extract_descriptors
+    from progeo.errors import ProgeoError
+    from progeo.models.network import create_network
+    from progeo.models.zoo import load_model
+
+__all__ = ["ProgeoError", "create_network", "extract_descriptors", "load_model"]
+
+_HOMES = {
+    "ProgeoError": "progeo.errors",
+    "create_network": "progeo.models.network",
+    "extract_descriptors": "progeo.descriptors",
+    "load_model": "progeo.models.zoo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used, so that ``import progeo`` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'progeo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -8,8 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(stderr=True, highlight=False)
 
 
-def progress_bar(*columns: str) -> Progress:
+def progress_bar(*columns: str, disable: bool = False) -> Progress:
     """Return a progress bar with counts, elapsed and remaining time; ``columns`` are further text columns.
+
+    With ``disable`` it shows nothing.
 
     Use it as a context manager. Fields named in a column (``"{task.fields[loss]}"``) must be given to ``add_task``.
     """
@@ -22,4 +24,5 @@ def progress_bar(*columns: str) -> Progress:
         TextColumn("<"),
         TimeRemainingColumn(),
         console=console,
+        disable=disable,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -93,25 +92,25 @@ def extract_descriptors(
         descriptors[list(indices)] = network(preprocessing.normalize(batch)).float().cpu().numpy()
         return len(indices)
 
-    bar = progress_bar() if description else nullcontext()
-    with bar as progress:
-        task = progress.add_task(description, total=len(paths)) if progress else None
+    with progress_bar(disable=description is None) as progress:
+        task = progress.add_task(description or "", total=len(paths))
         for index, image in read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size):
-            waiting[tuple(image.shape)].append((index, image))
-            full = len(waiting[tuple(image.shape)]) == batch_size
-            # With many different sizes the largest pile goes early, so that memory stays bounded.
-            if full or sum(map(len, waiting.values())) >= most_waiting:
-                done = describe(tuple(image.shape) if full else max(waiting, key=lambda shape: len(waiting[shape])))
-                if progress and task is not None:
-                    progress.advance(task, done)
+            shape = tuple(image.shape)
+            waiting[shape].append((index, image))
+            # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
+            if sum(map(len, waiting.values())) >= most_waiting:
+                shape = max(waiting, key=lambda other: len(waiting[other]))
+                progress.advance(task, describe(shape))
+            elif len(waiting[shape]) == batch_size:
+                progress.advance(task, describe(shape))
         for shape in list(waiting):
-            done = describe(shape)
-            if progress and task is not None:
-                progress.advance(task, done)
+            progress.advance(task, describe(shape))
     return descriptors
 
 
 def resize_shorter_side(image: torch.Tensor, preprocessing: Preprocesses) -> torch.Tensor:
     """Bring the shorter side of an image (3, H, W) to the model's size, antialiased, with the aspect ratio kept."""
     interpolation = InterpolationMode(preprocessing.interpolation)
-    return transforms.resize(image, [preprocessing.image_size], interpolation=interpolation, antialias=True)
+    size = [preprocessing.image_size]
+    resized: torch.Tensor = transforms.resize(image, size, interpolation=interpolation, antialias=True)
+    return resized

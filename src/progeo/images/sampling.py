@@ -1,7 +1,8 @@
-"""Which images make up each training batch, and reading them: every draw follows from the seed, epoch and step alone."""
+"""Which images make up each training batch, and reading them: each draw follows from seed, epoch and step alone."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from progeo.console import console
 from progeo.errors import ProgeoError
 from progeo.images.decoding import read_image
 from progeo.images.groups import Group
 from progeo.images.loading import pad_images, read_ahead
+
+logger = logging.getLogger("progeo")
 
 
 def derive_seed(*numbers: int) -> int:
@@ -47,7 +49,7 @@ def draw_batches(
 
     classes = draw_classes()
     while True:
-        batch = []
+        batch: list[tuple[int, int]] = []
         for class_index in islice(classes, batch_size // images_per_class):
             start, end = group.offsets[class_index], group.offsets[class_index + 1]
             if images_per_class == 1:
@@ -131,7 +133,7 @@ class BatchReader:
             if path in self.unreadable:
                 return
             self.unreadable[path] = reason
-            console.print(f"[yellow]Skipped:[/] {reason}", soft_wrap=True)
+            logger.warning(f"Skipped: {reason}")
             if len(self.unreadable) > self._max_unreadable_images:
                 raise ProgeoError(
                     f"{len(self.unreadable)} training images cannot be read, more than --max_unreadable_images "

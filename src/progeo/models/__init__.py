@@ -1,0 +1,1 @@
+"""Models: backbones, pooling, the network, the model file and the published models."""

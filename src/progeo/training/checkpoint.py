@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.losses import CosFaceClassifier
+from progeo.models.network import PlaceNetwork
 
 LAST_CHECKPOINT = "last_checkpoint.pth"
 
@@ -46,7 +46,7 @@ class TrainingState:
         history: one row of figures per finished epoch.
     """
 
-    network: nn.Module
+    network: PlaceNetwork
     optimizer: torch.optim.Adam
     classifiers: list[CosFaceClassifier]
     classifier_optimizers: list[torch.optim.Adam]

@@ -124,6 +124,7 @@ class EncoderTraining:
                     last_reading = time.monotonic()
             progress.update(task, loss=f"{self.read_loss():.3f}")
         _move(classifier, classifier_optimizer, torch.device("cpu"))
+        interruption.raise_if_requested()
 
     def train_step(
         self, batch: Batch, classifier: CosFaceClassifier, classifier_optimizer: torch.optim.Adam
@@ -161,7 +162,7 @@ class EncoderTraining:
             raise ProgeoError(
                 f"The loss is {losses[bad[0, 0]].item()} at step {bad[0, 0].item() + 1} of epoch "
                 f"{self.state.epoch + 1}. Lower --lr or --classifiers_lr"
-                + (", or leave out --use_amp16" if self.options.use_amp16 else "")
+                + (", or leave out --use_amp16." if self.options.use_amp16 else ".")
             )
         return float(losses.mean()) if len(losses) else 0.0
 

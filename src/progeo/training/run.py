@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from progeo.config import TrainOptions, save_options
 from progeo.devices import choose_device
+from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import EvaluationSet, evaluate, read_evaluation_set, save_results
+from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
 from progeo.images.groups import Group, make_groups
 from progeo.images.sampling import derive_seed
 from progeo.images.table import read_image_table
+from progeo.models.backbones import find_backbone
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
@@ -31,91 +36,97 @@ from progeo.training.interrupt import delay_interruption
 BEST_MODEL = "best_model.safetensors"
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads before anything is written, so that a command that cannot start leaves nothing behind."""
+
+    device: torch.device
+    table: pl.DataFrame
+    groups: list[Group]
+    validation_set: EvaluationSet
+    test_set: EvaluationSet
+
+
 def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str, Any]:
     """Run ``progeo train`` and return the results of the test; everything else is in the run folder.
 
     That is a new folder below ``logs``, the folder that ``resume_train`` names, or ``folder``, which exists.
     """
+    inputs = _read_inputs(options)
     if folder is None and options.resume_train:
         folder = Path(options.resume_train)
         folder = folder if folder.is_dir() else find_checkpoint(folder).parent
-    folder = folder or create_run_folder(options.save_dir)
     if options.seeds:
-        return _run_seeds(options, options.seeds, folder)
-    return _run_once(options, folder)
+        return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
+    return _run_once(options, inputs, folder)
 
 
-def _run_seeds(options: TrainOptions, seeds: list[int], folder: Path) -> dict[str, Any]:
+def _read_inputs(options: TrainOptions) -> Inputs:
+    """Read the three sets and make the groups."""
+    device = choose_device(options.device)
+    table = read_image_table(options.train_set_folder, options.cache_folder)
+    return Inputs(
+        device=device,
+        table=table,
+        groups=make_groups(
+            table,
+            M=options.M,
+            alpha=options.alpha,
+            N=options.N,
+            L=options.L,
+            min_images_per_class=options.min_images_per_class,
+            groups_num=options.groups_num,
+        ),
+        validation_set=read_evaluation_set(options.val_set_folder, cache_folder=options.cache_folder),
+        test_set=read_evaluation_set(
+            options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
+        ),
+    )
+
+
+def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: Path) -> dict[str, Any]:
     """Train once per seed, skipping and resuming what an earlier start has done, and report mean and spread."""
     save_options(options, folder / "config.yaml")
     results = []
     for seed in seeds:
         seed_folder = folder / f"seed_{seed}"
         seed_folder.mkdir(exist_ok=True)
-        started = seed_folder if (seed_folder / LAST_CHECKPOINT).is_file() else None
+        if (seed_folder / RESULTS).is_file():
+            results.append(json.loads((seed_folder / RESULTS).read_text(encoding="utf-8")))
+            continue
+        started = (seed_folder / LAST_CHECKPOINT).is_file()
         seed_options = dataclasses.replace(
-            options, seeds=None, seed=seed, resume_train=str(started) if started else None
+            options, seeds=None, seed=seed, resume_train=str(seed_folder) if started else None
         )
-        results.append(_run_once(seed_options, seed_folder))
-    log_to(folder)
+        results.append(_run_once(seed_options, inputs, seed_folder))
     recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
-    summary = {
-        "seeds": seeds,
-        "recalls_mean": {rank: statistics.mean(values) for rank, values in recalls.items()},
-        "recalls_standard_deviation": {
-            rank: statistics.stdev(values) if len(values) > 1 else 0.0 for rank, values in recalls.items()
-        },
-        "recalls": recalls,
-    }
+    means = {rank: statistics.mean(values) for rank, values in recalls.items()}
+    deviations = {rank: statistics.stdev(values) if len(values) > 1 else 0.0 for rank, values in recalls.items()}
+    summary = {"seeds": seeds, "recalls": recalls, "recalls_mean": means, "recalls_standard_deviation": deviations}
     write_json(folder / RESULTS, summary)
-    figures = ", ".join(
-        f"{rank}: {summary['recalls_mean'][rank]:.1f} ± {summary['recalls_standard_deviation'][rank]:.1f}"
-        for rank in recalls
-    )
-    logger.info(f"{len(seeds)} seeds, mean ± standard deviation: {figures}")
+    log_to(folder)
+    figures = ", ".join(f"{rank}: {means[rank]:.1f} ± {deviations[rank]:.1f}" for rank in recalls)
+    logger.info(f"Test, mean ± standard deviation over {len(seeds)} seeds: {figures}")
     return summary
 
 
-def _run_once(options: TrainOptions, folder: Path) -> dict[str, Any]:
-    """Train with one seed in a folder that exists, from its checkpoint where ``resume_train`` is given."""
-    log_to(folder)
-    device = choose_device(options.device)
-    table = read_image_table(options.train_set_folder, options.cache_folder)
-    validation_set = read_evaluation_set(options.val_set_folder, cache_folder=options.cache_folder)
-    test_set = read_evaluation_set(
-        options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
-    )
-    groups = make_groups(
-        table,
-        M=options.M,
-        alpha=options.alpha,
-        N=options.N,
-        L=options.L,
-        min_images_per_class=options.min_images_per_class,
-        groups_num=options.groups_num,
-    )
-    fabric = create_fabric(device, options.use_amp16)
+def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dict[str, Any]:
+    """Train with one seed, from the checkpoint where ``resume_train`` is given, then test the best model."""
+    fabric = create_fabric(inputs.device, options.use_amp16)
     network = _create_network(options)
-    state = create_state(network, groups, options, fabric)
+    state = create_state(network, inputs.groups, options, fabric)
     if options.resume_train:
-        checkpoint = find_checkpoint(options.resume_train)
-        load_checkpoint(state, checkpoint, options, groups)
-        logger.info(f"Resuming at epoch {state.epoch + 1}, step {state.step + 1} of {checkpoint}")
+        load_checkpoint(state, find_checkpoint(options.resume_train), options, inputs.groups)
+    folder = folder or create_run_folder(options.save_dir)
+    log_to(folder)
     save_options(options, folder / "config.yaml")
-    _describe_run(options, folder, device, table, groups, network, validation_set, test_set)
+    _describe_run(options, folder, inputs, network, state)
 
-    _train(state, EncoderTraining(state, table, groups, options, fabric), validation_set, folder)
+    training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric)
+    _train(state, training, inputs.validation_set, folder)
 
-    best = load_model(str(folder / BEST_MODEL)).to(device)
-    evaluation = evaluate(
-        best,
-        test_set,
-        options,
-        device=device,
-        resize=bool(options.resize_test_imgs),
-        num_workers=options.num_workers,
-        description="Testing",
-    )
+    best = load_model(folder / BEST_MODEL).to(inputs.device)
+    evaluation = _evaluate(best, inputs.test_set, options, inputs.device, "Testing")
     settings = {
         "model": str(folder / BEST_MODEL),
         "backbone": options.backbone,
@@ -126,10 +137,28 @@ def _run_once(options: TrainOptions, folder: Path) -> dict[str, Any]:
         "best_validation_R@1": state.best_recall,
     }
     title = f"{options.backbone} on {Path(options.test_set_folder).resolve().name}"
-    results = save_results(evaluation, test_set, options, folder, title=title, settings=settings)
+    results = save_results(evaluation, inputs.test_set, options, folder, title=title, settings=settings)
     logger.info(f"Test: {evaluation.describe()}")
     logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / 'report.html'}")
     return results
+
+
+def _evaluate(
+    network: PlaceNetwork,
+    evaluation_set: EvaluationSet,
+    options: TrainOptions,
+    device: torch.device,
+    description: str,
+) -> Evaluation:
+    return evaluate(
+        network,
+        evaluation_set,
+        options,
+        device=device,
+        resize=bool(options.resize_test_imgs),
+        num_workers=options.num_workers,
+        description=description,
+    )
 
 
 def _create_network(options: TrainOptions) -> PlaceNetwork:
@@ -161,15 +190,7 @@ def _train(state: TrainingState, training: EncoderTraining, validation_set: Eval
             # Before validation, so that being killed there costs no training.
             save_checkpoint(state, checkpoint, options, groups)
             seconds = time.monotonic() - start
-            evaluation = evaluate(
-                training.state.network,  # type: ignore[arg-type]
-                validation_set,
-                options,
-                device=training.fabric.device,
-                resize=bool(options.resize_test_imgs),
-                num_workers=options.num_workers,
-                description="Validating",
-            )
+            evaluation = _evaluate(state.network, validation_set, options, training.fabric.device, "Validating")
             _finish_epoch(state, training, loss, evaluation.recalls, seconds, folder)
             save_checkpoint(state, checkpoint, options, groups)
     except KeyboardInterrupt:
@@ -177,6 +198,13 @@ def _train(state: TrainingState, training: EncoderTraining, validation_set: Eval
         save_checkpoint(state, checkpoint, options, groups)
         logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
         raise
+    except ProgeoError as error:
+        if not checkpoint.is_file():
+            raise
+        raise ProgeoError(
+            f"{error} The checkpoint before is kept; once this is mended, continue with: "
+            f"progeo train --resume_train {folder}"
+        ) from error
 
 
 def _is_out_of_patience(state: TrainingState, options: TrainOptions) -> bool:
@@ -202,9 +230,10 @@ def _finish_epoch(
         state.epochs_without_improvement = 0
         save_model(
             folder / BEST_MODEL,
-            state.network,  # type: ignore[arg-type]
+            state.network,
             training=dataclasses.asdict(options),
             metrics=figures,
+            licence=find_backbone(options.backbone).licence,
         )
     else:
         state.epochs_without_improvement += 1
@@ -237,31 +266,26 @@ def _write_history(state: TrainingState, folder: Path) -> None:
 
 
 def _describe_run(
-    options: TrainOptions,
-    folder: Path,
-    device: torch.device,
-    table: pl.DataFrame,
-    groups: list[Group],
-    network: PlaceNetwork,
-    validation_set: EvaluationSet,
-    test_set: EvaluationSet,
+    options: TrainOptions, folder: Path, inputs: Inputs, network: PlaceNetwork, state: TrainingState
 ) -> None:
     """Say what is about to happen, before the first long step."""
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in network.parameters())
-    classes = [len(group) for group in groups]
+    classes = [len(group) for group in inputs.groups]
     logger.info(f"Run folder: {folder}")
     logger.info(
-        f"{options.backbone}, {options.fc_output_dim} dimensions, on {device}: "
+        f"{options.backbone}, {options.fc_output_dim} dimensions, on {inputs.device}: "
         f"{trainable / 1e6:.1f} of {total / 1e6:.1f} million parameters are trained"
     )
     logger.info(
-        f"{len(table)} training images; {len(groups)} groups of {min(classes)} to {max(classes)} classes, "
-        f"{sum(len(group.images) for group in groups)} images in them"
+        f"{len(inputs.table)} training images; {len(classes)} groups of {min(classes)} to {max(classes)} classes, "
+        f"{sum(len(group.images) for group in inputs.groups)} images in them"
     )
-    for name, evaluation_set in (("Validation", validation_set), ("Test", test_set)):
+    for name, evaluation_set in (("Validation", inputs.validation_set), ("Test", inputs.test_set)):
         logger.info(f"{name}: {len(evaluation_set.database)} database images, {len(evaluation_set.queries)} queries")
     logger.info(
         f"{options.epochs_num} epochs of {options.iterations_per_epoch} steps of {options.batch_size} images "
         f"at {options.image_size} px"
     )
+    if options.resume_train:
+        logger.info(f"Resuming at epoch {state.epoch + 1}, after step {state.step}")

@@ -1,0 +1,40 @@
+"""From a feature map to one descriptor: the CosPlace aggregation (Berton et al., CVPR 2022, arXiv 2204.02287)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class L2Norm(nn.Module):
+    """Scale to unit length along dimension 1: the channels of a map (B, C, h, w), or a descriptor (B, D)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return ``features``, same shape, with Euclidean norm 1 along dimension 1."""
+        return F.normalize(features, p=2.0, dim=1)
+
+
+class GeM(nn.Module):
+    """Generalised-mean pooling with a learned exponent (Radenović et al., TPAMI 2019, arXiv 1711.02512, eq. 2-3).
+
+    ``p = 1`` is average pooling; the larger ``p``, the nearer to max pooling.
+    """
+
+    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
+        """Start from exponent ``p``; activations below ``eps`` count as ``eps``."""
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(1) * p)
+        self.eps = eps
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Pool a map (B, C, h, w) of any size to (B, C, 1, 1)."""
+        return features.clamp(min=self.eps).pow(self.p).mean(dim=(-2, -1), keepdim=True).pow(1.0 / self.p)
+
+
+def create_aggregation(channels: int, fc_output_dim: int) -> nn.Sequential:
+    """Return the CosPlace head: a map (B, ``channels``, h, w) to unit descriptors (B, ``fc_output_dim``).
+
+    The order of the parts is that of the published checkpoints (``aggregation.1.p``, ``aggregation.3.weight``).
+    """
+    return nn.Sequential(L2Norm(), GeM(), nn.Flatten(), nn.Linear(channels, fc_output_dim), L2Norm())

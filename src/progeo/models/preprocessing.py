@@ -1,0 +1,30 @@
+"""What a network wants its images to look like; it travels with the network, so that nobody can normalise wrongly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The size and normalisation that a network was (pre)trained with.
+
+    ``image_size`` is in pixels (the shorter side), ``mean`` and ``std`` are per RGB channel for values in [0, 1],
+    ``interpolation`` is the name of the resampling filter (``bilinear`` or ``bicubic``).
+    """
+
+    image_size: int = 512
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ``(images - mean) / std`` for float ``images`` (B, 3, H, W) or (3, H, W) in [0, 1]."""
+        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(3, 1, 1)
+        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(3, 1, 1)
+        return (images - mean) / std

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from progeo import cli
+from progeo.config import TrainOptions, load_options
+from progeo.errors import ProgeoError
+from progeo.models.zoo import load_model
+from progeo.training.encoder import EncoderTraining
+from progeo.training.run import BEST_MODEL, run_training
+
+MakeOptions = Callable[..., TrainOptions]
+
+
+@pytest.fixture()
+def make_options(tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeOptions:
+    """Return options that train a small model on the tiny city in a second; runs go below tmp_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(**changes: Any) -> TrainOptions:
+        settings: dict[str, Any] = {
+            **{name: str(tiny_city / name.split("_")[0]) for name in ("train_set_folder", "val_set_folder")},
+            **{"test_set_folder": str(tiny_city / "test"), "backbone_weights": "none", "fc_output_dim": 16},
+            **{"M": 10, "alpha": 360, "N": 2, "L": 1, "groups_num": 2, "min_images_per_class": 4},
+            **{"batch_size": 4, "epochs_num": 3, "iterations_per_epoch": 2, "image_size": 32, "num_workers": 1},
+            **{"device": "cpu", "lr": 1e-3, "backbone": "timm:test_resnet"},
+        }
+        return TrainOptions(**(settings | changes))
+
+    return make
+
+
+def run_in(name: str, options: TrainOptions) -> tuple[Path, dict[str, Any]]:
+    folder = Path(name)
+    folder.mkdir()
+    return folder, run_training(options, folder)
+
+
+def losses_of(folder: Path) -> list[str]:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
+    """Press Ctrl-C while the given step is in flight."""
+    train_step = EncoderTraining.train_step
+
+    def pressing(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+        if (self.state.epoch, self.state.step) == (epoch, step):
+            os.kill(os.getpid(), signal.SIGINT)
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(EncoderTraining, "train_step", pressing)
+
+
+def test_run_leaves_everything_in_its_folder(make_options: MakeOptions) -> None:
+    results = run_training(make_options(save_dir="trial", num_preds_to_save=2))
+    (folder,) = Path("logs/trial").iterdir()
+    assert {path.name for path in folder.iterdir()} >= {
+        *("config.yaml", "log.txt", "metrics.csv", "last_checkpoint.pth", "results.json", "report.html", "preds"),
+        BEST_MODEL,
+    }
+    assert list(folder.glob("events.out.tfevents*"))
+    assert len(losses_of(folder)) == 3
+    assert results == json.loads((folder / "results.json").read_text())
+    assert set(results["recalls"]) == {"R@1", "R@5", "R@10", "R@20"}
+    assert "Epoch 3/3: loss" in (folder / "log.txt").read_text()
+    model = load_model(str(folder / BEST_MODEL))
+    assert (model.backbone_name, model.fc_output_dim, model.preprocessing.image_size) == ("timm:test_resnet", 16, 32)
+
+
+def test_config_of_a_run_repeats_it(make_options: MakeOptions) -> None:
+    folder, _ = run_in("first", make_options())
+    again = load_options(TrainOptions, folder / "config.yaml")
+    other, _ = run_in("second", again)
+    assert losses_of(folder) == losses_of(other)
+
+
+def test_training_lowers_the_loss_and_finds_places(make_options: MakeOptions) -> None:
+    folder, results = run_in("run", make_options(epochs_num=6, iterations_per_epoch=8, groups_num=1, N=1, hue=0.1))
+    losses = [float(loss) for loss in losses_of(folder)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert results["recalls"]["R@1"] >= 75
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_interrupted_run_resumes_to_the_same_result(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, step: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = make_options()
+    folder, results = run_in("undisturbed", options)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=1, step=step)
+        with pytest.raises(KeyboardInterrupt):
+            run_in("interrupted", options)
+    assert "progeo train --resume_train interrupted" in " ".join(capsys.readouterr().err.split())
+    resumed = run_training(dataclasses.replace(options, resume_train="interrupted"))
+    assert losses_of(Path("interrupted")) == losses_of(folder)
+    assert resumed["recalls"] == results["recalls"]
+    first, second = (
+        torch.load(f"{name}/last_checkpoint.pth", weights_only=True) for name in ("undisturbed", "interrupted")
+    )
+    for name, tensor in first["network"].items():
+        assert torch.equal(tensor, second["network"][name]), name
+
+
+def test_interrupted_while_validating_resumes_with_validation(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = make_options()
+    folder, _ = run_in("undisturbed", options)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("progeo.training.run.evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_in("interrupted", options)
+    run_training(dataclasses.replace(options, resume_train="interrupted/last_checkpoint.pth"))
+    assert losses_of(Path("interrupted")) == losses_of(folder)
+
+
+def test_second_interruption_stops_at_once(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_step = EncoderTraining.train_step
+
+    def impatient(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(EncoderTraining, "train_step", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        run_in("run", make_options())
+
+
+def test_finished_run_can_be_trained_longer(make_options: MakeOptions) -> None:
+    folder, _ = run_in("long", make_options(epochs_num=3))
+    run_in("short", make_options(epochs_num=2))
+    run_training(make_options(epochs_num=3, resume_train="short"))
+    assert losses_of(Path("short")) == losses_of(folder)
+
+
+def test_early_stopping(make_options: MakeOptions) -> None:
+    folder, _ = run_in("run", make_options(lr=0.0, epochs_num=9, patience=2, train_all_layers=True))
+    # Batch statistics move even at rate 0, so the best epoch may be any, but two worse ones end the run.
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    recalls = [float(row["validation_R@1"]) for row in rows]
+    assert len(rows) < 9
+    assert max(recalls[-2:]) <= max(recalls[:-2])
+
+
+def test_seeds_report_mean_and_deviation_and_skip_what_is_done(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, summary = run_in("seeds", make_options(seeds=[0, 1], epochs_num=1))
+    singles = [json.loads((folder / f"seed_{seed}" / "results.json").read_text())["recalls"]["R@1"] for seed in (0, 1)]
+    assert summary["recalls"]["R@1"] == singles
+    assert summary["recalls_mean"]["R@1"] == pytest.approx(sum(singles) / 2)
+    assert losses_of(folder / "seed_0") != losses_of(folder / "seed_1")
+    monkeypatch.setattr(EncoderTraining, "train_step", lambda *_: pytest.fail("trained again"))
+    assert run_training(make_options(seeds=[0, 1], epochs_num=1, resume_train="seeds")) == summary
+
+
+def test_mixed_precision_and_images_per_class(make_options: MakeOptions) -> None:
+    folder, _ = run_in("run", make_options(use_amp16=True, images_per_class=2, epochs_num=1))
+    assert len(losses_of(folder)) == 1
+
+
+def test_starting_from_a_trained_model(make_options: MakeOptions) -> None:
+    folder, _ = run_in("first", make_options(epochs_num=1))
+    second, _ = run_in("second", make_options(epochs_num=1, lr=0.0, resume_model=str(folder / BEST_MODEL)))
+    weights = [load_model(str(run / BEST_MODEL)).state_dict()["aggregation.3.weight"] for run in (folder, second)]
+    assert torch.equal(*weights)
+
+
+def test_unreadable_training_images_are_skipped_up_to_the_limit(
+    make_options: MakeOptions, tiny_city: Path, tmp_path: Path
+) -> None:
+    train = tmp_path / "damaged"
+    train.mkdir()
+    for number, path in enumerate(sorted((tiny_city / "train").iterdir())):
+        (train / path.name).write_bytes(path.read_bytes()[: 100 if number % 4 == 0 else None])
+    folder, _ = run_in("run", make_options(train_set_folder=str(train), iterations_per_epoch=6))
+    assert "Skipped: The image" in (folder / "log.txt").read_text()
+    with pytest.raises(ProgeoError, match="training images cannot be read, more than --max_unreadable_images 1"):
+        run_in("strict", make_options(train_set_folder=str(train), iterations_per_epoch=6, max_unreadable_images=1))
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = EncoderTraining.train_step
+
+    def exploding(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+        loss = train_step(self, *arguments)
+        return loss * float("nan") if self.state.epoch == 1 else loss
+
+    monkeypatch.setattr(EncoderTraining, "train_step", exploding)
+    with pytest.raises(
+        ProgeoError, match=r"loss is nan at step 1 of epoch 2\. Lower --lr .*checkpoint before is kept"
+    ) as error:
+        run_in("run", make_options())
+    assert "--resume_train run" in str(error.value)
+    checkpoint = torch.load("run/last_checkpoint.pth", weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["step"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"M": 20}, r"written with --M 10 \(now 20\)"),
+        ({"backbone": "ResNet50"}, r"written with --backbone timm:test_resnet \(now ResNet50\)"),
+        ({"fc_output_dim": 8, "seed": 3}, r"--fc_output_dim 16 \(now 8\), --seed 0 \(now 3\)"),
+    ],
+)
+def test_resuming_with_other_options_says_which(
+    make_options: MakeOptions, changes: dict[str, Any], message: str
+) -> None:
+    run_in("run", make_options(epochs_num=1))
+    with pytest.raises(ProgeoError, match=message):
+        run_training(make_options(resume_train="run", min_images_per_class=1 if "M" in changes else 4, **changes))
+
+
+def test_resuming_with_other_images(make_options: MakeOptions, tiny_city: Path, tmp_path: Path) -> None:
+    run_in("run", make_options(epochs_num=1))
+    train = tmp_path / "grown"
+    train.mkdir()
+    for path in (tiny_city / "train").iterdir():
+        (train / path.name).write_bytes(path.read_bytes())
+        (train / path.name.replace("@@0@", "@x@0@")).write_bytes(path.read_bytes())
+    with pytest.raises(ProgeoError, match="written with other classes: the training images have changed"):
+        run_training(make_options(train_set_folder=str(train), resume_train="run"))
+
+
+def test_damaged_missing_and_foreign_checkpoints(make_options: MakeOptions, tmp_path: Path) -> None:
+    with pytest.raises(ProgeoError, match=r"There is no checkpoint nowhere"):
+        run_training(make_options(resume_train="nowhere"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "last_checkpoint.pth").write_bytes(b"damaged")
+    with pytest.raises(ProgeoError, match="cannot be read, it may be damaged"):
+        run_training(make_options(resume_train=str(folder)))
+    torch.save({"weights": torch.zeros(2)}, folder / "last_checkpoint.pth")
+    with pytest.raises(ProgeoError, match="no checkpoint of this program.*--resume_model"):
+        run_training(make_options(resume_train=str(folder)))
+
+
+def test_full_disk_keeps_the_checkpoint_before(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_in("run", make_options(epochs_num=1))
+    before = Path("run/last_checkpoint.pth").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(ProgeoError, match=r"Cannot write run/last_checkpoint\.pth: .*written before is kept"):
+            run_training(make_options(epochs_num=2, resume_train="run"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Path("run/last_checkpoint.pth").read_bytes() == before
+    assert not list(Path("run").glob(".*.tmp"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
+def test_gpu_asked_for_where_there_is_none(make_options: MakeOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_options()
+    folders = [
+        f"--{name}={getattr(options, name)}" for name in ("train_set_folder", "val_set_folder", "test_set_folder")
+    ]
+    assert cli.main(["train", *folders, "--device", "cuda"]) == 2
+    assert "--device cuda: PyTorch finds no such device here. Available: cpu" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not Path("logs").exists()
