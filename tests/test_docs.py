@@ -1,0 +1,356 @@
+"""Runs what README.md and the pages in docs/ show: each command, each Python snippet, each link.
+
+A page's blocks run in their order, in a folder that holds what the pages name: ``photos``, ``path/to/…``, a run below
+``logs``, all made from the tiny city. Options are appended to the commands, where they win over those shown, so that
+a misspelt option, a missing file or a removed command fails while nothing takes long:
+
+- training: few, small steps, and a set of 32 photos without headings (``SMALL_TRAINING``); a tiny backbone with random
+  weights instead of the one shown, whose name is checked, unless a trained model is started from;
+- evaluation: the CPU, and random weights where no model is given;
+- ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
+- published models are files with random weights, in place of the download.
+
+The commands of docs/benchmarks.md take hours, so only their options are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from functools import cache
+from importlib.metadata import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from progeo import cli
+from progeo.config import EvalOptions, ToyCityOptions, TrainOptions
+from progeo.images.table import FILE_NAME_FIELDS, read_image_table
+from progeo.models import zoo
+from progeo.models.backbones import find_backbone
+from progeo.models.network import create_network
+from progeo.training.run import run_training
+
+from .conftest import REPOSITORY
+
+README = REPOSITORY / "README.md"
+DOCS = REPOSITORY / "docs"
+PAGES = [README, *(DOCS / f"{name}.md" for name in ("quick-start", "your-photos", "training", "evaluating"))]
+ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
+
+TINY_BACKBONE = "timm:test_resnet"
+SMALL_SETTINGS: dict[str, Any] = {
+    **{"epochs_num": 1, "iterations_per_epoch": 1, "batch_size": 4, "image_size": 32, "device": "cpu"},
+    **{"M": 10, "alpha": 360, "N": 1, "L": 1, "groups_num": 1, "min_images_per_class": 2, "backbone_weights": "none"},
+}
+SMALL_TRAINING = [word for name, value in SMALL_SETTINGS.items() for word in (f"--{name}", str(value))]
+SMALL_EVALUATION = ["--device", "cpu", "--backbone_weights", "none"]
+SCRIPTS = {"train.py": "train", "eval.py": "eval"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block of a page; ``line`` is where its text starts."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+    def commands(self) -> list[list[str]]:
+        """The block's commands, each as a list of words."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def read_blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(page, text.count("\n", 0, found.start(3)) + 1, found[2], dedent(found[3]))
+        for found in re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def read_section(page: Path, heading: str) -> str:
+    """The text below a heading, up to the next one."""
+    return re.split(r"^#+ ", page.read_text(encoding="utf-8").split(f"\n{heading}\n")[1], flags=re.MULTILINE)[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """What stands in backticks in the first column of a table."""
+    return [name for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE) for name in re.findall("`([^`]+)`", row)]
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"^ *```.*?```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages name: data sets, a run, a file of weights, photos."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for place in ("photos", "path/to/sf_xl/processed", "path/to/sf_xl/raw"):
+        shutil.copytree(tiny_city, folder / place)
+    shutil.move(folder / "path/to/sf_xl/raw/train", folder / "path/to/sf_xl/raw/photos")
+    (folder / "path/to/sf_xl/raw/train").mkdir()
+    shutil.move(folder / "path/to/sf_xl/raw/photos", folder / "path/to/sf_xl/raw/train/database")
+    shutil.copytree(tiny_city / "test", folder / "path/to/st_lucia")
+    torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")
+
+    photos = sorted((tiny_city / "train").iterdir())[:2]
+    (folder / "originals").mkdir()
+    rows = ["file,latitude,longitude,heading"]
+    for number, photo in enumerate(photos, start=1):
+        for target in (folder / f"photo_{number}.jpg", folder / "originals" / f"photo_{number}.jpg"):
+            shutil.copy(photo, target)
+        rows.append(f"photo_{number}.jpg,37.7493{number},-122.4427,{'' if number == 2 else 270}")
+    (folder / "positions.csv").write_text("\n".join(rows) + "\n")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run = Path("logs/my_city/2026-01-31_10-00-00")
+        run.mkdir(parents=True)
+        folders: dict[str, Any] = {f"{part}_set_folder": f"photos/{part}" for part in ("train", "val", "test")}
+        options = TrainOptions(
+            **folders, **SMALL_SETTINGS, backbone=TINY_BACKBONE, num_preds_to_save=3, save_dir="my_city"
+        )
+        run_training(options, run)
+        shutil.copytree("logs/my_city", "logs/toy_city")
+    return folder
+
+
+@pytest.fixture
+def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what is prepared, as the current folder, with the stand-ins of this module's docstring."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(zoo, "download", write_published_model)
+
+    def copy_city(out: str | Path, **_: Any) -> None:
+        shutil.copytree(tiny_city, out, dirs_exist_ok=True)
+
+    def run_toy_city(options: ToyCityOptions) -> None:
+        copy_city(options.out)
+
+    import progeo.demo
+    import progeo.images.toy_city
+
+    monkeypatch.setattr(progeo.images.toy_city, "run_toy_city", run_toy_city, raising=False)
+    monkeypatch.setattr(progeo.demo, "make_toy_city", copy_city)
+    monkeypatch.setattr(progeo.demo, "BACKBONE", TINY_BACKBONE)
+    monkeypatch.setattr(progeo.demo, "TrainOptions", lambda **given: TrainOptions(**(given | SMALL_SETTINGS)))
+    few = {name: SMALL_SETTINGS[name] for name in ("image_size", "device", "backbone_weights")}
+    monkeypatch.setattr(progeo.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
+
+    load = torch.hub.load
+
+    def load_from_here(repository: str, name: str, *, source: str = "github", **settings: Any) -> Any:
+        assert (repository, source) in (("OWNER/progeo", "github"), ("path/to/progeo", "local"))
+        return load(str(REPOSITORY), name, source="local", **settings)
+
+    monkeypatch.setattr(torch.hub, "load", load_from_here)
+    return folder
+
+
+def write_published_model(address: str, path: Path) -> None:
+    """Stand in for the release page: random weights under the name that is asked for."""
+    assert address == f"{zoo.RELEASE}/{path.name}"
+    backbone, dimension, _ = path.stem.split("_")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(create_network(backbone, int(dimension), weights="none").state_dict(), path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_and_snippets_of_a_page_run(
+    page: Path, workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = [block for block in read_blocks(page) if block.language != "text"]
+    assert blocks
+    for block in blocks:
+        if block.language == "python":
+            run_snippet(block, capsys)
+        elif block.language == "sh":
+            for words in block.commands():
+                run_command(words, block.place, capsys, monkeypatch)
+        else:
+            pytest.fail(f"{block.place}: mark the block as sh, python or text")
+    if page.stem == "quick-start":
+        look_at = [place for place in first_cells(page.read_text(encoding="utf-8")) if place.startswith("demo/")]
+        assert look_at
+        assert [place for place in look_at if not Path(place).exists()] == []
+    if page.stem == "your-photos":
+        # The photos of the tiny city, which are there too, have no latitude.
+        named = read_image_table("photos/train").filter(pl.col("latitude").is_not_null()).sort("pano_id")
+        assert named["heading"].to_list() == [270.0, None]
+        assert named["utm_east"].to_list() == pytest.approx([549100, 549100], abs=50)
+    if page.stem == "evaluating":
+        results = json.loads(Path("results.json").read_text(encoding="utf-8"))
+        assert sorted(first_cells(read_section(page, "## The results"))) == sorted(results)
+
+
+def run_snippet(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a Python block; a comment behind a ``print(…)`` must be what it prints."""
+    capsys.readouterr()
+    code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
+    exec(code, {"__name__": "__main__"})
+    printed = capsys.readouterr().out.splitlines()
+    prints = [line for line in block.text.splitlines() if line.startswith("print(")]
+    assert len(printed) == len(prints), block.place
+    for line, output in zip(prints, printed, strict=True):
+        _, _, comment = line.partition("  # ")
+        assert comment in ("", output), f"{block.place}: {line} prints {output}"
+
+
+def run_command(
+    words: list[str], place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run a command of a page as this module's docstring says, or check what cannot be run inside a test."""
+    command = f"{place}: {shlex.join(words)}"
+    match words:
+        case ["progeo" | "python3", *_] if words[1] != "-m":
+            output_file = words[-1] if words[-2] == ">" else None
+            words = words[:-2] if output_file else words
+            capsys.readouterr()
+            code = run_progeo(words, monkeypatch)
+            output = capsys.readouterr()
+            assert code == 0, f"{command}\n{output.err}"
+            if output_file:
+                Path(output_file).write_text(output.out, encoding="utf-8")
+        case ["make", target]:
+            makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+            assert re.search(rf"^{target}:.*\n\t", makefile, re.MULTILINE), command
+            if target == "demo":
+                assert "/progeo demo\n" in makefile
+                assert cli.main(["demo"]) == 0, f"{command}\n{capsys.readouterr().err}"
+        case ["pip", "install", "-e", requirement]:
+            extras = re.fullmatch(r"\.\[([\w,]+)\]", requirement)
+            assert extras and set(extras[1].split(",")) <= set(metadata("progeo").get_all("Provides-Extra") or ()), (
+                command
+            )
+        case ["tensorboard", "--logdir", folder]:
+            assert find_spec("tensorboard") and list(Path(folder).rglob("events.out.tfevents*")), command
+        case ["git", "clone", "ADDRESS-OF-THIS-REPOSITORY", "progeo"] | ["cd", "progeo"]:
+            pass
+        case ["python3", "-m", "venv", ".venv"] | ["source", ".venv/bin/activate"]:
+            pass
+        case _:
+            pytest.fail(f"{command}\nSay in tests/test_docs.py how to run this.")
+
+
+def run_progeo(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run ``progeo …``, ``python3 train.py …`` or ``python3 eval.py …`` with small settings; return the exit code."""
+    name, arguments = read_command(words)
+    arguments = [*arguments, *small_settings(name, arguments)]
+    if words[0] == "progeo":
+        return cli.main([*name.split(), *arguments])
+    monkeypatch.setattr(sys, "argv", [words[1], *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        runpy.run_path(str(REPOSITORY / words[1]), run_name="__main__")
+    return int(exit_info.value.code or 0)
+
+
+def read_command(words: list[str]) -> tuple[str, list[str]]:
+    """Return a command's name in ``cli.COMMANDS`` (nothing for ``progeo --help``) and the arguments behind it."""
+    if words[0] == "python3":
+        return SCRIPTS[words[1]], words[2:]
+    names = [name for name in cli.COMMANDS if words[1:][: len(name.split())] == name.split()]
+    name = names[0] if names else ""
+    return name, words[1 + len(name.split()) :]
+
+
+def small_settings(name: str, arguments: list[str]) -> list[str]:
+    """Return the options to append, after a look at those that they hide."""
+    if name not in SCRIPTS.values():
+        return []
+    shown = cli.parse_options(name, arguments)
+    if shown.backbone is not None:
+        find_backbone(shown.backbone)
+    if name == "eval":
+        return SMALL_EVALUATION
+    return SMALL_TRAINING if shown.resume_model else [*SMALL_TRAINING, "--backbone", TINY_BACKBONE]
+
+
+def test_options_of_benchmark_commands_are_known() -> None:
+    for block in read_blocks(DOCS / "benchmarks.md"):
+        for words in block.commands() if block.language == "sh" else ():
+            if words[0] == "progeo" or words[:2] in (["python3", "train.py"], ["python3", "eval.py"]):
+                name, arguments = read_command(words)
+                cli.parse_options(name, arguments)
+
+
+@cache
+def known_options() -> set[str]:
+    """All options of all commands, switches also in their negative form."""
+    import progeo.config as config
+
+    known = {"--config", "--debug", "--help", "--version", "--name", "--no_name"}
+    for command in cli.COMMANDS.values():
+        for option in dataclasses.fields(getattr(config, command.options)):
+            known |= {f"--{option.name}", f"--no_{option.name}", *option.metadata["names"]}
+    return known
+
+
+@pytest.mark.parametrize("page", [page for page in ALL_PAGES if page.stem != "benchmarks"], ids=lambda page: page.stem)
+def test_options_in_the_text_exist(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w-])--[A-Za-z]\w*", without_blocks(page)))
+    assert named <= known_options()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", without_blocks(page)):
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_options_page_is_up_to_date() -> None:
+    page = runpy.run_path(str(DOCS / "write_options.py"))["describe_options"]()
+    assert (DOCS / "options.md").read_text(encoding="utf-8") == page, "run: python docs/write_options.py"
+
+
+def test_run_folder_is_as_described(prepared: Path) -> None:
+    names = first_cells(read_section(DOCS / "training.md", "## The run folder"))
+    (run,) = (prepared / "logs/my_city").iterdir()
+    assert names
+    assert [name for name in names if not list(run.glob(name.replace("…", "*")))] == []
+    assert [
+        path.name for path in run.iterdir() if not any(path.name.startswith(name.rstrip("…")) for name in names)
+    ] == []
+
+
+def test_file_name_fields_are_as_described() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", read_section(DOCS / "your-photos.md", "## File names"), re.MULTILINE)
+    assert rows == [(str(number), name) for number, name in enumerate(FILE_NAME_FIELDS, start=1)]
+
+
+def test_published_models_are_as_described() -> None:
+    text = read_section(DOCS / "evaluating.md", "## Published models")
+    rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|$", text, re.MULTILINE)
+    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == zoo.PUBLISHED
+
+
+def test_error_without_classes_is_as_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shown,) = (block.text for block in read_blocks(DOCS / "your-photos.md") if block.text.startswith("Error: "))
+    folders = [f"--{part}_set_folder=photos/{part}" for part in ("train", "val", "test")]
+    assert cli.main(["train", *folders, "--alpha", "360"]) == 2
+    assert capsys.readouterr().err == shown
