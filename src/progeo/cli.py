@@ -166,6 +166,8 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
 def _explain(message: str, name: str, parser: Any) -> str:
     """Return a message of the parser as one clear line, with the option that was probably meant."""
     message = re.sub(r'Parser key "(\w+)":', r"--\1:", " ".join(message.split()))
+    # Of an optional value's two complaints, the one that is not about it being null.
+    message = re.sub(r"Does not validate against any.*?Errors: - (.*?) - Expected.*", r"\1", message)
     known = [option for action in parser._actions for option in action.option_strings]
     for word in message.split():
         if word.startswith("--") and word.split("=")[0] not in known:

@@ -14,11 +14,19 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    restricted_number_type,
+)
 
 from progeo.errors import ProgeoError
 
 REQUIRED: Any = dataclasses.MISSING
+HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
 Options = TypeVar("Options")
 
 
@@ -128,9 +136,7 @@ class TrainOptions(GroupOptions, ModelOptions, InferenceOptions, MachineOptions)
     brightness: NonNegativeFloat = option(0.7, "colour jitter: factors from 1 - value to 1 + value")
     contrast: NonNegativeFloat = option(0.7, "colour jitter, as brightness")
     saturation: NonNegativeFloat = option(0.7, "colour jitter, as brightness")
-    hue: NonNegativeFloat = option(
-        0.5, "colour jitter: shift of up to this many turns of the colour wheel, at most 0.5"
-    )
+    hue: HalfTurn = option(0.5, "colour jitter: shift of up to this many turns of the colour wheel, at most 0.5")
     random_resized_crop: ClosedUnitInterval = option(0.5, "crops cover at least 1 - value of the photo's area")
     augmentation_device: str | None = option(
         None, "where to augment; without it the device of the model", choices=("cpu", "cuda")

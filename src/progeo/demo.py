@@ -37,7 +37,7 @@ def run_demo(options: DemoOptions) -> None:
     }
 
     console.rule("1/3  A town to train on")
-    make_toy_city(city, seed=options.seed)
+    make_toy_city(city, seed=options.seed, show_progress=True)
 
     console.rule(f"2/3  {BACKBONE} as ImageNet left it, before it has learned any place")
     before = _read_results(before_folder) or run_evaluation(EvalOptions(**common), before_folder)

@@ -139,7 +139,7 @@ def test_load_model_says_what_it_takes(tmp_path: Path) -> None:
         load_model(tmp_path / "model.pth")
     with pytest.raises(ProgeoError, match=r"The form is cosplace:<backbone>:<fc_output_dim>"):
         load_model("cosplace:ResNet50")
-    with pytest.raises(ProgeoError, match="Leave out --backbone"):
+    with pytest.raises(ProgeoError, match="Give --backbone "):
         load_model("cosplace:ResNet50:2048", backbone="ResNet18")
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
@@ -51,11 +50,9 @@ def save_model(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    content = save(tensors, {key: json.dumps(value, default=_to_plain) for key, value in card.items()})
     with atomic_write(path) as temporary:
-        try:
-            save_file(tensors, temporary, {key: json.dumps(value, default=_to_plain) for key, value in card.items()})
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        temporary.write_bytes(content)
 
 
 def load_model_file(path: str | Path, *, backbone: str | None = None, fc_output_dim: int | None = None) -> PlaceNetwork:
@@ -126,7 +123,7 @@ def _check_agreement(card: Mapping[str, Any], asked: Mapping[str, str | int | No
         options = ", ".join(f"--{key} {value}" for key, value in asked.items() if value is not None)
         raise ProgeoError(
             f"{path} is {card['backbone']}, fc_output_dim {card['fc_output_dim']}, but {options} was asked for. "
-            "Leave these options out, the file says what it is."
+            "Give what the file is (an evaluation needs neither option)."
         )
 
 

@@ -54,7 +54,10 @@ def load_model(
     if not dimension.isdecimal():
         raise ProgeoError(f"'{name}' is no published model. The form is {PREFIX}<backbone>:<fc_output_dim>. {_list()}")
     if backbone not in (None, published_backbone) or fc_output_dim not in (None, int(dimension)):
-        raise ProgeoError(f"{name} says its backbone and dimension itself. Leave out --backbone and --fc_output_dim.")
+        raise ProgeoError(
+            f"{name} is no --backbone {backbone} --fc_output_dim {fc_output_dim}. Give --backbone {published_backbone} "
+            f"--fc_output_dim {dimension} (an evaluation needs neither option)."
+        )
     return get_trained_model(published_backbone, int(dimension))
 
 

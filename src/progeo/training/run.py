@@ -86,7 +86,7 @@ def _read_inputs(options: TrainOptions) -> Inputs:
 
 def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: Path) -> dict[str, Any]:
     """Train once per seed, skipping and resuming what an earlier start has done, and report mean and spread."""
-    save_options(options, folder / "config.yaml")
+    save_options(dataclasses.replace(options, resume_train=None), folder / "config.yaml")
     results = []
     for seed in seeds:
         seed_folder = folder / f"seed_{seed}"
@@ -98,7 +98,11 @@ def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: 
         seed_options = dataclasses.replace(
             options, seeds=None, seed=seed, resume_train=str(seed_folder) if started else None
         )
-        results.append(_run_once(seed_options, inputs, seed_folder))
+        try:
+            results.append(_run_once(seed_options, inputs, seed_folder))
+        except KeyboardInterrupt:
+            logger.info(f"Or continue with all seeds: progeo train --resume_train {folder}")
+            raise
     recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
     means = {rank: statistics.mean(values) for rank, values in recalls.items()}
     deviations = {rank: statistics.stdev(values) if len(values) > 1 else 0.0 for rank, values in recalls.items()}
@@ -119,7 +123,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
         load_checkpoint(state, find_checkpoint(options.resume_train), options, inputs.groups)
     folder = folder or create_run_folder(options.save_dir)
     log_to(folder)
-    save_options(options, folder / "config.yaml")
+    save_options(dataclasses.replace(options, resume_train=None), folder / "config.yaml")
     _describe_run(options, folder, inputs, network, state)
 
     training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric)
