@@ -35,6 +35,7 @@ VALUES = {
     PositiveFloat: "number above 0",
     NonNegativeFloat: "number, at least 0",
     ClosedUnitInterval: "number from 0 to 1",
+    config.HalfTurn: "number from 0 to 0.5",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -179,13 +180,13 @@ def test_files_of_a_later_format_or_a_damaged_card_are_refused(saved: Path, tmp_
 
 
 def test_a_failed_save_keeps_the_old_file(saved: Path, network: PlaceNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safetensors import SafetensorError
-
-    def fail(*arguments: Any, **options: Any) -> None:
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    def fill_the_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     before = saved.read_bytes()
-    monkeypatch.setattr("progeo.models.model_file.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     with pytest.raises(ProgeoError, match="Cannot write .*No space left on device"):
         save_model(saved, network, training={}, metrics={}, licence="MIT")
     assert saved.read_bytes() == before
