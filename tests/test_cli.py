@@ -103,7 +103,10 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
         (["train", *FOLDERS, "--M", "-3"], "--M: Not of type PositiveInt: -3"),
         (["train", *FOLDERS, "--lr", "fast"], "--lr: Not of type NonNegativeFloat"),
         (["train", *FOLDERS, "--hue", "0.6"], "--hue: Not of type HalfTurn: 0.6 does not conform to restriction"),
-        (["train", *FOLDERS, "--patience", "0"], "Error: --patience: Not of type PositiveInt: 0 does not conform"),
+        (
+            ["train", *FOLDERS, "--patience", "0"],
+            "Error: --patience: Not of type PositiveInt: does not conform to restriction v>0, given 0 (progeo",
+        ),
         (["train", *FOLDERS, "--device", "tpu"], "--device: invalid choice: 'tpu' (choose from"),
         (["train", "--val_set_folder", "b"], "please give: --train_set_folder, --test_set_folder"),
         (["train", *FOLDERS, "--config", "nowhere.yaml"], "File does not exist"),

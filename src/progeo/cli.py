@@ -167,11 +167,14 @@ def _explain(message: str, name: str, parser: Any) -> str:
     """Return a message of the parser as one clear line, with the option that was probably meant."""
     message = re.sub(r'Parser key "(\w+)":', r"--\1:", " ".join(message.split()))
     # Of an optional value's two complaints, the one that is not about it being null.
-    message = re.sub(r"Does not validate against any.*?Errors: - (.*?) - Expected.*", r"\1", message)
-    known = [option for action in parser._actions for option in action.option_strings]
+    message = re.sub(
+        r"Does not validate against any.*?Errors: - (.*?) - Expected.*value: (.*)", r"\1, given \2", message
+    )
+    known = [spelling for action in parser._actions for spelling in action.option_strings]
     for word in message.split():
-        if word.startswith("--") and word.split("=")[0] not in known:
-            near = difflib.get_close_matches(word.split("=")[0], known, n=1)
+        option = word.split("=")[0].rstrip(":")
+        if option.startswith("--") and option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
             message += f". Did you mean {near[0]}?" if near else ""
     if "required" in message:
         message = message.replace("the following arguments are required: ", "please give: --").replace(", ", ", --")
