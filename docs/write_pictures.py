@@ -32,7 +32,7 @@ def choose_queries(demo: Path) -> list[Path]:
     pictures = sorted((demo / "training" / "preds").glob("*.jpg"))
     texts = {picture: picture.with_suffix(".txt").read_text(encoding="utf-8") for picture in pictures}
     right = [picture for picture in pictures if is_first_right(picture)]
-    by_night = [picture for picture in right if "@night" in texts[picture].splitlines()[0]]
+    by_night = [picture for picture in right if "@night" in texts[picture].split("\n\n")[0]]
     by_day = [picture for picture in right if picture not in by_night]
     return [*by_night[:2], *by_day[:1]][:ROWS]
 

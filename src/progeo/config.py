@@ -24,6 +24,7 @@ from jsonargparse.typing import (
 )
 
 from progeo.errors import ProgeoError
+from progeo.files import atomic_write
 
 REQUIRED: Any = dataclasses.MISSING
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
@@ -237,7 +238,8 @@ def create_options(options_class: type[Options], namespace: Namespace) -> Option
 
 def save_options(options: Any, path: Path) -> None:
     """Write the options as YAML that ``--config`` takes to repeat the run."""
-    path.write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False), encoding="utf-8")
 
 
 def load_options(options_class: type[Options], path: Path) -> Options:

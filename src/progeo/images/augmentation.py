@@ -175,7 +175,7 @@ def crop_and_resize(images: torch.Tensor, sizes: torch.Tensor, boxes: torch.Tens
     y = (rows / frame_height * 2 - 1).to(images.device)
     x = (columns / frame_width * 2 - 1).to(images.device)
     grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], dim=3)
-    return F.grid_sample(images.float().div_(255), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(images.float().div_(255), grid, mode="bilinear", align_corners=False)
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:

@@ -83,12 +83,19 @@ class BatchReader:
     """
 
     def __init__(
-        self, table: pl.DataFrame, *, image_size: int, max_unreadable_images: int, num_workers: int | None = None
+        self,
+        table: pl.DataFrame,
+        *,
+        image_size: int,
+        max_unreadable_images: int,
+        batch_size: int = 32,
+        num_workers: int | None = None,
     ) -> None:
         """Prepare to read images of ``table``, none of them larger than the crops of ``image_size`` pixels need."""
         self._path_column = table["path"]
         self._image_size = image_size
         self._max_unreadable_images = max_unreadable_images
+        self._batch_size = batch_size
         self._num_workers = num_workers
         self._lock = threading.Lock()
         self.unreadable: dict[str, str] = {}
@@ -106,7 +113,7 @@ class BatchReader:
         def read(sample: tuple[int, int]) -> tuple[torch.Tensor, int]:
             return self._read_sample(paths, group, *sample), sample[0]
 
-        samples = read_ahead(read, flatten(), num_workers=self._num_workers)
+        samples = read_ahead(read, flatten(), num_workers=self._num_workers, ahead=2 * self._batch_size)
         while sample := next(samples, None):
             batch = [sample, *islice(samples, lengths.pop(0) - 1)]
             images, sizes = pad_images([image for image, _ in batch])

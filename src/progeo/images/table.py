@@ -116,7 +116,7 @@ def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
 
 def _list_images(folder: Path) -> tuple[pl.Series, dict[str, int]]:
     """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
-    list_file = folder.with_name(folder.resolve().name + "_images_paths.txt")
+    list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
     if list_file.is_file():
         fingerprint = _fingerprint([str(list_file.resolve())])
         lines = list_file.read_text(encoding="utf-8").splitlines()

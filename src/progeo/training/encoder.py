@@ -74,8 +74,10 @@ class EncoderTraining:
             table,
             image_size=options.image_size,
             max_unreadable_images=options.max_unreadable_images,
+            batch_size=options.batch_size,
             num_workers=options.num_workers,
         )
+        self.is_between_steps = True
         self.augment = Augmentation(
             image_size=options.image_size,
             brightness=options.brightness,
@@ -116,8 +118,10 @@ class EncoderTraining:
             )
             for batch in remaining:
                 interruption.raise_if_requested()
+                self.is_between_steps = False
                 state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer)
                 state.step += 1
+                self.is_between_steps = True
                 progress.advance(task)
                 if time.monotonic() - last_reading > SECONDS_BETWEEN_READINGS:
                     progress.update(task, loss=f"{self.read_loss():.3f}")
@@ -149,6 +153,15 @@ class EncoderTraining:
         state.scaler.step(classifier_optimizer)
         state.scaler.update()
         return loss.detach()
+
+    def check_weights(self) -> None:
+        """Raise ProgeoError if a weight is not finite, so that such a state is never kept."""
+        finite = [parameter.detach().isfinite().all() for parameter in self.state.network.parameters()]
+        if not torch.stack(finite).all():
+            raise ProgeoError(
+                f"The model's weights are no longer finite after step {self.state.step} of epoch "
+                f"{self.state.epoch + 1}. Lower --lr or --classifiers_lr."
+            )
 
     def read_loss(self) -> float:
         """Return the mean loss of the epoch so far.

@@ -174,7 +174,7 @@ def _create_network(options: TrainOptions) -> PlaceNetwork:
     network = create_network(
         options.backbone, options.fc_output_dim, weights=weights, train_all_layers=options.train_all_layers
     )
-    if options.resume_model:
+    if options.resume_model and not options.resume_train:
         trained = load_model(options.resume_model, backbone=options.backbone, fc_output_dim=options.fc_output_dim)
         network.load_state_dict(trained.state_dict())
     network.preprocessing = dataclasses.replace(network.preprocessing, image_size=options.image_size)
@@ -191,15 +191,21 @@ def _train(state: TrainingState, training: EncoderTraining, validation_set: Eval
             with delay_interruption() as interruption:
                 training.train_epoch(interruption)
             loss = training.read_loss()
+            training.check_weights()
             # Before validation, so that being killed there costs no training.
             save_checkpoint(state, checkpoint, options, groups)
             seconds = time.monotonic() - start
             evaluation = _evaluate(state.network, validation_set, options, training.fabric.device, "Validating")
-            _finish_epoch(state, training, loss, evaluation.recalls, seconds, folder)
-            save_checkpoint(state, checkpoint, options, groups)
+            with delay_interruption() as interruption:
+                _finish_epoch(state, training, loss, evaluation.recalls, seconds, folder)
+                save_checkpoint(state, checkpoint, options, groups)
+            interruption.raise_if_requested()
     except KeyboardInterrupt:
-        training.read_loss()  # never keep a state whose loss is not finite
-        save_checkpoint(state, checkpoint, options, groups)
+        # A second Ctrl-C may stop in the middle of a step: then the checkpoint before is the good one.
+        if training.is_between_steps:
+            training.read_loss()
+            training.check_weights()
+            save_checkpoint(state, checkpoint, options, groups)
         logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
         raise
     except ProgeoError as error:

@@ -57,10 +57,10 @@ class CitySizes:
     train_places: int = 32
     train_dates: int = 12
     train_spacing: float = 10.0
-    val_places: int = 24
-    val_queries: int = 80
+    val_places: int = 30
+    val_queries: int = 100
     test_places: int = 50
-    test_queries: int = 150
+    test_queries: int = 200
 
 
 def make_toy_city(

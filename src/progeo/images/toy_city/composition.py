@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from progeo.images.toy_city.drive import Drive
+from progeo.images.toy_city.drive import LAMPLIGHT, Drive
 from progeo.images.toy_city.ground import MARGIN
 from progeo.images.toy_city.materials import Grid
 from progeo.images.toy_city.plan import Item
@@ -17,7 +17,6 @@ from progeo.images.toy_city.scene import CELL, Placed, Scene
 from progeo.images.toy_city.sprites import Sprite, lamp, person, post, tree
 
 TURN = 2 * np.pi
-LAMPLIGHT = np.array([1.0, 0.78, 0.48], np.float32)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from progeo.images.toy_city.sheet import PANES, SHOP_PANE, SIGN
 from progeo.images.toy_city.sky import draw_sky
 from progeo.images.toy_city.solids import furniture
 
+LAMPLIGHT = np.array([1.0, 0.77, 0.47], np.float32)
 FURNITURE = ("bench", "planter", "shelter")
 SNOW_ON = {ASPHALT: 0.45, PAVEMENT: 0.8, MARKING: 0.35, GRASS: 0.95}
 
@@ -112,7 +113,7 @@ def _ground_light(
     sunny = np.clip(1 - ndimage.uniform_filter(shadow, 3) / 0.6, 0, 1)[:, :, None] * max(sun[2], 0.35)
     light = conditions.ambient + conditions.sun * sunny
     if conditions.night:
-        light = light + scene.lamplight[:, :, None] * np.array([0.95, 0.74, 0.45], np.float32)
+        light = light + scene.lamplight[:, :, None] * LAMPLIGHT
     quads = np.full((*shadow.shape, 4), 255, np.uint8)
     quads[:, :, :3] = np.clip(light * 64, 0, 255)
     return quads.view(np.uint32)[:, :, 0]

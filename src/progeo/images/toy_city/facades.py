@@ -22,10 +22,11 @@ LEVELS = 6
 class Facade:
     """A drawn wall: packed texels ``(height, width)`` at ``LEVELS`` sizes, each half of the one before.
 
-    With it go its height in metres, and what stands out.
+    ``scale`` is texels per metre of the first, ``height`` the height in metres; ``relief`` stands out from the wall.
     """
 
     levels: list[NDArray[np.uint32]]
+    scale: float
     height: float
     relief: list[Relief]
 
@@ -42,7 +43,7 @@ def draw_facade(look: Look, width: float, scale: float, rng: np.random.Generator
     relief += draw_crown(sheet, look)
     _ornaments(sheet, look)
     _weather(sheet, look)
-    return Facade(sheet.levels(LEVELS), height, relief)
+    return Facade(sheet.levels(LEVELS), scale, height, relief)
 
 
 def draw_side(look: Look, width: float, scale: float, rng: np.random.Generator) -> Facade:
@@ -57,7 +58,7 @@ def draw_side(look: Look, width: float, scale: float, rng: np.random.Generator) 
                 sheet.rectangle(u - 0.06, low - 0.06, u + 0.86, low + 1.16, look.frame)
                 glass(sheet, float(u), low, float(u) + 0.8, low + 1.1, 1 + int(rng.integers(PANES)))
     _weather(sheet, look)
-    return Facade(sheet.levels(LEVELS), look.eaves, [])
+    return Facade(sheet.levels(LEVELS), scale, look.eaves, [])
 
 
 def draw_hedge(look: Look, width: float, scale: float, rng: np.random.Generator) -> Facade:
@@ -72,7 +73,7 @@ def draw_hedge(look: Look, width: float, scale: float, rng: np.random.Generator)
         for _ in range(int(width * 60)):
             u, z, size = rng.uniform(0, width), rng.uniform(0, 1.25), rng.uniform(0.04, 0.11)
             sheet.ellipse(u, z, u + size, z + size, shade((70, 98, 48), rng.uniform(0.6, 1.3)))
-    return Facade(sheet.levels(LEVELS), height, [])
+    return Facade(sheet.levels(LEVELS), scale, height, [])
 
 
 def _storeys(sheet: Sheet, look: Look) -> list[Relief]:

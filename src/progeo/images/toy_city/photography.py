@@ -18,6 +18,7 @@ from progeo.images.toy_city.shots import Shot
 
 OVERSAMPLING = 1.35  # pixels of the panorama for each pixel of a view
 EDGE = 2  # pixels to spare around a view
+SPARE = 256  # pixels by which banks of noise and drops are larger than a view, so that no two views have the same
 
 
 def take(scene: Scene, drive: Drive, shot: Shot, rotation: float, size: int) -> list[Image.Image]:
@@ -49,13 +50,13 @@ def take(scene: Scene, drive: Drive, shot: Shot, rotation: float, size: int) -> 
 
 
 def expose(view: NDArray[np.uint8], conditions: Conditions, sensor: Sensor, rng: np.random.Generator) -> Image.Image:
-    """Return the view as the sensor records it: brightness, colour cast, contrast, saturation, noise, and drops before it."""
+    """Return the view as the sensor records it: its colours, its noise, and the drops or flakes before it."""
     height, width, _ = view.shape
-    pixels = _window(_noise_bank(max(height, width) + 256), height, width, rng)
+    pixels = _window(_noise_bank(max(height, width) + SPARE), height, width, rng)
     pixels = pixels * np.int16(round(sensor.noise * (2.2 if conditions.night else 1.0) * 4))
     pixels >>= 6
     if conditions.weather in ("rain", "snow"):
-        pixels += _window(_falling(conditions.weather, max(height, width) + 256), height, width, rng)
+        pixels += _window(_falling(conditions.weather, max(height, width) + SPARE), height, width, rng)
     # The camera goes half of the way to the exposure that would be right for a picture of this brightness.
     aim = 52 if conditions.night else 116
     gain = np.clip((aim / max(float(view[::8, ::8].mean()), 1.0)) ** 0.5, 0.75, 1.4)
@@ -77,7 +78,7 @@ def expose(view: NDArray[np.uint8], conditions: Conditions, sensor: Sensor, rng:
 
 def _window(bank: NDArray[np.int16], height: int, width: int, rng: np.random.Generator) -> NDArray[np.int16]:
     """Return a part of ``bank`` from a place by lot."""
-    row, column = rng.integers(0, 256, 2)
+    row, column = rng.integers(0, SPARE, 2)
     return bank[row : row + height, column : column + width]
 
 
@@ -87,11 +88,12 @@ def _falling(weather: str, side: int) -> NDArray[np.int16]:
     rng = np.random.default_rng(11)
     image = Image.new("L", (side, side))
     pen = ImageDraw.Draw(image)
-    for x, y, size in (rng.random((side * side // 220, 3)) * (side, side, 1)).tolist():
+    unit = (side - SPARE) / 320
+    for x, y, size in (rng.random((int(side * side / 220 / unit**2), 3)) * (side, side, 1)).tolist():
         if weather == "rain":
-            pen.line((x, y, x + 1.5, y + 4 + 14 * size), fill=int(12 + 22 * size))
+            pen.line((x, y, x + 1.5 * unit, y + (4 + 14 * size) * unit), fill=int(12 + 22 * size))
         else:
-            radius = 0.4 + 1.5 * size**6
+            radius = (0.4 + 1.5 * size**6) * unit
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(150 - 70 * size))
     return np.asarray(image).astype(np.int16)[:, :, None]
 

@@ -121,17 +121,20 @@ def _visible(
 
 @dataclass(frozen=True)
 class Atlas:
-    """All textures in one row of texels, column after column of each, at ``LEVELS`` sizes; arrays are (T, LEVELS)."""
+    """All textures in one row of texels, column after column of each, at ``LEVELS`` sizes.
+
+    Where each begins, its rows and its columns are arrays (T, LEVELS); ``scale`` (T,) is texels per metre at full size.
+    """
 
     texels: Texels
     base: NDArray[np.int64]
     rows: Integers
     columns: Integers
-    scale: float
+    scale: Grid
 
 
-def bind(facades: list[Facade], scale: float) -> Atlas:
-    """Bind the textures of ``facades`` (at ``scale`` texels per metre) into an atlas, each at ``LEVELS`` sizes."""
+def bind(facades: list[Facade]) -> Atlas:
+    """Bind the textures of ``facades`` into an atlas."""
     parts: list[Texels] = []
     sizes = np.zeros((len(facades), LEVELS, 2), np.int32)
     for index, facade in enumerate(facades):
@@ -140,4 +143,5 @@ def bind(facades: list[Facade], scale: float) -> Atlas:
             sizes[index, level] = texels.shape
     ends = np.cumsum([len(part) for part in parts])
     base = np.concatenate([[0], ends[:-1]]).reshape(len(facades), LEVELS)
+    scale = np.array([facade.scale for facade in facades], np.float32)
     return Atlas(np.concatenate(parts), base, sizes[:, :, 0], sizes[:, :, 1], scale)

@@ -64,9 +64,13 @@ def build_scene(
 
     ``scale`` is texels per metre of facades; ``draw_all`` is ``map`` or an executor's, to draw facades side by side.
     """
-    seen = sorted(visible_walls(plan, cameras))
+    nearest = _nearest_views(plan, cameras)
+    seen = np.flatnonzero(np.isfinite(nearest)).tolist()
+    # Half the texels are enough for what is seen from 25 m at least, a quarter from 50 m.
+    coarser = np.clip(np.floor(np.log2(nearest / 12.5)), 0, 2)
     jobs = [
-        WallJob(plan.walls[index], plan.looks[plan.walls[index].building], scale, (*seed, 1, index)) for index in seen
+        WallJob(wall, plan.looks[wall.building], scale / 2 ** int(coarser[index]), (*seed, 1, index))
+        for index, wall in ((index, plan.walls[index]) for index in seen)
     ]
     facades = [blank_facade(), *draw_all(draw_wall, jobs)]
     texture = np.zeros(len(plan.walls), np.int32)
@@ -77,7 +81,7 @@ def build_scene(
     return Scene(
         plan=plan,
         table=tabulate(plan.walls, solid, top, texture.tolist()),
-        atlas=bind(facades, scale),
+        atlas=bind(facades),
         ground=draw_ground(plan, scale * 2 / 3, np.random.default_rng([*seed, 2])),
         heights=_height_raster(plan),
         lamplight=_lamp_raster(plan),
@@ -98,14 +102,13 @@ def draw_wall(job: WallJob) -> Facade:
     if wall.role == "hedge":
         return draw_hedge(job.look, width, job.scale, rng)
     if wall.role == "side":
-        # Fire walls have little to show, so that half the texels are enough.
-        return draw_side(job.look, width, job.scale / 2, rng)
+        return draw_side(job.look, width, job.scale, rng)
     return draw_facade(job.look, width, job.scale, rng, entrance=wall.role == "front")
 
 
 def blank_facade() -> Facade:
     """Return a grey wall for where no camera looks."""
-    return Facade([np.full((1, 1), 0x00707478, np.uint32)] * LEVELS, 8.0, [])
+    return Facade([np.full((1, 1), 0x00707478, np.uint32)] * LEVELS, 1.0, 8.0, [])
 
 
 def _heights(plan: Plan) -> list[float]:
@@ -113,17 +116,18 @@ def _heights(plan: Plan) -> list[float]:
     return [1.2 if wall.role == "hedge" else plan.looks[wall.building].eaves for wall in plan.walls]
 
 
-def visible_walls(plan: Plan, cameras: Iterable[tuple[float, float]]) -> set[int]:
-    """Return the indices of walls that are seen from any of the points ``cameras`` (x, y)."""
+def _nearest_views(plan: Plan, cameras: Iterable[tuple[float, float]]) -> Grid:
+    """Return how near each wall is to the nearest of ``cameras`` (x, y) that sees it; infinite if none does."""
     solid = _heights(plan)
     # Crowns are not drawn yet: walls count as somewhat higher than they are, so that none in sight is left out.
     table = tabulate(plan.walls, solid, [height + 3.0 for height in solid], [0] * len(plan.walls))
     angles = np.arange(720, dtype=np.float32) * np.float32(np.pi / 360)
     rays = np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    seen: set[int] = set()
+    nearest = np.full(len(plan.walls), np.inf, np.float32)
     for x, y in cameras:
-        seen.update(cast(table, (x, y, 2.0), rays).wall.tolist())
-    return seen
+        hits = cast(table, (x, y, 2.0), rays)
+        np.minimum.at(nearest, hits.wall, hits.distance)
+    return nearest
 
 
 def _cells(points: Points) -> list[tuple[float, float]]:

@@ -16,6 +16,7 @@ from progeo.images.toy_city.raycast import cast, tabulate
 UTM_ZONE, UTM_LETTER = 32, "T"
 CAR_HEIGHT, WALKER_HEIGHT = 2.4, 1.65
 CAR_LENS = Lens(pitch=6.0, roll=0.0, field=72.0)
+CAR_SENSOR = Sensor(tone=(1.05, 1.03, 1.0), contrast=1.05, saturation=1.0, noise=2.0, quality=92)
 TRAIN_WEATHER = (
     "clear", "night", "overcast", "golden", "rain", "snow", "cloudy", "night", "fog", "clear", "golden", "overcast",
 )  # fmt: skip
@@ -105,7 +106,9 @@ def plan_drives(
     for date in range(dates):
         rng = np.random.default_rng([seed, district.number, 1, date])
         weather = TRAIN_WEATHER[date % len(TRAIN_WEATHER)]
-        month, year, sensor = _draw_month(weather, rng), 2012 + date % 12, draw_sensor(rng)
+        month, year = _draw_month(weather, rng), 2012 + date % 12
+        # The first date, on which databases are made, has a good camera.
+        sensor = draw_sensor(rng) if date else CAR_SENSOR
         phase = rng.uniform(-spacing / 2, spacing / 2) if dates > 1 else 0.0
         for street in sorted({street for street, _ in route}):
             conditions = draw_conditions(rng, month, weather)
@@ -140,10 +143,10 @@ def plan_walks(
         shots = []
         for number in numbers.tolist():
             street, distance = route[rng.integers(len(route))]
-            reach = plan.streets[street].half_width - 1.4
+            reach = plan.streets[street].half_width - plan.streets[street].pavement - 0.3
             along = np.clip(distance + rng.uniform(-5, 5), 2, plan.streets[street].length - 2)
             x, y, _ = plan.streets[street].locate(float(along), rng.uniform(-reach, reach))
-            lens = Lens(float(rng.uniform(2, 12)), float(rng.normal(0, 1.5)), float(rng.uniform(60, 78)))
+            lens = Lens(float(rng.uniform(2, 10)), float(rng.normal(0, 1.5)), float(rng.uniform(62, 78)))
             heading = 0.0
             for _ in range(20):
                 heading = round(float(rng.uniform(0, 360)), 2) % 360

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from progeo.images.toy_city.drive import Drive
+from progeo.images.toy_city.drive import LAMPLIGHT, Drive
 from progeo.images.toy_city.facades import LEVELS
 from progeo.images.toy_city.ground import MARGIN
 from progeo.images.toy_city.materials import Grid
@@ -62,7 +63,7 @@ def paint_walls(scene: Scene, drive: Drive, frame: Frame, rays: Grid, canvas: Ca
     wall, column, distance = hits.wall[shown], hits.column[shown], hits.distance[shown]
     texture = table.texture[wall]
     facing = np.abs((table.normal[wall] * rays[column]).sum(axis=1))
-    footprint = distance / frame.density * atlas.scale * np.maximum(facing, 0.08) ** -0.6
+    footprint = distance / frame.density * atlas.scale[texture] * np.maximum(facing, 0.08) ** -0.6
     level = np.clip(np.round(np.log2(footprint) - 0.15), 0, LEVELS - 1).astype(np.int32)
     rows, columns = atlas.rows[texture, level], atlas.columns[texture, level]
     u = np.clip((hits.along[shown] / table.length[wall] * columns).astype(np.int32), 0, columns - 1)
@@ -127,17 +128,16 @@ def _light_on(
     or at night in ``BANDS`` of height.
     """
     conditions, normal = drive.conditions, scene.table.normal[wall]
-    side = drive.shadow.shape[0]
     # Light is looked up a little before the wall, where the raster of heights is free of the wall itself.
-    x = frame.x + MARGIN + rays[column, 0] * distance + normal[:, 0] * np.float32(0.9)
-    y = frame.y + MARGIN + rays[column, 1] * distance + normal[:, 1] * np.float32(0.9)
-    cell = tuple(np.clip((value / CELL).astype(np.int32), 0, side - 1) for value in (y, x))
+    x = frame.x + MARGIN + rays[column, 0] * distance + normal[:, 0] * np.float32(1.2)
+    y = frame.y + MARGIN + rays[column, 1] * distance + normal[:, 1] * np.float32(1.2)
+    cell = np.stack([y, x]) / CELL - 0.5
     # Walls of one side get a little less of the sky's light, so that corners show even on dull days.
     plain = (0.9 + 0.1 * (normal @ np.array([0.6, -0.8], np.float32)))[:, None, None] * conditions.ambient
     if conditions.night:
         height = (np.arange(BANDS, dtype=np.float32) + 0.5) * BAND
         falloff = 1 / (1 + ((height - 3.2) * 0.3) ** 2)
-        lamps = scene.lamplight[cell][:, None, None] * np.array([1.0, 0.76, 0.46], np.float32)
+        lamps = ndimage.map_coordinates(scene.lamplight, cell, order=1, mode="nearest")[:, None, None] * LAMPLIGHT
         light = plain + lamps * falloff[None, :, None]
     else:
         sun = np.maximum(normal @ np.asarray(drive.sun[:2], np.float32), 0)[:, None] * conditions.sun
@@ -147,4 +147,5 @@ def _light_on(
     gains[:, :, :3] = np.minimum(light * (128 * clear[:, None, None]), 255)
     veil = np.zeros((len(wall), 4), np.uint8)
     veil[:, :3] = (1 - clear)[:, None] * conditions.sky_low
-    return gains.view(np.uint32).ravel(), veil.view(np.uint32).ravel(), drive.shadow[cell]
+    edge = ndimage.map_coordinates(drive.shadow, cell, order=1, mode="nearest")
+    return gains.view(np.uint32).ravel(), veil.view(np.uint32).ravel(), edge
