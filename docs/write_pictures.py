@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-PAGE_WIDTH = 1200
+PAGE_WIDTH = 840
 STREETS = 6
 ROWS = 3
 
@@ -40,8 +40,8 @@ def choose_queries(demo: Path) -> list[Path]:
 def is_first_right(picture: Path) -> bool:
     """Return whether the frame of the first prediction is green."""
     with Image.open(picture) as image:
-        red, green, _ = image.convert("RGB").getpixel((round(image.width * 0.3), 6))
-    return bool(green > red)
+        red, green, _ = image.convert("RGB").getpixel((round(image.width * 0.48), round(image.height * 0.06)))
+    return bool(green > red + 40)
 
 
 def main() -> None:

@@ -111,6 +111,7 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
         (["train", "--val_set_folder", "b"], "please give: --train_set_folder, --test_set_folder"),
         (["train", *FOLDERS, "--config", "nowhere.yaml"], "File does not exist"),
         (["eval"], "please give: --test_set_folder"),
+        (["data", "toy-city"], "please give: out (progeo data toy-city --help"),
         (["eval", "--test_set_folder", "nowhere"], "There is no folder nowhere"),
     ],
 )

@@ -177,7 +177,8 @@ def _explain(message: str, name: str, parser: Any) -> str:
             near = difflib.get_close_matches(option, known, n=1)
             message += f". Did you mean {near[0]}?" if near else ""
     if "required" in message:
-        message = message.replace("the following arguments are required: ", "please give: --").replace(", ", ", --")
+        missing = message.removeprefix("the following arguments are required: ").split(", ")
+        message = "please give: " + ", ".join(f"--{name}" if f"--{name}" in known else name for name in missing)
     return f"{message} (progeo {name} --help explains the options)"
 
 

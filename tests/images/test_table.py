@@ -109,6 +109,17 @@ def test_list_shipped_beside_the_folder_is_read_instead_of_the_disk(tmp_path: Pa
     assert len(read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")) == 2
 
 
+def test_heading_that_is_no_number_counts_as_missing() -> None:
+    table = parse_file_names(pl.Series("path", ["@1@2@@@@@@@nan@.jpg", "@1@2@@@@@@@north@.jpg", "@1@2@@@@@@@30@.jpg"]))
+    assert table["heading"].to_list() == [None, None, 30.0]
+
+
+def test_current_folder_can_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "photos/@1@1@.jpg")
+    monkeypatch.chdir(tmp_path / "photos")
+    assert len(read_image_table(".", cache_folder=tmp_path / "cache")) == 1
+
+
 def test_list_of_files_that_are_not_there(tmp_path: Path) -> None:
     touch(tmp_path, "photos/@1@1@.jpg")
     (tmp_path / "photos_images_paths.txt").write_text("elsewhere/@2@1@.jpg\n")

@@ -140,9 +140,28 @@ def test_second_interruption_stops_at_once(make_options: MakeOptions, monkeypatc
         os.kill(os.getpid(), signal.SIGINT)
         return train_step(self, *arguments)
 
+    run_in("run", make_options(epochs_num=1))
+    before = Path("run/last_checkpoint.pth").read_bytes()
     monkeypatch.setattr(EncoderTraining, "train_step", impatient)
     with pytest.raises(KeyboardInterrupt):
-        run_in("run", make_options())
+        run_training(make_options(resume_train="run"))
+    assert Path("run/last_checkpoint.pth").read_bytes() == before  # a step that is half done is not kept
+
+
+def test_weights_that_are_not_finite_are_not_kept(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_in("run", make_options(epochs_num=1))
+    before = Path("run/last_checkpoint.pth").read_bytes()
+    train_step = EncoderTraining.train_step
+
+    def breaking(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+        loss = train_step(self, *arguments)
+        next(self.state.network.parameters()).data.fill_(float("nan"))
+        return loss.nan_to_num()
+
+    monkeypatch.setattr(EncoderTraining, "train_step", breaking)
+    with pytest.raises(ProgeoError, match=r"weights are no longer finite .*checkpoint before is kept"):
+        run_training(make_options(resume_train="run"))
+    assert Path("run/last_checkpoint.pth").read_bytes() == before
 
 
 def test_finished_run_can_be_trained_longer(make_options: MakeOptions) -> None:

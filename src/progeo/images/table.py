@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
@@ -96,6 +97,7 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.D
             pl.when(pl.col(column) != "").then(pl.col(column)).cast(data_type, strict=False).alias(column)
             for column, data_type in FILE_NAME_FIELDS.items()
         )
+        .with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
         .collect()
     )
     _check_coordinates(table, Path(folder))
@@ -105,7 +107,7 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.D
 def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
     """Raise an error that names the first photo without a position; other fields may be anything."""
     for column in ("utm_east", "utm_north"):
-        bad = table[column].is_null() | ~table[column].fill_null(0.0).is_finite()
+        bad = table[column].is_null()
         if bad.any():
             example = folder / table["path"].filter(bad)[0]
             raise ProgeoError(
