@@ -296,6 +296,8 @@ def test_gpu_asked_for_where_there_is_none(make_options: MakeOptions, capsys: py
     folders = [
         f"--{name}={getattr(options, name)}" for name in ("train_set_folder", "val_set_folder", "test_set_folder")
     ]
+    assert cli.main(["train", *folders, "--augmentation_device", "cuda"]) == 2
+    assert cli.main(["train", *folders, "--batch_size", "3", "--images_per_class", "2"]) == 2
     assert cli.main(["train", *folders, "--device", "cuda"]) == 2
     assert "--device cuda: PyTorch finds no such device here. Available: cpu" in " ".join(
         capsys.readouterr().err.split()

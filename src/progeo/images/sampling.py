@@ -25,6 +25,15 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
+def check_batch_size(batch_size: int, images_per_class: int) -> None:
+    """Raise ProgeoError if ``batch_size`` is no multiple of ``images_per_class``."""
+    if batch_size % images_per_class:
+        raise ProgeoError(
+            f"--batch_size {batch_size} is no multiple of --images_per_class {images_per_class}: "
+            f"use for example --batch_size {max(1, batch_size // images_per_class) * images_per_class}."
+        )
+
+
 def draw_batches(
     group: Group, *, batch_size: int, images_per_class: int, seed: int, epoch: int
 ) -> Iterator[list[tuple[int, int]]]:
@@ -36,11 +45,7 @@ def draw_batches(
     Raises:
         ProgeoError: ``batch_size`` is no multiple of ``images_per_class``.
     """
-    if batch_size % images_per_class:
-        raise ProgeoError(
-            f"--batch_size {batch_size} is no multiple of --images_per_class {images_per_class}: "
-            f"use for example --batch_size {max(1, batch_size // images_per_class) * images_per_class}."
-        )
+    check_batch_size(batch_size, images_per_class)
     generator = np.random.default_rng((seed, epoch))
 
     def draw_classes() -> Iterator[int]:

@@ -22,7 +22,7 @@ from progeo.evaluation.evaluate import EvaluationSet, evaluate, read_evaluation_
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
 from progeo.images.groups import Group, make_groups
-from progeo.images.sampling import derive_seed
+from progeo.images.sampling import check_batch_size, derive_seed
 from progeo.images.table import read_image_table
 from progeo.models.backbones import find_backbone
 from progeo.models.model_file import save_model
@@ -64,6 +64,9 @@ def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str,
 def _read_inputs(options: TrainOptions) -> Inputs:
     """Read the three sets and make the groups."""
     device = choose_device(options.device)
+    if options.augmentation_device:
+        choose_device(options.augmentation_device)
+    check_batch_size(options.batch_size, options.images_per_class)
     table = read_image_table(options.train_set_folder, options.cache_folder)
     return Inputs(
         device=device,
