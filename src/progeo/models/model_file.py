@@ -16,11 +16,13 @@ from safetensors.torch import save
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.backbones import find_backbone, list_backbones
-from progeo.models.network import PlaceNetwork, Preprocessing, create_network
+from progeo.models.network import PlaceNetwork, Preprocessing, create_network, fit_positions
 from progeo.models.state_dicts import check_tensors, read_tensors
 
 FORMAT_VERSION = 1
 HEAD_WEIGHT = "aggregation.3.weight"
+TEXT_TOWER = ("token_embedding.", "text_encoder.")
+"""What published ProGEO checkpoints hold beside the image encoder."""
 
 
 def save_model(
@@ -60,7 +62,7 @@ def load_model_file(path: str | Path, *, backbone: str | None = None, fc_output_
 
     Args:
         path: a file of ``save_model``, or a ``.pth`` or ``.safetensors`` state dict with the names of the published
-            CosPlace checkpoints (plain, or under ``model_state_dict``).
+            CosPlace and ProGEO checkpoints (plain, or under ``model_state_dict``).
         backbone: needed for a state dict, which does not say it; for a model file it must agree if given.
         fc_output_dim: likewise.
 
@@ -71,6 +73,7 @@ def load_model_file(path: str | Path, *, backbone: str | None = None, fc_output_
         ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
     """
     tensors, entries = read_tensors(path)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(TEXT_TOWER)}
     if "format_version" in entries:
         card = _read_card(entries, path)
         _check_agreement(card, {"backbone": backbone, "fc_output_dim": fc_output_dim}, path)
@@ -79,6 +82,7 @@ def load_model_file(path: str | Path, *, backbone: str | None = None, fc_output_
     else:
         card = {"backbone": backbone, "fc_output_dim": fc_output_dim, "training": {}, "metrics": {}, "licence": ""}
     network = create_network(card["backbone"], card["fc_output_dim"], weights="none")
+    fit_positions(network, tensors)
     try:
         check_tensors(tensors, network.state_dict(), path, f"{card['backbone']}, fc_output_dim {card['fc_output_dim']}")
     except ProgeoError as error:
@@ -93,8 +97,8 @@ def load_model_file(path: str | Path, *, backbone: str | None = None, fc_output_
 
 def identify(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return what network ``tensors`` belong to, like ``ResNet50, fc_output_dim 128``, or nothing if unknown."""
-    head = tensors.get(HEAD_WEIGHT)
-    if head is None or head.ndim != 2:
+    dimension = _read_dimension(tensors)
+    if dimension is None:
         return ""
     shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("backbone.")}
     for name in list_backbones():
@@ -103,14 +107,26 @@ def identify(tensors: Mapping[str, torch.Tensor]) -> str:
         entry = find_backbone(name)
         with torch.device("meta"):
             backbone = entry.cut(entry.build(False))
-        if shapes == {f"backbone.{key}": tensor.shape for key, tensor in backbone.state_dict().items()}:
-            return f"{name}, fc_output_dim {head.shape[0]}"
-    return f"fc_output_dim {head.shape[0]}, backbone unknown"
+        names = [f"backbone.{key}" for key in backbone.state_dict()]
+        if shapes.keys() == set(names) and all(
+            shapes[f"backbone.{key}"] == tensor.shape
+            for key, tensor in backbone.state_dict().items()
+            if not key.endswith("positional_embedding")  # which goes with the size of the images
+        ):
+            return f"{name}, fc_output_dim {dimension}"
+    return f"fc_output_dim {dimension}, backbone unknown"
+
+
+def _read_dimension(tensors: Mapping[str, torch.Tensor]) -> int | None:
+    """Return the descriptor dimension of a network's tensors: that of its head, or of a transformer's projection."""
+    for name, axis in ((HEAD_WEIGHT, 0), ("backbone.proj", 1)):
+        if name in tensors and tensors[name].ndim == 2:
+            return int(tensors[name].shape[axis])
+    return None
 
 
 def _explain_missing_options(tensors: Mapping[str, torch.Tensor], path: str | Path) -> str:
-    head = tensors.get(HEAD_WEIGHT)
-    if head is None:
+    if _read_dimension(tensors) is None:
         return f"{path} is no place recognition model: it has no tensor {HEAD_WEIGHT}."
     return (
         f"{path} is a state dict, which does not say what network it is of. Give --backbone and --fc_output_dim; "

