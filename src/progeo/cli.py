@@ -47,6 +47,12 @@ COMMANDS = {
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
+    "prompts show": Command(
+        "ShowPromptsOptions",
+        "progeo.training.show_prompts:run_show_prompts",
+        "list the words nearest to the learned tokens of each class",
+        "progeo prompts show logs/default/TIME/prompts.safetensors",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",
@@ -143,7 +149,8 @@ def _split_command(arguments: list[str]) -> tuple[str, list[str]]:
         words = name.split()
         if arguments[: len(words)] == words:
             return name, arguments[len(words) :]
-    given = " ".join(arguments[:2]) if arguments[0] == "data" else arguments[0]
+    families = {name.split()[0] for name in COMMANDS if " " in name}
+    given = " ".join(arguments[:2]) if arguments[0] in families else arguments[0]
     near = difflib.get_close_matches(given, COMMANDS, n=1)
     hint = f" Did you mean progeo {near[0]}?" if near else ""
     raise ProgeoError(f"There is no command {given!r}.{hint} The commands are: {', '.join(COMMANDS)}.")

@@ -10,7 +10,7 @@ import inspect
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
@@ -70,14 +70,53 @@ class ModelOptions:
     backbone: str = option(
         "ResNet18",
         "ResNet18, ResNet50, ResNet101, ResNet152, VGG16, EfficientNet_B0 to EfficientNet_B7, EfficientNet-Lite0, "
-        "or timm:NAME for any feature extractor of timm",
+        "timm:NAME for any feature extractor of timm; with a text tower, and so with ProGEO: CLIP-RN50, CLIP-RN101, "
+        "CLIP-ViT-B-16, CLIP-ViT-B-32, LiteCLIP (offline), open_clip:NAME:PRETRAINED",
     )
-    fc_output_dim: PositiveInt = option(512, "dimension of the descriptors")
+    fc_output_dim: PositiveInt | None = option(
+        None, "dimension of the descriptors; without it 512, or that of the backbone's text tower"
+    )
     backbone_weights: str = option(
         "default",
-        "where the backbone starts: 'default' (ImageNet weights, from the network where they are not cached), 'none' "
-        "(random), or the path of a backbone state dict (.pth or .safetensors)",
+        "where the backbone starts: 'default' or 'openai' (the backbone's own weights, from the network where they are "
+        "not cached), 'none' (random), or the path of its weights (.pt, .pth or .safetensors)",
     )
+
+
+@dataclass(kw_only=True)
+class PromptOptions:
+    """ProGEO: prompts (stage 1), then the image encoder (stage 2); for backbones with a text tower"""
+
+    stage: Literal[1, 2] | None = option(
+        None, "do only this stage; without it both, one after the other. --stage 2 needs --prompts"
+    )
+    prompts: str | None = option(
+        None, "learned prompts (a run's prompts.safetensors), so that stage 1 is left out", names=("--prompt_learners",)
+    )
+    text_targets: str | None = option(
+        None,
+        "what descriptors are drawn to in stage 2: the texts of the learned 'prompts'; these 'shuffled' among the "
+        "classes, or the mean image feature of the class ('class_mean'), as controls; or nothing ('none'), which is "
+        "CosPlace. Without it prompts, where the backbone has a text tower",
+        choices=("prompts", "shuffled", "class_mean", "none"),
+    )
+    prompt_template: str = option("A photo of a X X X X street.", "the prompt; each X is a learned token")
+    batch_size_stage1: PositiveInt = option(512, "image features per step of stage 1")
+    epochs_num_stage1: PositiveInt = option(480, "epochs of stage 1, going round the groups")
+    lr_stage1: NonNegativeFloat = option(0.01, "learning rate of the prompts (Adam), annealed to 0 as a cosine")
+    held_out_images: NonNegativeInt = option(
+        1000,
+        "images that stage 1 leaves out and measures the prompts with, at most one of a class that has four or more",
+    )
+    cache_feature_folder: str | None = option(
+        None, "where the image features of stage 1 are kept; without it the run folder"
+    )
+    text_loss_weight: NonNegativeFloat = option(1.0, "weight of the text loss beside the classification loss")
+    soft_triplet: bool = option(
+        False, "add the soft-margin triplet loss; batches then hold --images_per_class 4 images of a class"
+    )
+    freeze_cnn: NonNegativeInt = option(2, "layers of a CLIP ResNet that stay frozen, beside the first convolutions")
+    freeze_trans: NonNegativeInt = option(6, "blocks of a CLIP transformer that stay frozen")
 
 
 @dataclass(kw_only=True)
@@ -116,7 +155,7 @@ class MachineOptions:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(GroupOptions, ModelOptions, InferenceOptions, MachineOptions):
+class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, MachineOptions):
     """Training"""
 
     train_set_folder: str = option(REQUIRED, "folder with training images, SF-XL file names")
@@ -125,8 +164,12 @@ class TrainOptions(GroupOptions, ModelOptions, InferenceOptions, MachineOptions)
     train_all_layers: bool = option(False, "train the whole backbone instead of its last layers")
     use_amp16: bool = option(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
     batch_size: PositiveInt = option(32, "training images per step")
-    images_per_class: PositiveInt = option(1, "images of each class in a batch; batch_size must be a multiple")
-    epochs_num: PositiveInt = option(50, "epochs")
+    images_per_class: PositiveInt | None = option(
+        None,
+        "images of each class in a batch; batch_size must be a multiple. Without it 1, and 4 with --soft_triplet, "
+        "which needs others of the same class (the published code draws 1 there too: --images_per_class 1)",
+    )
+    epochs_num: PositiveInt | None = option(None, "epochs; without it 50, and 64 for backbones with a text tower")
     iterations_per_epoch: PositiveInt = option(10000, "steps per epoch")
     lr: NonNegativeFloat = option(0.00001, "learning rate of the model (Adam)")
     classifiers_lr: NonNegativeFloat = option(0.01, "learning rate of the classifiers (Adam)")
@@ -154,6 +197,16 @@ class TrainOptions(GroupOptions, ModelOptions, InferenceOptions, MachineOptions)
         "without the interruption",
     )
     resume_model: str | None = option(None, "start from this trained model (a file, or cosplace:ResNet18:512)")
+
+
+@dataclass(kw_only=True)
+class ShowPromptsOptions:
+    """Prompts"""
+
+    file: str = option(REQUIRED, "learned prompts, such as a run's prompts.safetensors", positional=True)
+    words: PositiveInt = option(3, "words of the vocabulary to show for each learned token, nearest first")
+    classes: PositiveInt = option(20, "classes to show")
+    backbone_weights: str = option("default", "weights of the backbone that the prompts were learned with")
 
 
 @dataclass(kw_only=True)

@@ -54,6 +54,19 @@ def contrast_images_and_texts(
     return image_to_text, text_to_image
 
 
+def compare_with_texts(descriptors: torch.Tensor, text_features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy, label smoothing 0.1, of dot products of descriptors and the texts of all classes.
+
+    Source: Mao and Hu, "ProGEO", ICANN 2024, equation 6; there is no temperature.
+
+    Args:
+        descriptors: (B, D).
+        text_features: (classes, D), float32, fixed.
+        labels: (B,) int64.
+    """
+    return F.cross_entropy(descriptors.float() @ text_features.T, labels, label_smoothing=0.1)
+
+
 def weighted_soft_margin_triplet(descriptors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the soft-margin triplet loss, each anchor's positives and negatives weighed by the softmax of distance.
 

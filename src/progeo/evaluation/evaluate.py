@@ -25,7 +25,7 @@ from progeo.images.sampling import derive_seed
 from progeo.images.table import read_image_table
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
-from progeo.run_folder import RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
 
 QUERIES_FOLDERS = ("queries", "queries_v1", "queries_v2")
 
@@ -159,7 +159,7 @@ def run_evaluation(options: EvalOptions, folder: Path | None = None) -> dict[str
 
     folder = folder or create_run_folder(options.save_dir)
     log_to(folder)
-    save_options(options, folder / "config.yaml")
+    save_options(options, folder / CONFIG)
     size = f"shorter side {network.preprocessing.image_size} px" if resize else "native size"
     logger.info(
         f"Evaluating {network.backbone_name}, {network.fc_output_dim} dimensions, on {device}; "

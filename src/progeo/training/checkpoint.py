@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.losses import CosFaceClassifier
 from progeo.models.network import PlaceNetwork
+from progeo.run_folder import CONFIG
 
 LAST_CHECKPOINT = "last_checkpoint.pth"
 
@@ -25,6 +25,7 @@ KEPT_OPTIONS = (
     *("M", "alpha", "N", "L", "groups_num", "min_images_per_class"),
     *("backbone", "fc_output_dim", "train_all_layers"),
     *("batch_size", "images_per_class", "iterations_per_epoch", "seed"),
+    *("text_targets", "text_loss_weight", "soft_triplet", "freeze_cnn", "freeze_trans"),
 )
 
 
@@ -87,11 +88,7 @@ def save_checkpoint(state: TrainingState, path: Path, options: TrainOptions, gro
             for name in ("losses", "epoch", "step", "best_recall", "epochs_without_improvement", "history")
         },
     }
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:  # how torch reports that the file took no more bytes
-            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+    write_checkpoint(path, content)
 
 
 def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, groups: list[Group]) -> None:
@@ -102,22 +99,7 @@ def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, gro
     Raises:
         ProgeoError: the file is missing or damaged, or belongs to other options or groups; it says which differ.
     """
-    content = _read_checkpoint(path)
-    written = content["options"]
-    different = [
-        f"--{name} {written.get(name)} (now {getattr(options, name)})"
-        for name in KEPT_OPTIONS
-        if written.get(name) != getattr(options, name)
-    ]
-    if different:
-        raise ProgeoError(
-            f"{path} was written with {', '.join(different)}. Resume with the same options, or start a new run."
-        )
-    if content["groups"] != describe_groups(groups):
-        raise ProgeoError(
-            f"{path} was written with other classes: the training images have changed since. "
-            "Bring back the same training set, or start a new run from the model with --resume_model."
-        )
+    content = read_checkpoint(path, {name: getattr(options, name) for name in KEPT_OPTIONS}, groups)
     state.network.load_state_dict(content["network"])
     for target, source in zip(state.classifiers, content["classifiers"], strict=True):
         target.load_state_dict(source)
@@ -137,25 +119,78 @@ def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, gro
         setattr(state, name, content[name])
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint that ``--resume_train`` names: the file itself, or the one in a run folder."""
-    path = Path(path)
-    checkpoint = path / LAST_CHECKPOINT if path.is_dir() else path
-    if not checkpoint.is_file():
-        raise ProgeoError(
-            f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its {LAST_CHECKPOINT}."
-        )
-    return checkpoint
+def find_run(resume_train: str | Path) -> tuple[Path, Path | None]:
+    """Return the folder of the run that ``--resume_train`` names, and its checkpoint, if it has come to one.
+
+    Args:
+        resume_train: a run folder, or a checkpoint in it.
+
+    Raises:
+        ProgeoError: there is no run.
+    """
+    path = Path(resume_train)
+    folder, checkpoint = (path, path / LAST_CHECKPOINT) if path.is_dir() else (path.parent, path)
+    if checkpoint.is_file():
+        return folder, checkpoint
+    if path.is_dir() and (path / CONFIG).is_file():
+        return folder, None
+    raise ProgeoError(
+        f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its {LAST_CHECKPOINT}."
+    )
 
 
-def _read_checkpoint(path: Path) -> Mapping[str, Any]:
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, numbers and texts to ``path``, in place of what stood there.
+
+    Raises:
+        ProgeoError: the disk is full or cannot be written; the checkpoint written before is kept.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # how torch reports that the file took no more bytes
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+
+
+def read_checkpoint(path: Path, kept: dict[str, Any], groups: list[Group]) -> Mapping[str, Any]:
+    """Read what ``write_checkpoint`` wrote, with ``options`` and ``groups`` in it.
+
+    Args:
+        path: the file.
+        kept: options that must still have the values they had, by name.
+        groups: the groups, which must still be those.
+
+    Raises:
+        ProgeoError: the file is damaged or no checkpoint, or belongs to other options or groups; it says which differ.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds on damaged files
         raise ProgeoError(f"The checkpoint {path} cannot be read, it may be damaged: {error}") from error
-    expected = {field.name for field in dataclasses.fields(TrainingState)} | {"options", "groups"}
-    if not isinstance(content, dict) or not expected <= content.keys():
+    if not isinstance(content, dict) or not {"options", "groups", "epoch"} <= content.keys():
         raise ProgeoError(
             f"{path} is no checkpoint of this program. To start from a trained model use --resume_model instead."
         )
+    written = content["options"]
+    different = [
+        f"--{name} {written.get(name)} (now {value})" for name, value in kept.items() if written.get(name) != value
+    ]
+    if different:
+        raise ProgeoError(
+            f"{path} was written with {', '.join(different)}. Resume with the same options, or start a new run."
+        )
+    if content["groups"] != describe_groups(groups):
+        raise ProgeoError(
+            f"{path} was written with other classes: the training images have changed since. "
+            "Bring back the same training set, or start a new run from the model with --resume_model."
+        )
     return content
+
+
+def move_optimizer(optimizer: torch.optim.Adam, device: torch.device) -> None:
+    """Move the state of an optimiser, so that idle ones take no memory of the device."""
+    for moments in optimizer.state.values():
+        for name, value in moments.items():
+            # Adam keeps its step counter on the CPU, whatever the device.
+            if isinstance(value, torch.Tensor) and name != "step":
+                moments[name] = value.to(device)

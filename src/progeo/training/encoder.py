@@ -13,7 +13,6 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
 from progeo.config import TrainOptions
 from progeo.console import progress_bar
@@ -21,29 +20,19 @@ from progeo.errors import ProgeoError
 from progeo.images.augmentation import Augmentation
 from progeo.images.groups import Group
 from progeo.images.sampling import Batch, BatchReader, derive_seed, draw_batches
-from progeo.losses import CosFaceClassifier
+from progeo.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
 from progeo.models.network import PlaceNetwork
-from progeo.training.checkpoint import TrainingState
+from progeo.training.checkpoint import TrainingState, move_optimizer
 from progeo.training.interrupt import Interruption
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading the loss waits for the device, so it is done this often and not at every step."""
 
 
-def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
-    """Return Lightning Fabric for one device, in float32 or mixed precision (float16 on CUDA, else bfloat16)."""
-    precision = Precision()
-    if use_amp16 and device.type == "cuda":
-        precision = MixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
-    elif use_amp16:
-        precision = MixedPrecision("bf16-mixed", device.type)
-    return Fabric(accelerator=device.type, devices=1, plugins=[precision])
-
-
 def create_state(network: PlaceNetwork, groups: list[Group], options: TrainOptions, fabric: Fabric) -> TrainingState:
     """Return the state before the first step: fresh classifiers, on the CPU, and optimisers."""
     torch.manual_seed(derive_seed(options.seed))
-    classifiers = [CosFaceClassifier(options.fc_output_dim, len(group)) for group in groups]
+    classifiers = [CosFaceClassifier(network.fc_output_dim, len(group)) for group in groups]
     network = network.to(fabric.device)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     precision = fabric.strategy.precision
@@ -63,13 +52,23 @@ class EncoderTraining:
     """Trains a network on groups of a training set, epoch by epoch."""
 
     def __init__(
-        self, state: TrainingState, table: pl.DataFrame, groups: list[Group], options: TrainOptions, fabric: Fabric
+        self,
+        state: TrainingState,
+        table: pl.DataFrame,
+        groups: list[Group],
+        options: TrainOptions,
+        fabric: Fabric,
+        text_targets: list[torch.Tensor] | None = None,
     ) -> None:
-        """Keep what training needs; nothing is read yet."""
+        """Keep what training needs; nothing is read yet.
+
+        ``text_targets`` are the text features of each group's classes, (classes, dimension); None is CosPlace.
+        """
         self.state = state
         self.groups = groups
         self.options = options
         self.fabric = fabric
+        self.text_targets = text_targets
         self.reader = BatchReader(
             table,
             image_size=options.image_size,
@@ -98,12 +97,14 @@ class EncoderTraining:
         number = state.epoch % len(self.groups)
         group = self.groups[number]
         classifier, classifier_optimizer = state.classifiers[number], state.classifier_optimizers[number]
-        _move(classifier, classifier_optimizer, self.fabric.device)
+        classifier.to(self.fabric.device)
+        move_optimizer(classifier_optimizer, self.fabric.device)
+        texts = self.text_targets[number].to(self.fabric.device).float() if self.text_targets else None
         state.network.train()
         batches = draw_batches(
             group,
             batch_size=options.batch_size,
-            images_per_class=options.images_per_class,
+            images_per_class=options.images_per_class or 1,
             seed=options.seed,
             epoch=state.epoch,
         )
@@ -119,7 +120,7 @@ class EncoderTraining:
             for batch in remaining:
                 interruption.raise_if_requested()
                 self.is_between_steps = False
-                state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer)
+                state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer, texts)
                 state.step += 1
                 self.is_between_steps = True
                 progress.advance(task)
@@ -127,11 +128,16 @@ class EncoderTraining:
                     progress.update(task, loss=f"{self.read_loss():.3f}")
                     last_reading = time.monotonic()
             progress.update(task, loss=f"{self.read_loss():.3f}")
-        _move(classifier, classifier_optimizer, torch.device("cpu"))
+        classifier.to("cpu")
+        move_optimizer(classifier_optimizer, torch.device("cpu"))
         interruption.raise_if_requested()
 
     def train_step(
-        self, batch: Batch, classifier: CosFaceClassifier, classifier_optimizer: torch.optim.Adam
+        self,
+        batch: Batch,
+        classifier: CosFaceClassifier,
+        classifier_optimizer: torch.optim.Adam,
+        texts: torch.Tensor | None,
     ) -> torch.Tensor:
         """Do one step; return its loss, a scalar on the device, without waiting for it."""
         state, options = self.state, self.options
@@ -146,6 +152,10 @@ class EncoderTraining:
         with self.fabric.autocast():
             descriptors = state.network(images)
             loss = F.cross_entropy(classifier(descriptors, labels), labels)
+        if texts is not None:
+            loss = loss + options.text_loss_weight * compare_with_texts(descriptors, texts, labels)
+        if options.soft_triplet:
+            loss = loss + options.batch_size * weighted_soft_margin_triplet(descriptors, labels)
         state.optimizer.zero_grad()
         classifier_optimizer.zero_grad()
         self.fabric.backward(loss)
@@ -178,13 +188,3 @@ class EncoderTraining:
                 + (", or leave out --use_amp16." if self.options.use_amp16 else ".")
             )
         return float(losses.mean()) if len(losses) else 0.0
-
-
-def _move(classifier: CosFaceClassifier, optimizer: torch.optim.Adam, device: torch.device) -> None:
-    """Move a classifier and the state of its optimiser, so that idle ones take no memory of the device."""
-    classifier.to(device)
-    for moments in optimizer.state.values():
-        for name, value in moments.items():
-            # Adam keeps its step counter on the CPU, whatever the device.
-            if isinstance(value, torch.Tensor) and name != "step":
-                moments[name] = value.to(device)

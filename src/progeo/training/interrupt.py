@@ -24,8 +24,8 @@ class Interruption:
 
 
 @contextmanager
-def delay_interruption() -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop reads between two steps.
+def delay_interruption(unit: str = "step") -> Iterator[Interruption]:
+    """Turn the first SIGINT or SIGTERM into a request that the loop reads between two steps, or two other units.
 
     A second one stops at once.
     """
@@ -35,7 +35,7 @@ def delay_interruption() -> Iterator[Interruption]:
         if interruption.requested:
             raise KeyboardInterrupt
         interruption.requested = True
-        console.print("Stopping after the step in flight, to leave a checkpoint (again to stop at once)")
+        console.print(f"Stopping after the {unit} in flight, to leave a checkpoint (again to stop at once)")
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

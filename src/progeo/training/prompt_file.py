@@ -1,0 +1,98 @@
+"""The file of learned prompts: tokens, the classes they belong to, and what they were learned with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from progeo.config import TrainOptions
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+from progeo.images.groups import Group
+
+PROMPTS = "prompts.safetensors"
+FORMAT_VERSION = 1
+
+# What prompts depend on: with other values they belong to other classes, or to other texts.
+KEPT_OPTIONS = ("backbone", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """Learned prompts.
+
+    Attributes:
+        tokens: for each group (classes, count, width) float32.
+        classes: for each group (classes, 3) int64, lower corner of each class: UTM east, north, heading.
+        card: the template, the options and what was measured.
+    """
+
+    tokens: list[torch.Tensor]
+    classes: list[npt.NDArray[np.int64]]
+    card: dict[str, Any]
+
+
+def save_prompts(path: Path, tokens: list[torch.Tensor], groups: list[Group], card: dict[str, Any]) -> None:
+    """Write the tokens of all groups as safetensors, with the class ids and the card."""
+    tensors = {f"tokens.{number}": group.detach().cpu().contiguous() for number, group in enumerate(tokens)}
+    tensors |= {f"classes.{number}": torch.from_numpy(group.classes) for number, group in enumerate(groups)}
+    metadata = {"format_version": str(FORMAT_VERSION), "card": json.dumps(card)}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
+
+
+def load_prompts(path: str | Path) -> PromptFile:
+    """Read a file of ``save_prompts``.
+
+    Raises:
+        ProgeoError: it is missing, damaged, or holds no prompts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ProgeoError(f"There are no prompts {path}. Stage 1 writes them as {PROMPTS} into its run folder.")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        card = json.loads(metadata["card"])
+        count = sum(name.startswith("tokens.") for name in tensors)
+        return PromptFile(
+            [tensors[f"tokens.{number}"].float() for number in range(count)],
+            [tensors[f"classes.{number}"].numpy() for number in range(count)],
+            card,
+        )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ProgeoError(
+            f"{path} holds no prompts of this program, or is damaged ({error}). Stage 1 writes {PROMPTS}."
+        ) from error
+
+
+def check_prompts(prompts: PromptFile, path: str | Path, options: TrainOptions, groups: list[Group]) -> None:
+    """Raise ProgeoError, saying what differs, unless the prompts were learned for these groups and this backbone."""
+    written = prompts.card["options"]
+    different = [
+        f"--{name} {written.get(name)} (now {getattr(options, name)})"
+        for name in KEPT_OPTIONS
+        if written.get(name) != getattr(options, name)
+    ]
+    if different:
+        raise ProgeoError(
+            f"The prompts {path} were learned with {', '.join(different)}. Give the same options, or learn prompts "
+            "anew (without --prompts)."
+        )
+    for number, (classes, group) in enumerate(zip(prompts.classes, groups, strict=True)):
+        if not np.array_equal(classes, group.classes):
+            now, then = ({tuple(row) for row in rows} for rows in (group.classes.tolist(), classes.tolist()))
+            raise ProgeoError(
+                f"The prompts {path} are those of other classes: of the {len(now)} classes of group {number}, "
+                f"{len(now - then)} have no prompt, and {len(then - now)} prompts have no class. The training images "
+                "have changed since; learn prompts anew (without --prompts)."
+            )

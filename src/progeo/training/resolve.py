@@ -1,0 +1,88 @@
+"""Options that depend on others: filled in, and checked against each other, before anything is read or written."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from progeo.config import TrainOptions
+from progeo.errors import ProgeoError
+from progeo.images.sampling import check_batch_size
+from progeo.models.backbones import BackboneEntry, find_backbone
+from progeo.models.network import DEFAULT_DIMENSION, create_network
+from progeo.models.prompts import PromptTemplate
+from progeo.models.weights import DEFAULT_WEIGHTS
+from progeo.training.prompt_file import PROMPTS
+
+EPOCHS = 50
+EPOCHS_WITH_TEXT = 64
+IMAGES_PER_CLASS_WITH_TRIPLET = 4
+
+
+def resolve_options(options: TrainOptions) -> TrainOptions:
+    """Return the options with everything filled in that the backbone or other options decide.
+
+    Raises:
+        ProgeoError: options that do not go together.
+    """
+    entry = find_backbone(options.backbone)
+    has_text = entry.create_image_text is not None
+    resolved = dataclasses.replace(
+        options,
+        text_targets=options.text_targets or ("prompts" if has_text else "none"),
+        fc_output_dim=options.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION,
+        epochs_num=options.epochs_num or (EPOCHS_WITH_TEXT if has_text else EPOCHS),
+        images_per_class=options.images_per_class or (IMAGES_PER_CLASS_WITH_TRIPLET if options.soft_triplet else 1),
+    )
+    _check_stages(resolved, entry)
+    assert resolved.images_per_class is not None
+    check_batch_size(resolved.batch_size, resolved.images_per_class)
+    with torch.device("meta"):  # a network without memory, to have its sizes checked
+        network = create_network(options.backbone, resolved.fc_output_dim, weights="none")
+        network.set_image_size(options.image_size)
+    return resolved
+
+
+def uses_text(options: TrainOptions) -> bool:
+    """Tell whether resolved options ask for text targets, and so for stage 1 or its prompts."""
+    return options.text_targets != "none"
+
+
+def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
+    learns = options.text_targets in ("prompts", "shuffled")
+    if uses_text(options):
+        if entry.create_image_text is None:
+            raise ProgeoError(
+                f"--text_targets {options.text_targets} needs a backbone with a text tower, which {entry.name} has "
+                "not: use CLIP-RN50, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 or LiteCLIP, or --text_targets none."
+            )
+        if options.fc_output_dim != entry.text_dimension:
+            raise ProgeoError(
+                f"--fc_output_dim {options.fc_output_dim} does not fit the texts of {entry.name}, which have "
+                f"{entry.text_dimension} dimensions: use --fc_output_dim {entry.text_dimension}. (CLIP-RN50 takes "
+                "1024, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP take 512; with --text_targets none a ResNet "
+                "takes any.)"
+            )
+        PromptTemplate.parse(options.prompt_template)
+    if options.stage == 1 and not learns:
+        raise ProgeoError(f"--stage 1 learns prompts, but --text_targets {options.text_targets} uses none.")
+    if options.stage == 1 and options.prompts:
+        raise ProgeoError("--stage 1 learns prompts, so that it takes no --prompts. Leave out one of the two.")
+    if options.stage == 2 and learns and not options.prompts:
+        raise ProgeoError(f"--stage 2 needs the prompts of stage 1: --prompts {PROMPTS}, from its run folder.")
+    if options.prompts and not learns:
+        raise ProgeoError(f"--prompts is given, but --text_targets {options.text_targets} uses no prompts.")
+
+
+def warn_of_random_weights(options: TrainOptions) -> str | None:
+    """Return what to say where a training starts from random weights, else None."""
+    if options.backbone_weights != "none" or options.resume_model:
+        return None
+    alternatives = f"'{DEFAULT_WEIGHTS[0]}' or a file"
+    if uses_text(options):
+        return (
+            "--backbone_weights none: both towers are random, so that prompts and results mean nothing; only the "
+            f"program itself can be tried like this. Otherwise use {alternatives}."
+        )
+    return f"--backbone_weights none: training starts from random weights; {alternatives} need far less of it."
