@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -40,3 +44,33 @@ def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 name = f"@{500005 + 100 * (place // 4) + 10 * (place % 4)}.{photo}@4000005@31@S@@@p{photo}@@0@@@@@@.jpg"
                 Image.fromarray(pixels).save(folder / part / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Backbone names of two CLIPs of a few layers, 64 px and 48 dimensions, those of the parity fixtures."""
+    import open_clip
+
+    folder = tmp_path_factory.mktemp("open_clip")
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+    towers: dict[str, dict[str, Any]] = {
+        "rn": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "patch_size": None},
+        "vit": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
+    }
+    for kind, vision in towers.items():
+        config = {"embed_dim": 48, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+        (folder / f"progeo-tiny-{kind}.json").write_text(json.dumps(config), encoding="utf-8")
+    open_clip.add_model_config(folder)
+    return {kind: f"open_clip:progeo-tiny-{kind}" for kind in towers}
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_weights(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The weights of the parity fixtures' CLIPs, in OpenAI's naming."""
+    folder = tmp_path_factory.mktemp("weights")
+    paths = {}
+    for kind in ("rn", "vit"):
+        arrays = np.load(parity_dir / f"clip_tiny_{kind}_openai_state_dict.npz")
+        paths[kind] = folder / f"{kind}.safetensors"
+        save_file({name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}, paths[kind])
+    return paths

@@ -125,7 +125,7 @@ def test_interrupted_while_validating_resumes_with_validation(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.run.evaluate", interrupted)
+        patch.setattr("progeo.training.stage2.evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
     run_training(dataclasses.replace(options, resume_train="interrupted/last_checkpoint.pth"))

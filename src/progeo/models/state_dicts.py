@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
             with safe_open(path, framework="pt", device="cpu") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         if _is_torchscript(path):
-            return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TorchScript is no longer developed, but CLIP is published in it
+                return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
         with _numpy_scalars_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise almost anything on a broken file

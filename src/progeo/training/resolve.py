@@ -60,9 +60,9 @@ def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
         if options.fc_output_dim != entry.text_dimension:
             raise ProgeoError(
                 f"--fc_output_dim {options.fc_output_dim} does not fit the texts of {entry.name}, which have "
-                f"{entry.text_dimension} dimensions: use --fc_output_dim {entry.text_dimension}. (CLIP-RN50 takes "
-                "1024, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP take 512; with --text_targets none a ResNet "
-                "takes any.)"
+                f"{entry.text_dimension} dimensions: use --fc_output_dim {entry.text_dimension}. (1024 fits "
+                "CLIP-RN50; 512 fits CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP; with --text_targets none "
+                "any fits a ResNet and LiteCLIP.)"
             )
         PromptTemplate.parse(options.prompt_template)
     if options.stage == 1 and not learns:

@@ -225,6 +225,7 @@ def _describe_stage(training: EncoderTraining) -> str:
         with training.fabric.autocast():
             return F.normalize(network(network.preprocessing.normalize(images)).float()).sum()
 
+    network.eval()  # so that the statistics of batch normalisation stay as they are
     cost = measure_step(step)
     state.optimizer.zero_grad()
     largest = max(state.classifiers, key=lambda classifier: classifier.weight.numel())
