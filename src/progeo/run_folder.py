@@ -16,6 +16,7 @@ from progeo.files import atomic_write
 
 logger = logging.getLogger("progeo")
 RESULTS = "results.json"
+REPORT = "report.html"
 
 
 def create_run_folder(save_dir: str, logs: str | Path = "logs") -> Path:

@@ -17,7 +17,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from progeo.config import TrainOptions, save_options
 from progeo.devices import choose_device
-from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import EvaluationSet, evaluate, read_evaluation_set, save_results
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
@@ -28,10 +27,11 @@ from progeo.models.backbones import find_backbone
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
-from progeo.run_folder import RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.run_folder import REPORT, RESULTS, create_run_folder, log_to, logger, write_json
 from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from progeo.training.continuing import say_how_to_continue
 from progeo.training.encoder import EncoderTraining, create_fabric, create_state
-from progeo.training.interrupt import delay_interruption
+from progeo.training.interrupt import delay_interruption, interrupt_on_termination
 
 BEST_MODEL = "best_model.safetensors"
 
@@ -56,9 +56,10 @@ def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str,
     if folder is None and options.resume_train:
         folder = Path(options.resume_train)
         folder = folder if folder.is_dir() else find_checkpoint(folder).parent
-    if options.seeds:
-        return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
-    return _run_once(options, inputs, folder)
+    with interrupt_on_termination():
+        if options.seeds:
+            return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
+        return _run_once(options, inputs, folder)
 
 
 def _read_inputs(options: TrainOptions) -> Inputs:
@@ -94,7 +95,7 @@ def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: 
     for seed in seeds:
         seed_folder = folder / f"seed_{seed}"
         seed_folder.mkdir(exist_ok=True)
-        if (seed_folder / RESULTS).is_file():
+        if (seed_folder / RESULTS).is_file() and (seed_folder / REPORT).is_file():
             results.append(json.loads((seed_folder / RESULTS).read_text(encoding="utf-8")))
             continue
         started = (seed_folder / LAST_CHECKPOINT).is_file()
@@ -130,8 +131,14 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     _describe_run(options, folder, inputs, network, state)
 
     training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric)
-    _train(state, training, inputs.validation_set, folder)
+    with say_how_to_continue(folder):
+        _train(state, training, inputs.validation_set, folder)
+    with say_how_to_continue(folder, left="The training is done, only the test is left."):
+        return _test(state, inputs, options, folder)
 
+
+def _test(state: TrainingState, inputs: Inputs, options: TrainOptions, folder: Path) -> dict[str, Any]:
+    """Test the best model and write its results."""
     best = load_model(folder / BEST_MODEL).to(inputs.device)
     evaluation = _evaluate(best, inputs.test_set, options, inputs.device, "Testing")
     settings = {
@@ -146,7 +153,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     title = f"{options.backbone} on {Path(options.test_set_folder).resolve().name}"
     results = save_results(evaluation, inputs.test_set, options, folder, title=title, settings=settings)
     logger.info(f"Test: {evaluation.describe()}")
-    logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / 'report.html'}")
+    logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / REPORT}")
     return results
 
 
@@ -189,7 +196,7 @@ def _train(state: TrainingState, training: EncoderTraining, validation_set: Eval
     options, groups = training.options, training.groups
     checkpoint = folder / LAST_CHECKPOINT
     try:
-        while state.epoch < options.epochs_num and not _is_out_of_patience(state, options):
+        while not _is_finished(state, options):
             start = time.monotonic()
             with delay_interruption() as interruption:
                 training.train_epoch(interruption)
@@ -209,15 +216,11 @@ def _train(state: TrainingState, training: EncoderTraining, validation_set: Eval
             training.read_loss()
             training.check_weights()
             save_checkpoint(state, checkpoint, options, groups)
-        logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
         raise
-    except ProgeoError as error:
-        if not checkpoint.is_file():
-            raise
-        raise ProgeoError(
-            f"{error} The checkpoint before is kept; once this is mended, continue with: "
-            f"progeo train --resume_train {folder}"
-        ) from error
+
+
+def _is_finished(state: TrainingState, options: TrainOptions) -> bool:
+    return state.epoch >= options.epochs_num or _is_out_of_patience(state, options)
 
 
 def _is_out_of_patience(state: TrainingState, options: TrainOptions) -> bool:
@@ -300,5 +303,7 @@ def _describe_run(
         f"{options.epochs_num} epochs of {options.iterations_per_epoch} steps of {options.batch_size} images "
         f"at {options.image_size} px"
     )
-    if options.resume_train:
+    if options.resume_train and _is_finished(state, options):
+        logger.info("The training is done: only the test is repeated")
+    elif options.resume_train:
         logger.info(f"Resuming at epoch {state.epoch + 1}, after step {state.step}")
