@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, explain_lack_of_memory
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse_options(name, rest)
         module, function = COMMANDS[name].function.split(":")
         run: Callable[[Any], Any] = getattr(import_module(module), function)
-        run(options)
+        with explain_lack_of_memory():
+            run(options)
         return 0
     except KeyboardInterrupt:
         _print_error("Interrupted", debug)
         return 130
     except (ProgeoError, OSError) as error:
         _print_error(f"Error: {error}", debug)
-        return 2
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        advice = "lower --batch_size, --infer_batch_size or --image_size, or use --use_amp16"
-        _print_error(f"Error: the device has too little memory: {advice}. ({error})", debug)
         return 2
 
 

@@ -1,8 +1,31 @@
 """The one family of errors that a user can do something about."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# How PyTorch words it, on CUDA and MPS, on the CPU, and in CUDA's libraries; only CUDA has a class of its own for it.
+SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+
 
 class ProgeoError(Exception):
     """Something the user can mend: the message says what was wrong, where (path, row, option), and what to do.
 
     The command line prints the message alone and exits with 2; a traceback appears only with ``--debug``.
     """
+
+
+@contextmanager
+def explain_lack_of_memory() -> Iterator[None]:
+    """Turn running out of memory, the machine's or a device's, into a ProgeoError that says what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        if not isinstance(error, MemoryError) and not any(sign in reason for sign in SIGNS_OF_LITTLE_MEMORY):
+            raise
+        raise ProgeoError(
+            "There is too little memory: lower --batch_size, --infer_batch_size or --image_size, shrink test photos "
+            f"with --resize_test_imgs, or use --use_amp16. ({reason or 'MemoryError'})"
+        ) from error

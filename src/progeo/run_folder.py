@@ -17,6 +17,7 @@ from progeo.files import atomic_write
 logger = logging.getLogger("progeo")
 RESULTS = "results.json"
 CONFIG = "config.yaml"
+REPORT = "report.html"
 
 
 def create_run_folder(save_dir: str, logs: str | Path = "logs") -> Path:

@@ -112,6 +112,16 @@ def test_missing_image_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.jpg")
 
 
+def test_lack_of_memory_is_no_damage(tmp_path: Path, scene: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    scene.save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "_to_rgb", exhausted)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "a.png")
+
+
 def test_too_many_pixels(tmp_path: Path, scene: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.save(tmp_path / "huge.png")
     monkeypatch.setattr(decoding.Image, "MAX_IMAGE_PIXELS", 1000)

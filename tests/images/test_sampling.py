@@ -78,6 +78,7 @@ def test_batch_size_must_be_a_multiple() -> None:
 
 def test_derived_seeds_differ() -> None:
     assert len({derive_seed(0, epoch, step) for epoch in range(20) for step in range(20)}) == 400
+    assert len({derive_seed(*[0] * count) for count in range(1, 6)}) == 5
     assert 0 <= derive_seed(1, 2) < 2**63
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -78,6 +81,20 @@ def test_damaged_cache_is_replaced(tmp_path: Path) -> None:
     assert pl.read_parquet(cached).height == 1
 
 
+def test_cache_of_an_older_format_is_read_anew(tmp_path: Path) -> None:
+    photos, cache = tmp_path / "photos", tmp_path / "cache"
+    touch(photos, "@1@1@.jpg")
+    read_image_table(photos, cache_folder=cache)
+    (cached,) = cache.iterdir()
+    metadata = pl.read_parquet_metadata(cached)
+    older = pl.read_parquet(cached).with_columns(utm_east=pl.lit(7.0))
+    older.write_parquet(cached, metadata={"fingerprint": metadata["fingerprint"], "format": metadata["format"]})
+    assert read_image_table(photos, cache_folder=cache)["utm_east"].to_list() == [7.0]  # of this format: taken
+    for former in ({}, {"format": "1"}):
+        older.write_parquet(cached, metadata={"fingerprint": metadata["fingerprint"], **former})
+        assert read_image_table(photos, cache_folder=cache)["utm_east"].to_list() == [1.0]
+
+
 def test_folders_of_the_same_name_have_caches_of_their_own(tmp_path: Path) -> None:
     touch(tmp_path, "a/photos/@1@1@.jpg", "b/photos/@2@1@.jpg")
     for city, east in (("a", 1.0), ("b", 2.0), ("a", 1.0)):
@@ -107,6 +124,20 @@ def test_list_shipped_beside_the_folder_is_read_instead_of_the_disk(tmp_path: Pa
     os.utime(tmp_path / "photos_images_paths.txt", ns=(1, 1))
     (tmp_path / "photos_images_paths.txt").write_text("@1@1@.jpg\n@2@1@.jpg\n")
     assert len(read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")) == 2
+
+
+def test_list_that_appears_or_goes_is_noticed(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/@1@1@.jpg", "photos/@2@1@.jpg")
+    list_file = tmp_path / "photos_images_paths.txt"
+
+    def read() -> list[float]:
+        return read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")["utm_east"].to_list()
+
+    assert read() == [1.0, 2.0]
+    list_file.write_text("@2@1@.jpg\n")
+    assert read() == [2.0]
+    list_file.unlink()
+    assert read() == [1.0, 2.0]
 
 
 def test_heading_that_is_no_number_counts_as_missing() -> None:
@@ -152,4 +183,38 @@ def test_cache_folder_that_cannot_be_written(tmp_path: Path) -> None:
     touch(tmp_path, "photos/@1@1@.jpg")
     (tmp_path / "cache").write_text("a file stands in the way")
     with pytest.raises(ProgeoError, match="Cannot write .*cached image table: --cache_folder"):
+        read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "photos", "@1@1@.jpg", "@2@1@@@@@@@@@@@@caf\u00e9@.jpg", os.fsdecode(b"@3@1@@@@@@@@@@@@caf\xe9@.jpg")
+    )
+    with pytest.raises(ProgeoError, match=r"1 of 3 paths are not UTF-8, first .*/photos/@3@1@.*caf\\xe9@\.jpg: please"):
+        read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+    folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    touch(folder, "@1@1@.jpg")
+    with pytest.raises(ProgeoError, match=r"not UTF-8, first .*/\\xe9t\\xe9: please rename"):
+        read_image_table(folder, cache_folder=tmp_path / "cache")
+
+
+def test_list_that_is_not_utf8(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/@1@1@.jpg")
+    (tmp_path / "photos_images_paths.txt").write_bytes(b"@1@1@.jpg\n@2@1@\xe9.jpg\n")
+    with pytest.raises(ProgeoError, match=r"photos_images_paths\.txt is not UTF-8 \(at byte 15\)"):
+        read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+
+
+def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "photos/@1@1@.jpg", "photos/private/@2@1@.jpg")
+    scandir = os.scandir
+
+    def refuse(directory: str) -> Iterator[os.DirEntry[str]]:
+        if directory.endswith("private"):
+            raise PermissionError(errno.EACCES, "Permission denied", directory)
+        return scandir(directory)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ProgeoError, match=r"Cannot list the folder .*/photos/private: Permission denied"):
         read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")

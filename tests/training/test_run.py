@@ -16,6 +16,8 @@ import torch
 from progeo import cli
 from progeo.config import TrainOptions, load_options
 from progeo.errors import ProgeoError
+from progeo.evaluation.evaluate import evaluate
+from progeo.evaluation.recall import Evaluation
 from progeo.models.zoo import load_model
 from progeo.training.encoder import EncoderTraining
 from progeo.training.run import BEST_MODEL, run_training
@@ -130,6 +132,61 @@ def test_interrupted_while_validating_resumes_with_validation(
             run_in("interrupted", options)
     run_training(dataclasses.replace(options, resume_train="interrupted/last_checkpoint.pth"))
     assert losses_of(Path("interrupted")) == losses_of(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_testing_repeats_only_the_test(
+    make_options: MakeOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    options = make_options(seeds=[0], epochs_num=1)
+    _, undisturbed = run_in("undisturbed", options)
+    described = []
+
+    def interrupt_test(*arguments: Any, description: str, **others: Any) -> Evaluation:
+        if description == "Testing":
+            signal.raise_signal(number)
+        described.append(description)
+        return evaluate(*arguments, description=description, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("progeo.training.run.evaluate", interrupt_test)
+        with pytest.raises(KeyboardInterrupt):
+            run_in("interrupted", options)
+    assert described == ["Validating"]
+    output = " ".join(capsys.readouterr().err.split())
+    assert "The training is done, only the test is left. Continue with: progeo train --resume_train inter" in output
+    before = Path("interrupted/seed_0/last_checkpoint.pth").read_bytes()
+    monkeypatch.setattr(EncoderTraining, "train_step", lambda *_: pytest.fail("trained again"))
+    resumed = run_training(dataclasses.replace(options, resume_train="interrupted"))
+    assert "The training is done: only the test is repeated" in " ".join(capsys.readouterr().err.split())
+    assert resumed == undisturbed
+    assert Path("interrupted/seed_0/last_checkpoint.pth").read_bytes() == before
+    assert Path("interrupted/seed_0/report.html").is_file()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_errors_of_validation_and_test_say_how_to_go_on(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_at(part: str, error: Exception) -> None:
+        def failing(*arguments: Any, description: str, **others: Any) -> Evaluation:
+            if description == part:
+                raise error
+            return evaluate(*arguments, description=description, **others)
+
+        monkeypatch.setattr("progeo.training.run.evaluate", failing)
+
+    fail_at("Validating", MemoryError())
+    with pytest.raises(
+        ProgeoError, match=r"too little memory: .*\) The checkpoint before is kept.*--resume_train run$"
+    ):
+        run_in("run", make_options(epochs_num=1))
+    fail_at("Testing", ProgeoError("The image a.jpg cannot be read."))
+    with pytest.raises(ProgeoError, match=r"a\.jpg cannot be read\. The training is done.*--resume_train run$"):
+        run_training(make_options(epochs_num=1, resume_train="run"))
 
 
 def test_second_interruption_stops_at_once(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from progeo.images.sampling import derive_seed
 from progeo.images.table import read_image_table
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
-from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
 
 QUERIES_FOLDERS = ("queries", "queries_v1", "queries_v2")
 
@@ -133,7 +133,7 @@ def save_results(
             evaluation,
             evaluation_set.database,
             evaluation_set.queries,
-            folder / "report.html",
+            folder / REPORT,
             title=title,
             settings=settings,
         )

@@ -40,6 +40,8 @@ def read_image(path: str | Path, shorter_side: int | None = None) -> torch.Tenso
         raise ProgeoError(f"There is no image {path}.") from error
     except Image.DecompressionBombError as error:
         raise ProgeoError(f"The image {path} is too large: {error}") from error
+    except MemoryError:
+        raise  # says nothing about the image
     except Exception as error:  # on damaged files Pillow raises nearly everything
         raise ProgeoError(f"The image {path} cannot be read, it may be damaged: {error}") from error
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)

@@ -22,7 +22,8 @@ logger = logging.getLogger("progeo")
 
 def derive_seed(*numbers: int) -> int:
     """Mix numbers (seed, epoch, step …) into one 63-bit seed."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    # With their count, because NumPy fills short sequences up with zeros.
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def check_batch_size(batch_size: int, images_per_class: int) -> None:

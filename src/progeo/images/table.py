@@ -38,7 +38,11 @@ FILE_NAME_FIELDS: dict[str, pl.DataType] = {
 }
 """The columns of the image table beside ``path``, in the order of the file name (field 0 stands before the first @)."""
 
+CACHE_FORMAT = "2"
+"""Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
+
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
 FORMAT_HINT = (
     "file names must look like @utm_east@utm_north@...@.jpg, "
     "for example @0549100.12@4178022.50@10@S@@@@@270.00@@@@@@.jpg"
@@ -50,18 +54,21 @@ def read_image_table(folder: str | Path, cache_folder: str | Path = "cache") -> 
 
     Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
     folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
-    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same.
+    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same,
+    and no list appears or goes.
 
     Returns:
         One row per photo: ``path`` (string, starting with ``folder`` as given) and the columns of FILE_NAME_FIELDS:
         ``utm_east`` and ``utm_north`` in metres, ``heading`` in degrees clockwise from north. Empty fields are null.
 
     Raises:
-        ProgeoError: the folder is missing or holds no image, or a file name has no coordinates (it names the file).
+        ProgeoError: the folder is missing, holds no image, or holds a folder that cannot be read; or a file name has
+            no coordinates or is not UTF-8. The message names the file or folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
+    _check_encoding([str(folder.resolve())])
     # Two folders must never share a cached table, two spellings of one folder should.
     key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
@@ -116,12 +123,23 @@ def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
             )
 
 
-def _list_images(folder: Path) -> tuple[pl.Series, dict[str, int]]:
+def _check_encoding(paths: list[str], folder: str = "") -> None:
+    """Raise an error that names the first path that is not UTF-8: no table, log or report could hold it."""
+    bad = [path for path in paths if not path.isascii() and path.encode(errors="ignore").decode() != path]
+    if bad:
+        example = os.fsencode(Path(folder, bad[0])).decode(errors="backslashreplace")
+        raise ProgeoError(f"{len(bad)} of {len(paths)} paths are not UTF-8, first {example}: please rename it.")
+
+
+def _list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
     """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
     list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
+    fingerprint = _fingerprint([str(list_file)])
     if list_file.is_file():
-        fingerprint = _fingerprint([str(list_file.resolve())])
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = list_file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ProgeoError(f"{list_file} is not UTF-8 (at byte {error.start}): please save it as UTF-8.") from error
         paths = [line.strip() for line in lines if line.strip()]
         if paths and not (folder / paths[0]).is_file():
             raise ProgeoError(
@@ -130,41 +148,47 @@ def _list_images(folder: Path) -> tuple[pl.Series, dict[str, int]]:
             )
         source = str(list_file)
     else:
-        paths, fingerprint = _walk(folder)
+        paths, directories = _walk(folder)
+        fingerprint |= directories
         source = str(folder)
     if not paths:
         raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
+    _check_encoding(paths, str(folder))
     return pl.Series("path", paths, dtype=pl.String).sort(), fingerprint
 
 
-def _walk(folder: Path) -> tuple[list[str], dict[str, int]]:
+def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
     """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
     paths: list[str] = []
-    fingerprint: dict[str, int] = {}
+    fingerprint: Fingerprint = {}
     pending = [(str(folder.resolve()), "")]
     seen = set()
     while pending:
         directory, prefix = pending.pop()
-        status = Path(directory).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
-        fingerprint[directory] = status.st_mtime_ns
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(IMAGE_EXTENSIONS):
-                    paths.append(prefix + entry.name)
-                elif entry.is_dir():
-                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+        try:
+            status = Path(directory).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
+            fingerprint[directory] = status.st_mtime_ns
+            with os.scandir(directory) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise ProgeoError(
+                f"Cannot list the folder {directory}: {error.strerror}. Get the right to read it, or move it away."
+            ) from error
+        for entry in visible:
+            if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+                paths.append(prefix + entry.name)
+            elif entry.is_dir():
+                pending.append((entry.path, f"{prefix}{entry.name}/"))
     return paths, fingerprint
 
 
-def _fingerprint(places: list[str]) -> dict[str, int]:
-    """Return the time of change of each place in nanoseconds: adding or removing a file changes its directory's."""
-    return {place: Path(place).stat().st_mtime_ns for place in places}
+def _fingerprint(places: list[str]) -> Fingerprint:
+    """Return the time of change of each place: adding or removing a file changes its directory's."""
+    return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
 
 
 def _read_cached(cached: Path) -> pl.DataFrame | None:
@@ -172,18 +196,19 @@ def _read_cached(cached: Path) -> pl.DataFrame | None:
     if not cached.is_file():
         return None
     try:
-        fingerprint = json.loads(pl.read_parquet_metadata(cached)["fingerprint"])
-        if _fingerprint(list(fingerprint)) != fingerprint:
+        metadata = pl.read_parquet_metadata(cached)
+        fingerprint = json.loads(metadata["fingerprint"])
+        if metadata["format"] != CACHE_FORMAT or _fingerprint(list(fingerprint)) != fingerprint:
             return None
         return pl.read_parquet(cached)
     except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
         return None  # a damaged cache is only a slower start
 
 
-def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: dict[str, int]) -> None:
+def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint) -> None:
     """Write the table for the next run."""
     try:
         with atomic_write(cached) as temporary:
-            table.write_parquet(temporary, metadata={"fingerprint": json.dumps(fingerprint)})
+            table.write_parquet(temporary, metadata={"format": CACHE_FORMAT, "fingerprint": json.dumps(fingerprint)})
     except ProgeoError as error:
         raise ProgeoError(f"{error} (It is the cached image table: --cache_folder chooses another place.)") from error

@@ -10,6 +10,16 @@ from types import FrameType
 from progeo.console import console
 
 
+@contextmanager
+def interrupt_on_termination() -> Iterator[None]:
+    """Let SIGTERM, with which clusters stop a job, raise KeyboardInterrupt as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Interruption:
     """Whether the user, or the cluster, has asked to stop."""
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 import torch
-import torch.nn.functional as F
 
 from progeo.config import TrainOptions, save_options
 from progeo.devices import choose_device
@@ -22,22 +21,16 @@ from progeo.images.table import read_image_table
 from progeo.models.backbones import find_backbone
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
-from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
-from progeo.training.checkpoint import find_run, load_checkpoint
+from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.training.checkpoint import TrainingState, find_run, load_checkpoint
+from progeo.training.continuing import say_how_to_continue
 from progeo.training.encoder import EncoderTraining, create_state
 from progeo.training.fabric import create_fabric
-from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
+from progeo.training.interrupt import interrupt_on_termination
 from progeo.training.prompt_file import PROMPTS, check_prompts, load_prompts
 from progeo.training.resolve import resolve_options, uses_text, warn_of_random_weights
 from progeo.training.stage1 import learn_prompts, prepare_text_targets
 from progeo.training.stage2 import BEST_MODEL, evaluate_network, train_encoder
-
-DRAWN_TO = {
-    "prompts": "their classes and the texts of these",
-    "shuffled": "their classes and, as a control, the texts of others",
-    "class_mean": "their classes and the mean image features of these",
-    "none": "their classes",
-}
 
 
 @dataclass(frozen=True)
@@ -60,9 +53,10 @@ def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str,
     inputs = _read_inputs(options)
     if folder is None and options.resume_train:
         folder, _ = find_run(options.resume_train)
-    if options.seeds:
-        return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
-    return _run_once(options, inputs, folder)
+    with interrupt_on_termination():
+        if options.seeds:
+            return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
+        return _run_once(options, inputs, folder)
 
 
 def _read_inputs(options: TrainOptions) -> Inputs:
@@ -102,7 +96,7 @@ def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: 
     for seed in seeds:
         seed_folder = folder / f"seed_{seed}"
         seed_folder.mkdir(exist_ok=True)
-        if (seed_folder / RESULTS).is_file():
+        if (seed_folder / RESULTS).is_file() and (options.stage == 1 or (seed_folder / REPORT).is_file()):
             results.append(json.loads((seed_folder / RESULTS).read_text(encoding="utf-8")))
             continue
         started = (seed_folder / CONFIG).is_file()
@@ -146,7 +140,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     if warning := warn_of_random_weights(options):
         logger.warning(warning)
 
-    try:
+    with say_how_to_continue(folder):
         if options.stage == 1:
             prompts = learn_prompts(options, inputs.table, inputs.groups, folder, inputs.device)
             results = {"prompts": str(folder / PROMPTS), "measured": prompts.card["measured"]}
@@ -156,13 +150,14 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
         text_targets = None
         if uses_text(options):
             text_targets = prepare_text_targets(options, inputs.table, inputs.groups, folder, inputs.device)
-    except KeyboardInterrupt:
-        logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
-        raise
-    training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric, text_targets)
-    logger.info(_describe_stage(training))
-    train_encoder(state, training, inputs.validation_set, folder)
+        training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric, text_targets)
+        train_encoder(training, inputs.validation_set, folder)
+    with say_how_to_continue(folder, left="The training is done, only the test is left."):
+        return _test(state, inputs, options, folder)
 
+
+def _test(state: TrainingState, inputs: Inputs, options: TrainOptions, folder: Path) -> dict[str, Any]:
+    """Test the best model and write its results."""
     best = load_model(folder / BEST_MODEL).to(inputs.device)
     evaluation = evaluate_network(best, inputs.test_set, options, inputs.device, "Testing")
     settings = {
@@ -177,7 +172,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     title = f"{options.backbone} on {Path(options.test_set_folder).resolve().name}"
     results = save_results(evaluation, inputs.test_set, options, folder, title=title, settings=settings)
     logger.info(f"Test: {evaluation.describe()}")
-    logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / 'report.html'}")
+    logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / REPORT}")
     return results
 
 
@@ -212,38 +207,3 @@ def _describe_inputs(options: TrainOptions, folder: Path, inputs: Inputs) -> Non
     )
     for name, evaluation_set in (("Validation", inputs.validation_set), ("Test", inputs.test_set)):
         logger.info(f"{name}: {len(evaluation_set.database)} database images, {len(evaluation_set.queries)} queries")
-
-
-def _describe_stage(training: EncoderTraining) -> str:
-    """Return the table of the training of the image encoder."""
-    options, state, groups = training.options, training.state, training.groups
-    assert options.epochs_num is not None
-    network, device, size = state.network, training.fabric.device, options.image_size
-    images = torch.rand(options.batch_size, 3, size, size, device=device)
-
-    def step() -> torch.Tensor:
-        with training.fabric.autocast():
-            return F.normalize(network(network.preprocessing.normalize(images)).float()).sum()
-
-    network.eval()  # so that the statistics of batch normalisation stay as they are
-    cost = measure_step(step)
-    state.optimizer.zero_grad()
-    largest = max(state.classifiers, key=lambda classifier: classifier.weight.numel())
-    parts = {
-        "backbone": count_parameters(network.backbone),
-        "aggregation": count_parameters(network.aggregation),
-        "classifier of one group": count_parameters(largest),
-    }
-    epochs_left = options.epochs_num - state.epoch
-    rows = {
-        "classes": f"{sum(len(group) for group in groups):,} in {len(groups)} groups",
-        "descriptors": f"{network.fc_output_dim} dimensions, drawn to {DRAWN_TO[options.text_targets or 'none']}",
-        "steps": f"{options.epochs_num} epochs of {options.iterations_per_epoch:,}, {options.batch_size} images of "
-        f"{size} px each, {options.images_per_class} of a class",
-        "memory": estimate_memory(parts, cost),
-        "time": estimate_time(cost.seconds * options.iterations_per_epoch * epochs_left) + ", without validation",
-    }
-    title = f"Training the image encoder: {options.backbone} on {device}"
-    if state.epoch or state.step:
-        title += f", resumed at epoch {state.epoch + 1} after step {state.step}"
-    return format_overview(title, parts, rows)

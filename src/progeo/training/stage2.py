@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from progeo.config import TrainOptions
-from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import EvaluationSet, evaluate
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
@@ -22,17 +22,27 @@ from progeo.run_folder import logger
 from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, save_checkpoint
 from progeo.training.encoder import EncoderTraining
 from progeo.training.interrupt import delay_interruption
+from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
 
 BEST_MODEL = "best_model.safetensors"
+DRAWN_TO = {
+    "prompts": "their classes and the texts of these",
+    "shuffled": "their classes and, as a control, the texts of others",
+    "class_mean": "their classes and the mean image features of these",
+    "none": "their classes",
+}
 
 
-def train_encoder(state: TrainingState, training: EncoderTraining, validation_set: EvaluationSet, folder: Path) -> None:
+def train_encoder(training: EncoderTraining, validation_set: EvaluationSet, folder: Path) -> None:
     """Train and validate epoch by epoch until the last one, or until patience ends."""
-    options, groups = training.options, training.groups
-    assert options.epochs_num is not None
+    state, options, groups = training.state, training.options, training.groups
     checkpoint = folder / LAST_CHECKPOINT
+    if _is_finished(state, options):
+        logger.info("The training is done: only the test is repeated")
+        return
+    logger.info(_describe_stage(training))
     try:
-        while state.epoch < options.epochs_num and not _is_out_of_patience(state, options):
+        while not _is_finished(state, options):
             start = time.monotonic()
             with delay_interruption() as interruption:
                 training.train_epoch(interruption)
@@ -52,15 +62,12 @@ def train_encoder(state: TrainingState, training: EncoderTraining, validation_se
             training.read_loss()
             training.check_weights()
             save_checkpoint(state, checkpoint, options, groups)
-        logger.info(f"Interrupted. Continue with: progeo train --resume_train {folder}")
         raise
-    except ProgeoError as error:
-        if not checkpoint.is_file():
-            raise
-        raise ProgeoError(
-            f"{error} The checkpoint before is kept; once this is mended, continue with: "
-            f"progeo train --resume_train {folder}"
-        ) from error
+
+
+def _is_finished(state: TrainingState, options: TrainOptions) -> bool:
+    assert options.epochs_num is not None
+    return state.epoch >= options.epochs_num or _is_out_of_patience(state, options)
 
 
 def _is_out_of_patience(state: TrainingState, options: TrainOptions) -> bool:
@@ -138,3 +145,38 @@ def evaluate_network(
         num_workers=options.num_workers,
         description=description,
     )
+
+
+def _describe_stage(training: EncoderTraining) -> str:
+    """Return the table of the training of the image encoder."""
+    options, state, groups = training.options, training.state, training.groups
+    assert options.epochs_num is not None
+    network, device, size = state.network, training.fabric.device, options.image_size
+    images = torch.rand(options.batch_size, 3, size, size, device=device)
+
+    def step() -> torch.Tensor:
+        with training.fabric.autocast():
+            return F.normalize(network(network.preprocessing.normalize(images)).float()).sum()
+
+    network.eval()  # so that the statistics of batch normalisation stay as they are
+    cost = measure_step(step)
+    state.optimizer.zero_grad()
+    largest = max(state.classifiers, key=lambda classifier: classifier.weight.numel())
+    parts = {
+        "backbone": count_parameters(network.backbone),
+        "aggregation": count_parameters(network.aggregation),
+        "classifier of one group": count_parameters(largest),
+    }
+    epochs_left = options.epochs_num - state.epoch
+    rows = {
+        "classes": f"{sum(len(group) for group in groups):,} in {len(groups)} groups",
+        "descriptors": f"{network.fc_output_dim} dimensions, drawn to {DRAWN_TO[options.text_targets or 'none']}",
+        "steps": f"{options.epochs_num} epochs of {options.iterations_per_epoch:,}, {options.batch_size} images of "
+        f"{size} px each, {options.images_per_class} of a class",
+        "memory": estimate_memory(parts, cost),
+        "time": estimate_time(cost.seconds * options.iterations_per_epoch * epochs_left) + ", without validation",
+    }
+    title = f"Training the image encoder: {options.backbone} on {device}"
+    if state.epoch or state.step:
+        title += f", resumed at epoch {state.epoch + 1} after step {state.step}"
+    return format_overview(title, parts, rows)
