@@ -14,7 +14,6 @@ from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
-from progeo.images.sampling import derive_seed
 from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.models.image_text import ImageTextModel
 from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features, fingerprint_model
@@ -53,8 +52,7 @@ def prepare_text_targets(
     belongs_to = {"kind": str(options.text_targets), "groups": describe_groups(groups)}
     if path.is_file():
         return _load_targets(path, belongs_to)
-    torch.manual_seed(derive_seed(options.seed, 0))  # for random weights
-    model = create_image_text_model(find_backbone(options.backbone), options.backbone_weights).to(device)
+    model = _create_model(options, device)
     if options.text_targets == "class_mean":
         features = _extract_features(options, table, groups, folder, device, model)
         targets = _average_classes(features, groups)
@@ -82,9 +80,7 @@ def learn_prompts(
 
     ``model`` is on the device; without it, it is made from the options.
     """
-    if model is None:
-        torch.manual_seed(derive_seed(options.seed, 0))
-        model = create_image_text_model(find_backbone(options.backbone), options.backbone_weights).to(device)
+    model = model or _create_model(options, device)
     features = _extract_features(options, table, groups, folder, device, model)
     # Half precision on GPUs always, as published; on the CPU it is slower for prompts of a dozen tokens.
     fabric = create_fabric(device, options.use_amp16 or device.type == "cuda")
@@ -113,6 +109,12 @@ def learn_prompts(
     save_prompts(folder / PROMPTS, tokens, groups, card)
     logger.info(f"The prompts are {folder / PROMPTS}")
     return PromptFile(tokens, [group.classes for group in groups], card)
+
+
+def _create_model(options: TrainOptions, device: torch.device) -> ImageTextModel:
+    # Random weights are the same in every run, so that seeds can share image features.
+    torch.manual_seed(0)
+    return create_image_text_model(find_backbone(options.backbone), options.backbone_weights).to(device)
 
 
 def _find_prompts(options: TrainOptions, groups: list[Group], folder: Path) -> PromptFile | None:

@@ -1,0 +1,296 @@
+"""The two stages of ProGEO through ``progeo train``, with a CLIP of a few random layers on eight places."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from progeo import cli
+from progeo.config import TrainOptions
+from progeo.errors import ProgeoError
+from progeo.images.groups import make_groups
+from progeo.images.table import read_image_table
+from progeo.training import image_features, stage1
+from progeo.training.encoder import EncoderTraining
+from progeo.training.image_features import FEATURES
+from progeo.training.prompt_file import PROMPTS, load_prompts
+from progeo.training.prompt_learning import PromptTraining, split_features
+from progeo.training.run import run_training
+from progeo.training.stage1 import TEXT_TARGETS, learn_prompts
+
+MakeOptions = Callable[..., TrainOptions]
+
+
+@pytest.fixture()
+def make_options(
+    tiny_city: Path, tiny_clips: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> MakeOptions:
+    monkeypatch.chdir(tmp_path)
+
+    def make(**changes: Any) -> TrainOptions:
+        settings: dict[str, Any] = {
+            **{name: str(tiny_city / name.split("_")[0]) for name in ("train_set_folder", "val_set_folder")},
+            **{"test_set_folder": str(tiny_city / "test"), "backbone": tiny_clips["rn"], "backbone_weights": "none"},
+            **{"M": 10, "alpha": 360, "N": 2, "L": 1, "groups_num": 2, "min_images_per_class": 4},
+            **{"batch_size": 4, "epochs_num": 2, "iterations_per_epoch": 2, "image_size": 64, "num_workers": 1},
+            **{"batch_size_stage1": 8, "epochs_num_stage1": 6, "device": "cpu", "lr": 1e-3},
+        }
+        return TrainOptions(**(settings | changes))
+
+    return make
+
+
+def run_in(name: str, options: TrainOptions) -> dict[str, Any]:
+    Path(name).mkdir(exist_ok=True)
+    return run_training(options, Path(name))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_one_command_runs_both_stages_and_the_test(make_options: MakeOptions) -> None:
+    results = run_in("run", make_options())
+    assert results["fc_output_dim"] == 48 and "R@1" in results["recalls"]
+    losses = [float(row["loss"]) for row in rows_of(Path("run/stage1_metrics.csv"))]
+    assert len(losses) == 6 and losses[-1] < losses[1]
+    log = " ".join(Path("run/log.txt").read_text(encoding="utf-8").split())
+    for said in (
+        "both towers are random, so that prompts and results mean nothing",
+        "Stage 1, prompts:",
+        "Prompts find the held-out image of their own class",
+        "Training the image encoder:",
+        "drawn to their classes and the texts of these",
+    ):
+        assert said in log
+    prompts = load_prompts("run/prompts.safetensors")
+    assert [len(tokens) for tokens in prompts.tokens] == [len(classes) for classes in prompts.classes]
+    assert load_file(Path("run") / TEXT_TARGETS)["0"].dtype == torch.float16
+
+
+def test_stages_run_apart_give_the_same(make_options: MakeOptions) -> None:
+    run_in("whole", make_options())
+    first = run_in("first", make_options(stage=1))
+    assert not Path("first/best_model.safetensors").exists()
+    run_in("second", make_options(stage=2, prompts=first["prompts"]))
+    assert rows_of(Path("second/metrics.csv")) == rows_of(Path("whole/metrics.csv"))
+    assert not Path("second", FEATURES).exists()
+
+
+@pytest.mark.parametrize("stop", ["extraction", "prompts", "between", "encoder"])
+def test_a_run_stopped_anywhere_resumes_to_the_same_result(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    places: dict[str, tuple[Any, str, int]] = {
+        "extraction": (image_features, "_write_note", 1),
+        "prompts": (PromptTraining, "train_epoch", 3),
+        "between": (stage1, "compute_text_features", 0),
+        "encoder": (EncoderTraining, "train_step", 3),
+    }
+    monkeypatch.setattr("progeo.training.image_features.IMAGES_AT_ONCE", 8)
+    monkeypatch.setattr("progeo.training.image_features.BATCHES_BETWEEN_NOTES", 1)
+    monkeypatch.setattr("progeo.training.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    run_in("undisturbed", make_options())
+    owner, function, calls_before = places[stop]
+    original = getattr(owner, function)
+    calls = 0
+
+    def stopping(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > calls_before:
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, function, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run_in("stopped", make_options())
+    run_training(make_options(resume_train="stopped"))
+    for table in ("stage1_metrics.csv", "metrics.csv"):
+        assert rows_of(Path("stopped", table)) == rows_of(Path("undisturbed", table))
+
+
+def test_controls_draw_to_what_they_say(make_options: MakeOptions) -> None:
+    first = run_in("prompts", make_options(stage=1))
+    for kind in ("prompts", "shuffled", "class_mean", "none"):
+        given = {"prompts": first["prompts"]} if kind in ("prompts", "shuffled") else {}
+        run_in(kind, make_options(text_targets=kind, epochs_num=1, **given))
+    texts, shuffled, means = (
+        load_file(Path(kind) / TEXT_TARGETS)["0"] for kind in ("prompts", "shuffled", "class_mean")
+    )
+    assert sorted(map(tuple, texts.tolist())) == sorted(map(tuple, shuffled.tolist()))
+    assert not (texts == shuffled).all(dim=1).any()
+    features = np.load(Path("prompts", FEATURES))
+    np.testing.assert_allclose(means[0], features[:4].astype(np.float32).mean(axis=0), rtol=1e-2, atol=1e-3)
+    assert not Path("none", TEXT_TARGETS).exists()
+    losses = {kind: rows_of(Path(kind, "metrics.csv"))[0]["loss"] for kind in ("prompts", "shuffled", "none")}
+    assert len(set(losses.values())) == 3
+
+
+def test_seeds_share_the_image_features(make_options: MakeOptions) -> None:
+    run_in("seeds", make_options(seeds=[0, 1], epochs_num=1))
+    assert Path("seeds", FEATURES).is_file() and not Path("seeds/seed_0", FEATURES).exists()
+    assert not torch.equal(*(load_prompts(f"seeds/seed_{seed}/{PROMPTS}").tokens[0] for seed in (0, 1)))
+
+
+def test_soft_triplet_batches_hold_images_of_each_class(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def note(descriptors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(labels)
+        return descriptors.sum() * 0
+
+    monkeypatch.setattr("progeo.training.encoder.weighted_soft_margin_triplet", note)
+    options = {"soft_triplet": True, "text_targets": "none", "batch_size": 8, "epochs_num": 1}
+    run_in("triplet", make_options(**options))
+    assert all(count == 4 for labels in seen for count in torch.unique(labels, return_counts=True)[1].tolist())
+    seen.clear()
+    run_in("published", make_options(**options, images_per_class=1))
+    assert all(len(torch.unique(labels)) == 4 for labels in seen)
+
+
+def test_held_out_images_are_not_learned_from(make_options: MakeOptions, tiny_city: Path) -> None:
+    table = read_image_table(tiny_city / "train")
+    groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
+    images = sum(len(group.images) for group in groups)
+    features = np.arange(images, dtype=np.float16)[:, None]
+    features[5] = np.nan
+    for share, group in zip(split_features(features, groups, 1000, seed=0), groups, strict=True):
+        assert not set(share.training) & set(share.held_out)
+        assert len(np.unique(share.labels[share.held_out])) == len(share.held_out)
+        assert not np.isnan(share.features[share.training]).any()
+        # The class that lost an image has three left, too few to hold one out.
+        complete = np.bincount(share.labels[~np.isnan(share.features[:, 0])], minlength=len(group)) >= 4
+        assert len(share.held_out) == complete.sum()
+    assert sum(len(share.held_out) for share in split_features(features, groups, 0, seed=0)) == 0
+
+
+def test_prompts_show_lists_words(make_options: MakeOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run_in("first", make_options(stage=1))
+    assert cli.main(["prompts", "show", first["prompts"], "--backbone_weights", "none", "--classes", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "token 4" in shown and "5 more classes" in shown and "500000" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"backbone": "vit"},
+            r"learned with --backbone open_clip:progeo-tiny-rn \(now open_clip:progeo-tiny-vit\)",
+        ),
+        ({"M": 20}, r"were learned with --M 10 \(now 20\)"),
+        ({"min_images_per_class": 3}, r"--min_images_per_class 4 \(now 3\)"),
+    ],
+)
+def test_prompts_of_other_settings_are_refused(
+    make_options: MakeOptions, tiny_clips: dict[str, str], changes: dict[str, Any], message: str
+) -> None:
+    first = run_in("first", make_options(stage=1))
+    if "backbone" in changes:
+        changes = {"backbone": tiny_clips[changes["backbone"]]}
+    with pytest.raises(ProgeoError, match=message):
+        run_training(make_options(stage=2, prompts=first["prompts"], **changes))
+    assert not Path("logs").exists()
+
+
+def test_prompts_of_other_classes_or_weights_are_refused(
+    make_options: MakeOptions, tiny_city: Path, tiny_clip_weights: dict[str, Path]
+) -> None:
+    first = run_in("first", make_options(stage=1))
+    shutil.copytree(tiny_city / "train", "fewer")
+    for photo in list(Path("fewer").iterdir())[:1]:
+        photo.unlink()
+    with pytest.raises(ProgeoError, match=r"0 have no prompt, and 1 prompts have no class|those of other classes"):
+        run_training(make_options(stage=2, prompts=first["prompts"], train_set_folder="fewer"))
+    with pytest.raises(ProgeoError, match="learned with other weights of this backbone"):
+        weights = str(tiny_clip_weights["rn"])
+        run_in("other", make_options(stage=2, prompts=first["prompts"], backbone_weights=weights))
+    Path("no.safetensors").write_text("nothing")
+    for path, message in (
+        ("no.safetensors", "holds no prompts"),
+        ("missing.safetensors", "There are no prompts missing"),
+    ):
+        with pytest.raises(ProgeoError, match=message):
+            run_training(make_options(stage=2, prompts=path))
+
+
+def test_features_that_do_not_belong_are_refused(make_options: MakeOptions, tiny_clip_weights: dict[str, Path]) -> None:
+    shared = {"cache_feature_folder": "features", "stage": 1}
+    run_in("first", make_options(**shared))
+    features = Path("features", FEATURES)
+    with pytest.raises(ProgeoError, match="those of another backbone or other weights"):
+        run_in("other_weights", make_options(**shared, backbone_weights=str(tiny_clip_weights["rn"])))
+    with pytest.raises(ProgeoError, match=r"those of other photos \(32, now 16\).*Remove"):
+        run_in("other_photos", make_options(**shared, groups_num=1))
+    whole = features.read_bytes()
+    features.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ProgeoError, match="cut short or damaged"):
+        run_in("truncated", make_options(**shared))
+    features.write_bytes(whole)
+    note = Path("features", f"{FEATURES}.json")
+    note.write_text(json.dumps({"model": "?"}))
+    with pytest.raises(ProgeoError, match="is damaged"):
+        run_in("note", make_options(**shared))
+
+
+def test_unreadable_images_are_left_out_up_to_a_limit(make_options: MakeOptions, tiny_city: Path) -> None:
+    shutil.copytree(tiny_city / "train", "damaged")
+    for photo in sorted(Path("damaged").iterdir())[:2]:
+        photo.write_bytes(photo.read_bytes()[:100])
+    run_in("first", make_options(stage=1, train_set_folder="damaged"))
+    assert np.isnan(np.load(Path("first", FEATURES))[:, 0]).sum() == 2
+    with pytest.raises(ProgeoError, match="2 training images cannot be read, more than --max_unreadable_images 1"):
+        run_in("strict", make_options(stage=1, train_set_folder="damaged", max_unreadable_images=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"fc_output_dim": 64},
+            r"--fc_output_dim 64 does not fit.*use --fc_output_dim 48.*1024 fits CLIP-RN50",
+        ),
+        (
+            {"backbone": "ResNet18", "text_targets": "prompts"},
+            "needs a backbone with a text tower",
+        ),
+        ({"stage": 2}, "--stage 2 needs the prompts of stage 1: --prompts"),
+        ({"stage": 1, "text_targets": "none"}, "--stage 1 learns prompts, but --text_targets none uses none"),
+        ({"stage": 1, "prompts": "x"}, "takes no --prompts"),
+        ({"prompts": "x", "text_targets": "class_mean"}, "uses no prompts"),
+        ({"prompt_template": "A street."}, "has 0 places for learned tokens"),
+        ({"backbone": "vit", "image_size": 100}, "--image_size 100 is no multiple of 16"),
+        ({"soft_triplet": True, "batch_size": 6}, "--batch_size 6 is no multiple of --images_per_class 4"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_at_start(
+    make_options: MakeOptions, tiny_clips: dict[str, str], changes: dict[str, Any], message: str
+) -> None:
+    changes = changes | {"backbone": tiny_clips.get(changes.get("backbone", "rn"), changes.get("backbone"))}
+    with pytest.raises(ProgeoError, match=message):
+        run_training(make_options(**changes))
+    assert not Path("logs").exists()
+
+
+def test_learned_prompts_do_not_depend_on_where_a_batch_repeats_classes(make_options: MakeOptions) -> None:
+    options = dataclasses.replace(make_options(), fc_output_dim=48)
+    table = read_image_table(options.train_set_folder)
+    groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
+    Path("a").mkdir()
+    prompts = learn_prompts(options, table, groups, Path("a"), torch.device("cpu"))
+    assert prompts.card["measured"]["held_out_images"] == 8
