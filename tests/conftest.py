@@ -47,10 +47,8 @@ def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Backbone names of two CLIPs of a few layers, 64 px and 48 dimensions, those of the parity fixtures."""
-    import open_clip
-
+def tiny_clip_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that describes two CLIPs of a few layers to open_clip: those of the parity fixtures."""
     folder = tmp_path_factory.mktemp("open_clip")
     text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
     towers: dict[str, dict[str, Any]] = {
@@ -60,8 +58,16 @@ def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for kind, vision in towers.items():
         config = {"embed_dim": 48, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
         (folder / f"progeo-tiny-{kind}.json").write_text(json.dumps(config), encoding="utf-8")
-    open_clip.add_model_config(folder)
-    return {kind: f"open_clip:progeo-tiny-{kind}" for kind in towers}
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tiny_clip_configs: Path) -> dict[str, str]:
+    """Backbone names of two CLIPs of a few layers, 64 px and 48 dimensions."""
+    import open_clip
+
+    open_clip.add_model_config(tiny_clip_configs)
+    return {kind: f"open_clip:progeo-tiny-{kind}" for kind in ("rn", "vit")}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""A run that is killed again and again ends as one that was left alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# One process imports everything; each attempt is a fork of it, so that ten of them take seconds.
+SCRIPT = """
+import os, random, signal, sys, time
+import open_clip, torch
+from pathlib import Path
+from progeo.config import TrainOptions
+from progeo.training import prompt_learning
+from progeo.training.run import run_training
+
+city, configs = sys.argv[1:]
+open_clip.add_model_config(configs)
+torch.set_num_threads(1)
+prompt_learning.SECONDS_BETWEEN_CHECKPOINTS = 0.05
+settings = dict(
+    train_set_folder=f"{city}/train", val_set_folder=f"{city}/val", test_set_folder=f"{city}/test",
+    backbone="open_clip:progeo-tiny-rn", backbone_weights="none", M=10, alpha=360, N=2, L=1, groups_num=2,
+    min_images_per_class=4, batch_size=4, epochs_num=3, iterations_per_epoch=6, image_size=64, num_workers=1,
+    batch_size_stage1=8, epochs_num_stage1=40, device="cpu", lr=1e-3,
+)
+
+def attempt(folder, resume, seconds=None):
+    child = os.fork()
+    if not child:
+        try:
+            run_training(TrainOptions(**settings, resume_train=folder if resume else None), Path(folder))
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+for folder in ("undisturbed", "killed"):
+    os.mkdir(folder)
+start = time.time()
+assert attempt("undisturbed", False) == 0
+startup = os.path.getmtime("undisturbed/config.yaml") - start
+training = time.time() - start - startup
+generator = random.Random(0)
+# Each attempt gets a little further, or is killed before it has come to anything.
+moments = [generator.uniform(0.5 * startup, startup + 0.15 * training) for _ in range(10)]
+killed = sum(attempt("killed", os.path.exists("killed/config.yaml"), moment) == signal.SIGKILL for moment in moments)
+assert attempt("killed", True) == 0
+print("killed", killed)
+"""
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_killed_ten_times_a_run_ends_with_the_same_losses(
+    tiny_city: Path, tiny_clips: dict[str, str], tiny_clip_configs: Path, tmp_path: Path
+) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT, str(tiny_city), str(tiny_clip_configs)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[-2:] == ["killed", "10"]
+    for table in ("stage1_metrics.csv", "metrics.csv"):
+        assert rows_of(tmp_path / "killed" / table) == rows_of(tmp_path / "undisturbed" / table)
