@@ -13,8 +13,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from progeo.console import progress_bar
+from progeo.devices import copy_to
 from progeo.images.decoding import read_image
-from progeo.images.loading import read_ahead
+from progeo.images.loading import pad_images, read_ahead
 
 
 class Preprocesses(Protocol):
@@ -88,7 +89,8 @@ def extract_descriptors(
 
     def describe(shape: tuple[int, ...]) -> int:
         indices, images = zip(*waiting.pop(shape), strict=True)
-        batch = torch.stack(images).to(device, non_blocking=True).float().div_(255)
+        batch, _ = pad_images(images, pin_memory=torch.device(device).type == "cuda")
+        batch = copy_to(batch, device).float().div_(255)
         descriptors[list(indices)] = network(preprocessing.normalize(batch)).float().cpu().numpy()
         return len(indices)
 

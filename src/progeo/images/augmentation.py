@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from progeo.devices import channel_constant, copy_to
+
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R BT.601 luma, as torchvision rounds them
 CROP_RATIOS = (3 / 4, 4 / 3)  # width to height, as torchvision's RandomResizedCrop
 CROP_ATTEMPTS = 10
@@ -65,14 +67,14 @@ class Augmentation:
         lows = [max(0.0, 1 - value) for value in strengths[:3]] + [-self.hue]
         highs = [1 + value for value in strengths[:3]] + [self.hue]
         low, high = torch.tensor(lows), torch.tensor(highs)
-        factors = (low + (high - low) * torch.rand(count, 4, generator=generator)).to(images.device)
+        factors = copy_to(low + (high - low) * torch.rand(count, 4, generator=generator), images.device)
         orders = torch.rand(count, 4, generator=generator).argsort(dim=1)
         operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
         for position in range(4):
             for index, operation in enumerate(operations):
                 if strengths[index] == 0:
                     continue
-                rows = (orders[:, position] == index).nonzero().squeeze(1).to(images.device, non_blocking=True)
+                rows = copy_to((orders[:, position] == index).nonzero().squeeze(1), images.device)
                 if len(rows):
                     changed = operation(images.index_select(0, rows), factors[rows, index].view(-1, 1, 1, 1))
                     images = images.index_copy(0, rows, changed)
@@ -109,7 +111,7 @@ def adjust_hue(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     sector = sector + 6 * shifts.squeeze(1)
     # Each channel of a colour of this hue is value - chroma * clamp(min(k, 4 - k), 0, 1), k = (offset + sector) mod 6:
     # Smith, "Color gamut transform pairs", SIGGRAPH 1978, in its branch-free form.
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    offsets = channel_constant((5.0, 3.0, 1.0), images.dtype, images.device)
     k = (offsets + sector.unsqueeze(1)) % 6
     return brightest.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
 
@@ -172,13 +174,13 @@ def crop_and_resize(images: torch.Tensor, sizes: torch.Tensor, boxes: torch.Tens
     steps = (torch.arange(side) + 0.5) / side
     rows = (boxes[:, :1] + boxes[:, 2:3] * steps).clamp(torch.tensor(0.5), sizes[:, :1] - 0.5)
     columns = (boxes[:, 1:2] + boxes[:, 3:4] * steps).clamp(torch.tensor(0.5), sizes[:, 1:] - 0.5)
-    y = (rows / frame_height * 2 - 1).to(images.device)
-    x = (columns / frame_width * 2 - 1).to(images.device)
+    y = copy_to(rows / frame_height * 2 - 1, images.device)
+    x = copy_to(columns / frame_width * 2 - 1, images.device)
     grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], dim=3)
     return F.grid_sample(images.float().div_(255), grid, mode="bilinear", align_corners=False)
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:
     """Return the luma (B, 1, H, W) of images (B, 3, H, W)."""
-    weights = torch.tensor(GREY_WEIGHTS, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    weights = channel_constant(GREY_WEIGHTS, images.dtype, images.device)
     return (images * weights).sum(dim=1, keepdim=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -46,19 +46,22 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def pad_images(images: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_images(images: Sequence[torch.Tensor], pin_memory: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Put images of any size into one batch.
 
     Args:
         images: uint8 tensors (3, H, W).
+        pin_memory: put it into pinned memory, from which CUDA copies while the computing goes on.
 
     Returns:
         uint8 (B, 3, H, W) with each image in the upper left corner, and the sizes, int64 (B, 2), height and width.
     """
     sizes = torch.tensor([image.shape[1:] for image in images])
-    if (sizes == sizes[0]).all():
-        return torch.stack(images), sizes
-    batch = torch.zeros((len(images), 3, *sizes.amax(dim=0).tolist()), dtype=torch.uint8)
+    shape = (len(images), 3, *sizes.amax(dim=0).tolist())
+    # Channels last, as decoded images are, so that nothing is turned round.
+    batch = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory, memory_format=torch.channels_last)
+    if (sizes != sizes[0]).any():
+        batch.zero_()
     for frame, image in zip(batch, images, strict=True):
         frame[:, : image.shape[1], : image.shape[2]] = image
     return batch, sizes

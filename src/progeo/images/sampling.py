@@ -96,13 +96,18 @@ class BatchReader:
         max_unreadable_images: int,
         batch_size: int = 32,
         num_workers: int | None = None,
+        pin_memory: bool = False,
     ) -> None:
-        """Prepare to read images of ``table``, none of them larger than the crops of ``image_size`` pixels need."""
+        """Prepare to read images of ``table``, none of them larger than the crops of ``image_size`` pixels need.
+
+        ``pin_memory`` is for batches that are copied to a CUDA device.
+        """
         self._path_column = table["path"]
         self._image_size = image_size
         self._max_unreadable_images = max_unreadable_images
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._pin_memory = pin_memory
         self._lock = threading.Lock()
         self.unreadable: dict[str, str] = {}
 
@@ -122,7 +127,7 @@ class BatchReader:
         samples = read_ahead(read, flatten(), num_workers=self._num_workers, ahead=2 * self._batch_size)
         while sample := next(samples, None):
             batch = [sample, *islice(samples, lengths.pop(0) - 1)]
-            images, sizes = pad_images([image for image, _ in batch])
+            images, sizes = pad_images([image for image, _ in batch], self._pin_memory)
             yield Batch(images, sizes, torch.tensor([label for _, label in batch]))
 
     def _read_sample(self, paths: pl.Series, group: Group, class_index: int, position: int) -> torch.Tensor:

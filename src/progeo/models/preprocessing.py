@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from progeo.devices import channel_constant
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -25,6 +27,5 @@ class Preprocessing:
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Return ``(images - mean) / std`` for float ``images`` (B, 3, H, W) or (3, H, W) in [0, 1]."""
-        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(3, 1, 1)
-        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(3, 1, 1)
+        mean, std = (channel_constant(values, images.dtype, images.device) for values in (self.mean, self.std))
         return (images - mean) / std

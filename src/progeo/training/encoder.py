@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 
 from progeo.config import TrainOptions
 from progeo.console import progress_bar
+from progeo.devices import copy_to
 from progeo.errors import ProgeoError
 from progeo.images.augmentation import Augmentation
 from progeo.images.groups import Group
@@ -75,6 +76,7 @@ class EncoderTraining:
             max_unreadable_images=options.max_unreadable_images,
             batch_size=options.batch_size,
             num_workers=options.num_workers,
+            pin_memory=torch.device(options.augmentation_device or fabric.device).type == "cuda",
         )
         self.is_between_steps = True
         self.augment = Augmentation(
@@ -146,9 +148,9 @@ class EncoderTraining:
         device = self.fabric.device
         augmentation_device = options.augmentation_device or device
         generator = torch.Generator().manual_seed(step_seed)
-        images = self.augment(batch.images.to(augmentation_device), batch.sizes, generator)
-        images = state.network.preprocessing.normalize(images).to(device, non_blocking=True)
-        labels = batch.labels.to(device, non_blocking=True)
+        images = self.augment(copy_to(batch.images, augmentation_device), batch.sizes, generator)
+        images = copy_to(state.network.preprocessing.normalize(images), device)
+        labels = copy_to(batch.labels, device)
         with self.fabric.autocast():
             descriptors = state.network(images)
             loss = F.cross_entropy(classifier(descriptors, labels), labels)
