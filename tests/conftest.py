@@ -80,3 +80,37 @@ def tiny_clip_weights(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory
         paths[kind] = folder / f"{kind}.safetensors"
         save_file({name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}, paths[kind])
     return paths
+
+
+@pytest.fixture()
+def odd_photos(tmp_path: Path) -> dict[str, Path]:
+    """One picture, 48 x 40 pixels, in every colour mode and turned by EXIF; and its grey version, also in 16 bits.
+
+    The names tell what each is; those with ``grey`` look like each other, and so do all others.
+    """
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize((48, 40), Image.Resampling.NEAREST)
+    grey = picture.convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned a quarter clockwise
+    folder = tmp_path / "odd"
+    folder.mkdir()
+
+    def save(name: str, image: Image.Image, extension: str = "png", **settings: object) -> tuple[str, Path]:
+        path = folder / f"@500005.{len(list(folder.iterdir()))}@4000005@31@S@@@@@0@@@@@{name}@.{extension}"
+        image.save(path, **settings)
+        return name, path
+
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    return dict(
+        [
+            save("rgb", picture),
+            save("rgba", picture.convert("RGBA")),
+            save("palette", picture.quantize(16)),
+            save("cmyk", picture.convert("CMYK"), "jpg", quality=95, subsampling=0),
+            save("phone", picture.transpose(Image.Transpose.ROTATE_90), "webp", lossless=True, exif=turned),
+            save("grey", grey),
+            save("grey 16 bit", deep),
+            save("grey alpha", grey.convert("LA")),
+        ]
+    )

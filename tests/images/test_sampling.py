@@ -102,16 +102,16 @@ def test_large_images_are_shrunk_to_what_the_crop_needs(photos: pl.DataFrame) ->
 
 
 def test_unreadable_images_are_replaced_by_their_class_and_named(
-    photos: pl.DataFrame, caplog: pytest.LogCaptureFixture
+    photos: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(logging.getLogger("progeo"), "warning", warnings.append)
     Path(photos["path"][5]).write_bytes(b"broken")
     reader = BatchReader(photos, image_size=64, max_unreadable_images=1)
-    with caplog.at_level(logging.WARNING, logger="progeo"):
-        logging.getLogger("progeo").propagate = True
-        (batch,) = reader.read_batches(make_group(6, 6), iter([[(0, 5), (0, 5), (1, 6)]]))
+    (batch,) = reader.read_batches(make_group(6, 6), iter([[(0, 5), (0, 5), (1, 6)]]))
     assert [int(image.max()) for image in batch.images] == [0, 0, 120]  # the class's next image, going round
     assert list(reader.unreadable) == [photos["path"][5]]
-    assert [record.message for record in caplog.records] == [f"Skipped: {reader.unreadable[photos['path'][5]]}"]
+    assert warnings == [f"Skipped: {reader.unreadable[photos['path'][5]]}"]
 
 
 def test_too_many_unreadable_images_stop(photos: pl.DataFrame) -> None:
@@ -130,6 +130,18 @@ def test_class_without_any_readable_image(photos: pl.DataFrame) -> None:
     reader = BatchReader(photos, image_size=64, max_unreadable_images=9)
     with pytest.raises(ProgeoError, match=r"None of the 2 images of the class at \[0, 0, 0\] can be read"):
         list(reader.read_batches(make_group(2, 6), iter([[(0, 0)]])))
+
+
+def test_colour_modes_and_orientations_are_read_alike(odd_photos: dict[str, Path]) -> None:
+    reader = BatchReader(
+        pl.DataFrame({"path": [str(path) for path in odd_photos.values()]}), image_size=64, max_unreadable_images=0
+    )
+    (batch,) = reader.read_batches(make_group(len(odd_photos)), iter([[(0, k) for k in range(len(odd_photos))]]))
+    assert batch.sizes.tolist() == [[40, 48]] * len(odd_photos)
+    images = dict(zip(odd_photos, batch.images.float(), strict=True))
+    for name, image in images.items():
+        difference = (image - images["grey" if "grey" in name else "rgb"]).abs().mean()
+        assert difference <= (8 if name == "cmyk" else 1), name
 
 
 def test_padding_keeps_uint8(photos: pl.DataFrame) -> None:

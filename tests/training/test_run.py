@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from progeo import cli
 from progeo.config import TrainOptions, load_options
@@ -249,9 +251,29 @@ def test_seeds_report_mean_and_deviation_and_skip_what_is_done(
     assert run_training(make_options(seeds=[0, 1], epochs_num=1, resume_train="seeds")) == summary
 
 
-def test_mixed_precision_and_images_per_class(make_options: MakeOptions) -> None:
-    folder, _ = run_in("run", make_options(use_amp16=True, images_per_class=2, epochs_num=1))
-    assert len(losses_of(folder)) == 1
+def test_mixed_precision_trains_as_float32_does(make_options: MakeOptions) -> None:
+    settings = {"images_per_class": 2, "epochs_num": 2, "iterations_per_epoch": 3, "hue": 0.1}
+    losses = []
+    for use_amp16 in (False, True):
+        folder, _ = run_in(f"amp_{use_amp16}", make_options(use_amp16=use_amp16, **settings))
+        losses.append([float(loss) for loss in losses_of(folder)])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_training_on_photos_of_any_size_and_colour_mode(
+    make_options: MakeOptions, odd_photos: dict[str, Path], tiny_city: Path, tmp_path: Path
+) -> None:
+    train = tmp_path / "mixed"
+    train.mkdir()
+    for number, path in enumerate(sorted((tiny_city / "train").iterdir())):
+        with Image.open(path) as image:
+            image.resize((20 + 7 * (number % 9), 90 - 8 * (number % 7))).save(train / path.name)
+    for path in odd_photos.values():
+        (train / path.name.replace("500005", "500105")).write_bytes(path.read_bytes())
+    folder, _ = run_in("run", make_options(train_set_folder=str(train), max_unreadable_images=0, epochs_num=2))
+    assert all(math.isfinite(float(loss)) for loss in losses_of(folder))
+    assert "40 training images" in (folder / "log.txt").read_text()
 
 
 def test_starting_from_a_trained_model(make_options: MakeOptions) -> None:

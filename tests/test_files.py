@@ -1,0 +1,70 @@
+"""Atomic writes: whole files or none, and what stood there before is kept."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+
+
+def test_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "on the way" / "file.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # where renaming is atomic
+        assert temporary.name.startswith(".")  # where no listing takes it for a result
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt(), ProgeoError("clear")])
+def test_failing_or_interrupted_keeps_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+    with pytest.raises(type(error)) as raised, atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert raised.value is error
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_says_what_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+
+    def write() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(
+        ProgeoError, match=r"Cannot write .*file\.txt: No space left on device\. Please free some space"
+    ):
+        write()
+    path.write_text("before")
+    with pytest.raises(
+        ProgeoError, match=r"No space left on device; the file\.txt written before is kept\. Please free"
+    ):
+        write()
+    assert path.read_text() == "before"
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    message = r"Cannot write .*file/inner\.txt: .* Please check the place"
+    with pytest.raises(ProgeoError, match=message), atomic_write(tmp_path / "file" / "inner.txt"):
+        pytest.fail("there is nowhere to write")
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the one that ends last
+    assert list(tmp_path.iterdir()) == [path]
