@@ -154,7 +154,7 @@ def test_interrupted_while_testing_repeats_only_the_test(
         return evaluate(*arguments, description=description, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.run.evaluate", interrupt_test)
+        patch.setattr("progeo.training.stage2.evaluate", interrupt_test)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
     assert described == ["Validating"]
@@ -179,7 +179,7 @@ def test_errors_of_validation_and_test_say_how_to_go_on(
                 raise error
             return evaluate(*arguments, description=description, **others)
 
-        monkeypatch.setattr("progeo.training.run.evaluate", failing)
+        monkeypatch.setattr("progeo.training.stage2.evaluate", failing)
 
     fail_at("Validating", MemoryError())
     with pytest.raises(

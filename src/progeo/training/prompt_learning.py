@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 
 from progeo.config import TrainOptions
 from progeo.console import progress_bar
+from progeo.devices import copy_to
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
@@ -243,11 +244,11 @@ class PromptTraining:
         """Return the loss of image features (B, D) of classes (B,): both directions, each text computed once."""
         device = self.fabric.device
         classes, positions = np.unique(labels, return_inverse=True)
-        image_features = torch.from_numpy(np.asarray(features)).to(device, non_blocking=True).float()
+        image_features = copy_to(torch.from_numpy(np.asarray(features)), device).float()
         with self.fabric.autocast():
-            text_features = self.text(prompts(torch.from_numpy(classes).to(device)))
+            text_features = self.text(prompts(copy_to(torch.from_numpy(classes), device)))
         image_to_text, text_to_image = contrast_images_and_texts(
-            image_features, text_features, torch.from_numpy(positions).to(device)
+            image_features, text_features, copy_to(torch.from_numpy(positions), device)
         )
         return image_to_text + text_to_image
 
