@@ -183,7 +183,7 @@ def test_errors_of_validation_and_test_say_how_to_go_on(
 
     fail_at("Validating", MemoryError())
     with pytest.raises(
-        ProgeoError, match=r"too little memory: .*\) The checkpoint before is kept.*--resume_train run$"
+        ProgeoError, match=r"too little memory: .*\)\. The checkpoint before is kept.*--resume_train run$"
     ):
         run_in("run", make_options(epochs_num=1))
     fail_at("Testing", ProgeoError("The image a.jpg cannot be read."))

@@ -34,4 +34,4 @@ def say_how_to_continue(folder: Path, left: str = "") -> Iterator[None]:
         if not checkpoint.is_file():
             raise
         kept = "The checkpoint before is kept; once this is mended, continue with:"
-        raise ProgeoError(" ".join(filter(None, (str(error), left, kept, command)))) from error
+        raise ProgeoError(" ".join(filter(None, (str(error).rstrip(".") + ".", left, kept, command)))) from error
