@@ -141,8 +141,11 @@ def test_interrupted_while_testing_repeats_only_the_test(
     make_options: MakeOptions,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
     number: signal.Signals,
 ) -> None:
+    ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)  # parallel test workers ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ctrl_c))
     options = make_options(seeds=[0], epochs_num=1)
     _, undisturbed = run_in("undisturbed", options)
     described = []
