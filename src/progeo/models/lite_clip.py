@@ -17,7 +17,6 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones import create_backbone, find_backbone
 from progeo.models.image_text import ImageTextModel, TextTower
 from progeo.models.state_dicts import check_tensors, read_tensors
-from progeo.models.weights import DEFAULT_WEIGHTS
 
 NAME = "LiteCLIP"
 DIMENSION = 512
@@ -106,14 +105,14 @@ def create_lite_clip(weights: str = "default") -> LiteCLIP:
     Raises:
         ProgeoError: ``weights`` is neither, or a package is missing or not the one that the projections belong to.
     """
-    if weights not in (*DEFAULT_WEIGHTS, "none"):
+    if weights not in ("default", "none"):
         raise ProgeoError(
             f"--backbone_weights {weights}: the towers of {NAME} fit together only with the weights of the packages "
             "that progeo[offline] installs. Give 'default', or 'none' for random weights."
         )
     text = create_text_tower(weights)
     model = LiteCLIP(create_backbone(find_backbone(NAME), weights=weights), text)
-    if weights in DEFAULT_WEIGHTS:
+    if weights == "default":
         _load_projections(model)
     return model.eval().requires_grad_(False)
 
@@ -131,7 +130,7 @@ def create_text_tower(weights: str = "default") -> MiniLMTower:
         ) from error
     folder = get_model_path()
     encoder = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
-    if weights in DEFAULT_WEIGHTS:
+    if weights == "default":
         path = folder / "model.safetensors"
         tensors, _ = read_tensors(path)
         unused = ("pooler.", "embeddings.position_ids")
