@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, Optional, get_type_hints
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -36,6 +36,7 @@ VALUES = {
     NonNegativeFloat: "number, at least 0",
     ClosedUnitInterval: "number from 0 to 1",
     config.HalfTurn: "number from 0 to 0.5",
+    Literal[1, 2]: "`1`, `2`",
 }
 
 
@@ -83,7 +84,7 @@ def describe_option(option: dataclasses.Field[Any], value_type: Any) -> str:
 def describe_values(value_type: Any) -> str:
     """Return what an option of this type can be set to."""
     for plain_type, text in VALUES.items():
-        if value_type in (plain_type, plain_type | None):
+        if value_type in (plain_type, Optional[plain_type]):  # noqa: UP045 (Literal takes no |)
             return text
         if value_type in (list[plain_type], list[plain_type] | None):  # type: ignore[valid-type]
             return f"one or more: {text}"

@@ -5,7 +5,8 @@ A page's blocks run in their order, in a folder that holds what the pages name: 
 a misspelt option, a missing file or a removed command fails while nothing takes long:
 
 - training: few, small steps, and a set of 32 photos without headings (``SMALL_TRAINING``); a tiny backbone with random
-  weights instead of the one shown, whose name is checked, unless a trained model is started from;
+  weights instead of the one shown, whose name is checked, unless a trained model is started from; a tiny CLIP for one
+  with a text tower;
 - evaluation: the CPU, and random weights where no model is given;
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
 - published models are files with random weights, in place of the download.
@@ -45,15 +46,18 @@ from .conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-PAGES = [README, *(DOCS / f"{name}.md" for name in ("quick-start", "your-photos", "training", "evaluating"))]
+NAMES = ("quick-start", "your-photos", "training", "reproduce", "evaluating")
+PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
 ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
 
 TINY_BACKBONE = "timm:test_resnet"
+TINY_CLIP = "open_clip:progeo-tiny-rn"
 SMALL_SETTINGS: dict[str, Any] = {
     **{"epochs_num": 1, "iterations_per_epoch": 1, "batch_size": 4, "image_size": 32, "device": "cpu"},
     **{"M": 10, "alpha": 360, "N": 1, "L": 1, "groups_num": 1, "min_images_per_class": 2, "backbone_weights": "none"},
 }
 SMALL_TRAINING = [word for name, value in SMALL_SETTINGS.items() for word in (f"--{name}", str(value))]
+SMALL_STAGE1 = {"image_size": 64, "epochs_num_stage1": 2, "batch_size_stage1": 8}
 SMALL_EVALUATION = ["--device", "cpu", "--backbone_weights", "none"]
 SCRIPTS = {"train.py": "train", "eval.py": "eval"}
 
@@ -100,8 +104,8 @@ def without_blocks(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages name: data sets, a run, a file of weights, photos."""
+def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages name: data sets, a run, a file of weights, prompts, photos."""
     folder = tmp_path_factory.mktemp("prepared")
     for place in ("photos", "path/to/sf_xl/processed", "path/to/sf_xl/raw"):
         shutil.copytree(tiny_city, folder / place)
@@ -130,6 +134,10 @@ def prepared(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         run_training(options, run)
         shutil.copytree("logs/my_city", "logs/toy_city")
+        clip = SMALL_SETTINGS | SMALL_STAGE1 | {"backbone": TINY_CLIP, "stage": 1}
+        run_training(TrainOptions(**folders, **clip), Path("path/to"))
+        for path in (*Path("path/to").glob("image_features*"), *Path("path/to").glob("stage1_*")):
+            path.unlink()
     return folder
 
 
@@ -153,9 +161,10 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(progeo.images.toy_city, "run_toy_city", run_toy_city, raising=False)
     monkeypatch.setattr(progeo.demo, "make_toy_city", copy_city)
-    monkeypatch.setattr(progeo.demo, "BACKBONE", TINY_BACKBONE)
-    monkeypatch.setattr(progeo.demo, "TrainOptions", lambda **given: TrainOptions(**(given | SMALL_SETTINGS)))
-    few = {name: SMALL_SETTINGS[name] for name in ("image_size", "device", "backbone_weights")}
+    monkeypatch.setattr(progeo.demo, "BACKBONE", TINY_CLIP)
+    small = SMALL_SETTINGS | SMALL_STAGE1
+    monkeypatch.setattr(progeo.demo, "TrainOptions", lambda **given: TrainOptions(**(given | small)))
+    few = {name: small[name] for name in ("image_size", "device", "backbone_weights")}
     monkeypatch.setattr(progeo.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
 
     load = torch.hub.load
@@ -276,13 +285,17 @@ def read_command(words: list[str]) -> tuple[str, list[str]]:
 
 def small_settings(name: str, arguments: list[str]) -> list[str]:
     """Return the options to append, after a look at those that they hide."""
+    if name == "prompts show":
+        return ["--backbone_weights", "none"]
     if name not in SCRIPTS.values():
         return []
     shown = cli.parse_options(name, arguments)
-    if shown.backbone is not None:
-        find_backbone(shown.backbone)
+    has_text = shown.backbone is not None and find_backbone(shown.backbone).create_image_text is not None
     if name == "eval":
         return SMALL_EVALUATION
+    if has_text:
+        stage1 = [word for setting, value in SMALL_STAGE1.items() for word in (f"--{setting}", str(value))]
+        return [*SMALL_TRAINING, *stage1, "--backbone", TINY_CLIP]
     return SMALL_TRAINING if shown.resume_model else [*SMALL_TRAINING, "--backbone", TINY_BACKBONE]
 
 

@@ -1,0 +1,98 @@
+"""Training steps of stage 1, against the straightforward formulation, in one run.
+
+    python -m benchmarks.stage1 [--backbone CLIP-RN50] [--weights none] [--classes 200] [--batch_size 512]
+
+The straightforward formulation runs all 77 tokens for each image of the batch, in float32. Weights change nothing here,
+so random ones do. Both sides compute the same loss, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.tables import format_table, replace_section
+from progeo.losses import contrast_images_and_texts
+from progeo.models.backbones import create_image_text_model, find_backbone
+from progeo.models.clip import ClipTextTower
+from progeo.models.prompts import Prompts, PromptTemplate
+
+CONTEXT = 77
+
+
+def compute_straightforwardly(
+    text: ClipTextTower, prompts: Prompts, images: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """The loss as its formula reads: a text of 77 tokens for every image, and a mask of positives."""
+    sequences = prompts(labels)
+    padding = text.embed(torch.zeros(len(labels), CONTEXT - sequences.shape[1], dtype=torch.int64))
+    outputs = text.transformer(
+        torch.cat([sequences, padding], dim=1) + text.positional_embedding, attn_mask=text.attn_mask
+    )
+    texts = text.ln_final(outputs[:, sequences.shape[1] - 1]) @ text.text_projection
+    positives = (labels[:, None] == labels[None, :]).float()
+    loss = torch.zeros(())
+    for anchors, others in ((images, texts), (texts, images)):
+        log_probabilities = F.log_softmax(anchors @ others.T, dim=1)
+        loss = loss - ((positives * log_probabilities).sum(1) / positives.sum(1)).mean()
+    return loss
+
+
+def compute_as_progeo(
+    text: ClipTextTower, prompts: Prompts, images: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    classes, positions = labels.unique(return_inverse=True)
+    return sum(contrast_images_and_texts(images, text(prompts(classes)), positions), torch.zeros(()))
+
+
+def measure(compute: Callable[[], torch.Tensor], prompts: Prompts) -> float:
+    start = time.perf_counter()
+    compute().backward()  # type: ignore[no-untyped-call]
+    prompts.zero_grad()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="CLIP-RN50")
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--classes", type=int, default=200)
+    parser.add_argument("--batch_size", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    text = create_image_text_model(find_backbone(arguments.backbone), arguments.weights).text
+    assert isinstance(text, ClipTextTower)
+    prompts = Prompts(PromptTemplate.parse("A photo of a X X X X street."), text, arguments.classes)
+    images = torch.randn(arguments.batch_size, text.dimension) / 10
+    labels = torch.randint(arguments.classes, (arguments.batch_size,))
+    sides = {
+        "77 tokens, every image": lambda: compute_straightforwardly(text, prompts, images, labels),
+        "progeo": lambda: compute_as_progeo(text, prompts, images, labels),
+    }
+    with torch.no_grad():
+        losses = [compute().item() for compute in sides.values()]  # and both are warm
+    assert abs(losses[0] - losses[1]) < 1e-4 * abs(losses[0]), losses
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(arguments.repeats):
+        for name, compute in sides.items():
+            seconds[name].append(measure(compute, prompts))
+    ratios = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
+    rows = [
+        [name, f"{statistics.median(times):.2f} s", f"{min(times):.2f} to {max(times):.2f} s"]
+        for name, times in seconds.items()
+    ]
+    rows.append(["ratio, pair by pair", f"{statistics.median(ratios):.1f}", f"{min(ratios):.1f} to {max(ratios):.1f}"])
+    title = f"a step of {arguments.batch_size} images of {arguments.classes} classes, {arguments.backbone}'s text tower"
+    table = format_table([title, "median", "range"], rows)
+    replace_section("stage 1", table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What do learned prompts contribute? The same training with four kinds of text targets, several seeds each.
+
+    python -m benchmarks.text_targets [--datasets DATASETS] [--sets toy_city ...] [--seeds 0 1 2 3 4]
+
+All four kinds have the same backbone, steps and seeds. Each finished run is kept in the output folder, so that the
+script can be stopped, started again, and spread over days.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import ttest_rel
+
+from benchmarks.real_photos import TRAININGS, make_options
+from benchmarks.tables import format_table, replace_section
+from progeo.config import EvalOptions, TrainOptions
+from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
+from progeo.evaluation.evaluate import run_evaluation
+from progeo.images.toy_city import make_toy_city
+from progeo.run_folder import CONFIG, RESULTS
+from progeo.training.prompt_file import PROMPTS
+from progeo.training.run import run_training
+
+KINDS = ("none", "prompts", "shuffled", "class_mean")
+TOY_CITY = "toy_city"
+
+
+def make_set_options(name: str, datasets: Path | None, out: Path, seed: int) -> TrainOptions:
+    """Return the options of a training set without text targets."""
+    if name == TOY_CITY:
+        city = out / TOY_CITY
+        make_toy_city(city, sizes=CITY, show_progress=True)
+        folders = {f"{part}_set_folder": str(city / part) for part in ("train", "val", "test")}
+        return TrainOptions(
+            **folders,
+            **TRAINING,
+            image_size=IMAGE_SIZE,
+            resize_test_imgs=True,
+            seed=seed,
+            cache_folder=str(out / "cache"),
+        )
+    if datasets is None:
+        raise SystemExit(f"{name} needs --datasets")
+    return make_options(TRAININGS[name], datasets, out, seed)
+
+
+def run_kind(name: str, kind: str, options: TrainOptions, out: Path) -> float:
+    """Train and test one kind with one seed, unless that is done; return the test's R@1 in percent."""
+    folder = out / name / f"{kind}_{options.seed}"
+    if not (folder / RESULTS).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        options.backbone = BACKBONE
+        options.fc_output_dim = None
+        options.text_targets = kind
+        options.cache_feature_folder = str(out / name)
+        options.resume_train = str(folder) if (folder / CONFIG).is_file() else None
+        prompts = out / name / f"prompts_{options.seed}" / PROMPTS
+        if kind == "shuffled" and prompts.is_file():
+            options.prompts = str(prompts)  # the same prompts as those of the unshuffled run
+        run_training(options, folder)
+    return read_recall(folder)
+
+
+def run_untrained(name: str, options: TrainOptions, out: Path) -> float:
+    """Test the backbone untrained, with the random head of this seed."""
+    folder = out / name / f"untrained_{options.seed}"
+    if not (folder / RESULTS).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = ("image_size", "resize_test_imgs", "test_set_folder", "cache_folder", "seed")
+        settings: dict[str, Any] = {key: getattr(options, key) for key in kept}
+        run_evaluation(EvalOptions(**settings, backbone=BACKBONE), folder)
+    return read_recall(folder)
+
+
+def read_recall(folder: Path) -> float:
+    return float(json.loads((folder / RESULTS).read_text(encoding="utf-8"))["recalls"]["R@1"])
+
+
+def describe(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
+def compare(values: list[float], baseline: list[float]) -> str:
+    """The mean difference to the baseline, seed by seed, and the p-value of a paired t-test."""
+    differences = [value - other for value, other in zip(values, baseline, strict=False)]
+    if len(differences) < 2:
+        return f"{differences[0]:+.1f}" if differences else "-"
+    p = float(ttest_rel(values[: len(differences)], baseline[: len(differences)]).pvalue)
+    return f"{statistics.mean(differences):+.1f} (p = {p:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=Path)
+    parser.add_argument("--sets", nargs="+", default=[TOY_CITY], choices=[TOY_CITY, *TRAININGS])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("logs/text_targets"))
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.sets:
+        recalls: dict[str, list[float]] = {kind: [] for kind in ("untrained", *arguments.kinds)}
+        for seed in arguments.seeds:
+            options = make_set_options(name, arguments.datasets, arguments.out, seed)
+            recalls["untrained"].append(run_untrained(name, options, arguments.out))
+            for kind in arguments.kinds:
+                options = make_set_options(name, arguments.datasets, arguments.out, seed)
+                recalls[kind].append(run_kind(name, kind, options, arguments.out))
+        for kind, values in recalls.items():
+            against_none = compare(values, recalls["none"]) if kind not in ("none", "untrained") else ""
+            gain = compare(values, recalls["untrained"]) if kind != "untrained" else ""
+            rows.append([f"{name}, {kind}", str(len(values)), describe(values), gain, against_none])
+    header = ["training set, text targets", "seeds", "test R@1", "against untrained", "against none (CosPlace)"]
+    table = format_table(header, rows)
+    replace_section("text targets", table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
