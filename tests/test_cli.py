@@ -9,6 +9,7 @@ import pytest
 from progeo import cli
 from progeo.config import EvalOptions, TrainOptions, load_options, save_options
 from progeo.errors import ProgeoError
+from progeo.training.resolve import resolve_options
 
 FOLDERS = ["--train_set_folder", "a", "--val_set_folder", "b", "--test_set_folder", "c"]
 
@@ -49,7 +50,7 @@ def test_help_of_a_command_explains_every_option(command: str, capsys: pytest.Ca
 
 
 def test_published_training_defaults() -> None:
-    options = cli.parse_options("train", FOLDERS)
+    options = resolve_options(cli.parse_options("train", FOLDERS))
     published = {
         **{"M": 10, "alpha": 30, "N": 5, "L": 2, "groups_num": 8, "min_images_per_class": 10},
         **{"backbone": "ResNet18", "fc_output_dim": 512, "train_all_layers": False, "use_amp16": False},
@@ -57,6 +58,12 @@ def test_published_training_defaults() -> None:
         **{"image_size": 512, "brightness": 0.7, "contrast": 0.7, "saturation": 0.7, "hue": 0.5},
         **{"random_resized_crop": 0.5, "infer_batch_size": 16, "positive_dist_threshold": 25, "seed": 0},
         **{"num_preds_to_save": 0, "save_only_wrong_preds": False, "save_dir": "default", "images_per_class": 1},
+    }
+    assert {name: getattr(options, name) for name in published} == published
+    options = resolve_options(cli.parse_options("train", [*FOLDERS, "--backbone", "CLIP-RN50", "--soft_triplet"]))
+    published = {
+        **{"fc_output_dim": 1024, "epochs_num": 64, "text_targets": "prompts", "images_per_class": 4},
+        **{"epochs_num_stage1": 480, "batch_size_stage1": 512, "lr_stage1": 0.01, "freeze_cnn": 2, "freeze_trans": 6},
     }
     assert {name: getattr(options, name) for name in published} == published
 
