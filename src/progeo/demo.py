@@ -10,7 +10,7 @@ from rich.table import Table
 
 from progeo.config import DemoOptions, EvalOptions, TrainOptions
 from progeo.console import console
-from progeo.evaluation.evaluate import run_evaluation
+from progeo.evaluation.run import run_evaluation
 from progeo.images.toy_city import make_toy_city
 from progeo.run_folder import RESULTS
 from progeo.training.checkpoint import LAST_CHECKPOINT
