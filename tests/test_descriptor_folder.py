@@ -112,7 +112,7 @@ def test_another_model_and_another_set_of_photos_make_chunks_stale(tmp_path: Pat
 
 
 def test_a_chunk_fits_into_memory_whatever_the_dimension(tmp_path: Path) -> None:
-    assert DescriptorFolder(tmp_path, "", 512).chunk_images == 4096
+    assert DescriptorFolder(tmp_path, "", 512).chunk_images == 1024
     large = DescriptorFolder(tmp_path, "", 49_152)
     assert large.chunk_images * large.dimension * 2 <= 2**28
 

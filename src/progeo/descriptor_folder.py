@@ -22,7 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 
 FORMAT_VERSION = 1
-MAX_CHUNK_IMAGES = 4096
+MAX_CHUNK_IMAGES = 1024
 MAX_CHUNK_BYTES = 2**28
 HALF_BYTES = 2
 

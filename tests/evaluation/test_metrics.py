@@ -142,10 +142,10 @@ def test_comparison_in_markdown() -> None:
     assert format_markdown([result, other], "A town").splitlines() == [
         "A town",
         "",
-        "| model | R@1 | R@1 to first | dimension | descriptors/s | database, MB |",
+        "| model | R@1 | R@1 to first | dim | photos/s | memory |",
         "| :-- | --: | --: | --: | --: | --: |",
-        "| a | 50.0 |  | 8 | 12.3 | 3.2 |",
-        "| b (batch-dependent) | 50.0 | -3.0 (-5.0 to +1.0) | 8 | kept | 3.2 |",
+        "| a | 50.0 |  | 8 | 12.3 | 3.2 MB |",
+        "| b (batch-dependent) | 50.0 | -3.0 (-5.0 to +1.0) | 8 | kept | 3.2 MB |",
     ]
 
 

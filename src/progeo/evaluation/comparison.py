@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from progeo.evaluation.metrics import RESAMPLES, Interval
@@ -27,14 +28,23 @@ def bootstrap_difference(first: Evaluation, other: Evaluation, seed: int = 0) ->
 
 
 def draw_comparison(results: Sequence[dict[str, Any]], title: str) -> Table:
-    """Lay out the results of several models as a table for the terminal, best R@1 marked."""
+    """Lay out the results of several models as a table for the terminal, best R@1 marked; names stand below it."""
     header, rows = tabulate(results)
     best = max(result["recalls"]["R@1"] for result in results)
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
-    for row, result in zip(rows, results, strict=True):
-        table.add_row(*row, style="bold" if result["recalls"]["R@1"] == best else "")
+    names = "\n".join(f"{number}  {row[0]}" for number, row in enumerate(rows, start=1))
+    table = Table(
+        title=title,
+        caption=names,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
+        padding=(0, 0),
+    )
+    for name in ("", *header[1:]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, (row, result) in enumerate(zip(rows, results, strict=True), start=1):
+        table.add_row(str(number), *row[1:], style="bold" if result["recalls"]["R@1"] == best else "")
     return table
 
 
@@ -48,7 +58,7 @@ def format_markdown(results: Sequence[dict[str, Any]], title: str) -> str:
 def tabulate(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return the header and one row per model, as texts."""
     ranks = list(results[0]["recalls"])
-    header = ["model", *ranks, "R@1 to first", "dimension", "descriptors/s", "database, MB"]
+    header = ["model", *ranks, "R@1 to first", "dim", "photos/s", "memory"]
     rows = []
     for result in results:
         difference = result["difference_from_first"]
@@ -60,10 +70,14 @@ def tabulate(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
                 "" if difference is None else _format_difference(difference),
                 str(result["fc_output_dim"]),
                 "kept" if speed is None else f"{speed:.1f}",
-                f"{result['database_memory_bytes'] / 1e6:,.1f}",
+                _format_bytes(result["database_memory_bytes"]),
             ]
         )
     return header, rows
+
+
+def _format_bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _format_difference(difference: dict[str, Any]) -> str:

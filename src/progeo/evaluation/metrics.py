@@ -70,9 +70,9 @@ class Measurements:
     groups: list[QueryGroup]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON can hold them."""
+        """Return the figures as JSON holds them."""
         return {
-            "recalls_interval": _name_ranks(self.intervals),
+            "recalls_interval": _name_intervals(self.intervals),
             "points_per_query": self.points_per_query,
             "mean_average_precision": {f"mAP@{self.average_precision_rank}": self.mean_average_precision},
             "first_match": self.first_match
@@ -85,7 +85,7 @@ class Measurements:
                 group.value: {
                     "queries": group.queries,
                     "recalls": _name_ranks(group.recalls),
-                    "recalls_interval": _name_ranks(group.intervals),
+                    "recalls_interval": _name_intervals(group.intervals),
                 }
                 for group in self.groups
             },
@@ -188,5 +188,9 @@ def _with_limit(evaluation: Evaluation, limit: float) -> Evaluation:
     return dataclasses.replace(evaluation, rule=dataclasses.replace(evaluation.rule, limit=limit))
 
 
-def _name_ranks(values: dict[int, Any]) -> dict[str, Any]:
+def _name_ranks(values: dict[int, float]) -> dict[str, float]:
     return {f"R@{rank}": value for rank, value in values.items()}
+
+
+def _name_intervals(values: dict[int, Interval]) -> dict[str, list[float]]:
+    return {f"R@{rank}": list(interval) for rank, interval in values.items()}

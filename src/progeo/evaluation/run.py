@@ -197,16 +197,21 @@ def _evaluate(
             f"--infer_batch_size ({options.infer_batch_size}) and on the order of the photos"
         )
     descriptor_folder = _open_descriptor_folder(candidate, evaluation_set, options)
-    evaluation = evaluate(
-        network.to(device),
-        evaluation_set,
-        options,
-        device=device,
-        resize=candidate.resize,
-        num_workers=options.num_workers,
-        description="Describing",
-        descriptor_folder=descriptor_folder,
-    )
+    try:
+        evaluation = evaluate(
+            network.to(device),
+            evaluation_set,
+            options,
+            device=device,
+            resize=candidate.resize,
+            num_workers=options.num_workers,
+            description="Describing",
+            descriptor_folder=descriptor_folder,
+        )
+    except KeyboardInterrupt:
+        if descriptor_folder:
+            logger.info(f"Finished chunks are kept in {descriptor_folder.folder}: the same command goes on from there")
+        raise
     network.cpu()
     if descriptor_folder and (descriptor_folder.reused or descriptor_folder.replaced):
         logger.info(
@@ -266,7 +271,7 @@ def _compare(
     """Print the comparison, write it beside the results of each model, and return it."""
     for number, (result, evaluation) in enumerate(zip(results, evaluations, strict=True)):
         difference, interval = bootstrap_difference(evaluations[0], evaluation, options.seed)
-        result["difference_from_first"] = {"R@1": difference, "interval": interval} if number else None
+        result["difference_from_first"] = {"R@1": difference, "interval": list(interval)} if number else None
     protocol = f", protocol {evaluation_set.protocol.name}" if evaluation_set.protocol else ""
     title = (
         f"{Path(options.test_set_folder).resolve().name}{protocol}: {len(evaluation_set.queries):,} queries, "
