@@ -22,7 +22,8 @@ import torch
 from benchmarks.tables import format_table, replace_section
 from progeo.config import TrainOptions
 from progeo.devices import choose_device
-from progeo.evaluation.evaluate import evaluate, read_evaluation_set
+from progeo.evaluation.evaluate import evaluate
+from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.images.sampling import derive_seed
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model

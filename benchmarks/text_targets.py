@@ -20,7 +20,7 @@ from benchmarks.real_photos import TRAININGS, make_options
 from benchmarks.tables import format_table, replace_section
 from progeo.config import EvalOptions, TrainOptions
 from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
-from progeo.evaluation.evaluate import run_evaluation
+from progeo.evaluation.run import run_evaluation
 from progeo.images.toy_city import make_toy_city
 from progeo.run_folder import CONFIG, RESULTS
 from progeo.training.prompt_file import PROMPTS

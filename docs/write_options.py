@@ -83,6 +83,8 @@ def describe_option(option: dataclasses.Field[Any], value_type: Any) -> str:
 
 def describe_values(value_type: Any) -> str:
     """Return what an option of this type can be set to."""
+    if value_type == config.Repeated:
+        return "text, may be given several times"
     for plain_type, text in VALUES.items():
         if value_type in (plain_type, Optional[plain_type]):  # noqa: UP045 (Literal takes no |)
             return text

@@ -9,7 +9,7 @@ a misspelt option, a missing file or a removed command fails while nothing takes
   with a text tower;
 - evaluation: the CPU, and random weights where no model is given;
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
-- published models are files with random weights, in place of the download.
+- published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder.
 
 The commands of docs/benchmarks.md take hours, so only their options are read.
 """
@@ -36,9 +36,11 @@ import torch
 
 from progeo import cli
 from progeo.config import EvalOptions, ToyCityOptions, TrainOptions
+from progeo.evaluation.protocols import PROTOCOLS
 from progeo.images.table import FILE_NAME_FIELDS, read_image_table
 from progeo.models import zoo
 from progeo.models.backbones import find_backbone
+from progeo.models.hub import HUB_MODELS
 from progeo.models.network import create_network
 from progeo.training.run import run_training
 
@@ -48,6 +50,13 @@ README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 NAMES = ("quick-start", "your-photos", "training", "reproduce", "evaluating")
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
+HUBCONF = """
+import torch
+
+
+def get_trained_model():
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+"""
 ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
 
 TINY_BACKBONE = "timm:test_resnet"
@@ -113,6 +122,12 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
     (folder / "path/to/sf_xl/raw/train").mkdir()
     shutil.move(folder / "path/to/sf_xl/raw/photos", folder / "path/to/sf_xl/raw/train/database")
     shutil.copytree(tiny_city / "test", folder / "path/to/st_lucia")
+    for photo in (folder / "path/to/st_lucia").rglob("*.jpg"):
+        photo.rename(photo.with_name(photo.name.replace("@31@S@", "@56@J@")))
+    for photo in (folder / "photos/test/queries").iterdir():
+        photo.rename(photo.with_name(photo.name.replace("@@@.jpg", "@20190105_120000@@.jpg")))
+    (folder / "path/to/clone").mkdir()
+    (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
     torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")
 
     photos = sorted((tiny_city / "train").iterdir())[:2]
@@ -354,6 +369,36 @@ def test_run_folder_is_as_described(prepared: Path) -> None:
 def test_file_name_fields_are_as_described() -> None:
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", read_section(DOCS / "your-photos.md", "## File names"), re.MULTILINE)
     assert rows == [(str(number), name) for number, name in enumerate(FILE_NAME_FIELDS, start=1)]
+
+
+def test_protocols_are_as_described() -> None:
+    text = read_section(DOCS / "evaluating.md", "## Protocols")
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\w ]+) \| ([\d,]+) \| ([\d,]+) \| ([\w ]+) \|$", text, re.MULTILINE)
+    assert rows == [
+        (
+            protocol.name,
+            str(protocol.rule),
+            f"{protocol.database_images:,}",
+            f"{protocol.queries:,}",
+            "checked" if protocol.checked else "as stated",
+        )
+        for protocol in PROTOCOLS.values()
+    ]
+
+
+def test_models_of_others_are_as_described() -> None:
+    text = read_section(DOCS / "evaluating.md", "### Models of others")
+    rows = re.findall(r"^\| `([\w-]+)[^`]*` \| [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    sizes, ranges, licences = {}, {}, {}
+    for name, model in HUB_MODELS.items():
+        side = model.preprocessing.image_size
+        sizes[name] = f"{side} x {side}" if model.preprocessing.square else "any size"
+        first, last = model.dimensions[0], model.dimensions[-1]
+        ranges[name] = str(first) if first == last else f"{first} to {last}"
+        licences[name] = model.licence
+    assert {name: size for name, size, _, _ in rows} == sizes
+    assert {name: dimensions for name, _, dimensions, _ in rows} == ranges
+    assert {name: licence for name, _, _, licence in rows} == licences
 
 
 def test_published_models_are_as_described() -> None:

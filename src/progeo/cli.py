@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "eval": Command(
         "EvalOptions",
-        "progeo.evaluation.evaluate:run_evaluation",
+        "progeo.evaluation.run:run_evaluation",
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
@@ -132,7 +132,8 @@ def parse_options(name: str, arguments: list[str]) -> Any:
     )
     config.add_options(parser, options_class)
     try:
-        namespace = parser.parse_args(_take_over_resumed_options(arguments))
+        arguments = config.join_repeated(_take_over_resumed_options(arguments), options_class)
+        namespace = parser.parse_args(arguments)
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
     return config.create_options(options_class, namespace)
@@ -167,7 +168,7 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
 
 def _explain(message: str, name: str, parser: Any) -> str:
     """Return a message of the parser as one clear line, with the option that was probably meant."""
-    message = re.sub(r'Parser key "(\w+)":', r"--\1:", " ".join(message.split()))
+    message = re.sub(r'Parser key "(\w+)"(?: element \d+)?:', r"--\1:", " ".join(message.split()))
     # Of an optional value's two complaints, the one that is not about it being null.
     message = re.sub(
         r"Does not validate against any.*?Errors: - (.*?) - Expected.*value: (.*)", r"\1, given \2", message

@@ -10,7 +10,7 @@ import inspect
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
@@ -27,6 +27,8 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 
 REQUIRED: Any = dataclasses.MISSING
+Repeated = list[str] | str | None
+"""An option that may be given several times, each time with one text; ``list_repeated`` gives them all."""
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
 Options = TypeVar("Options")
 
@@ -214,13 +216,19 @@ class EvalOptions(InferenceOptions, MachineOptions):
     """Evaluation"""
 
     test_set_folder: str = option(REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2)")
-    resume_model: str | None = option(
+    protocol: str | None = option(
         None,
-        "the trained model: a file, or a published one such as cosplace:ResNet50:2048; --model is a synonym. A file of "
-        "progeo needs no other option, a published .pth needs --backbone and --fc_output_dim. Without it the backbone "
-        "is evaluated untrained",
+        "evaluate by the rules of one of the field's test sets, such as pitts30k-test, tokyo247, msls-val or nordland: "
+        "which queries, what is right, how many there must be",
+    )
+    resume_model: Repeated = option(
+        None,
+        "the trained model: a file, or a published one such as cosplace:ResNet50:2048 or megaloc; --model is a "
+        "synonym. Give it again for further models, which are compared. A file of progeo needs no other option, a "
+        "published .pth needs --backbone and --fc_output_dim. Without it the backbone is evaluated untrained",
         names=("--model",),
     )
+    trust_remote_code: bool = option(False, "let models of torch.hub run their own code on this machine")
     backbone: str | None = option(
         None, "backbone of a published .pth file, or the one to evaluate untrained (ResNet18 if nothing is given)"
     )
@@ -229,6 +237,19 @@ class EvalOptions(InferenceOptions, MachineOptions):
     )
     backbone_weights: str = option("default", "weights of an untrained backbone, as for training")
     image_size: PositiveInt | None = option(None, "shorter side for --resize_test_imgs; without it the model's own")
+    radii: list[PositiveFloat] | None = option(
+        None, "further metres within which to count predictions as right, for example --radii 5 10 50"
+    )
+    group_by: str | None = option(
+        None,
+        "give recalls by the values of a column of the queries, or by what their timestamps say: day_night, season, "
+        "hour, month or year",
+    )
+    descriptors_folder: str | None = option(
+        None,
+        "keep descriptors here in half precision, chunk by chunk: for databases larger than memory. The same command "
+        "goes on where it was stopped, and takes what is there",
+    )
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
 
@@ -274,11 +295,51 @@ def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: An
         settings["action"] = ActionYesNo(no_prefix="no_")
     elif metadata["choices"]:
         settings["choices"] = metadata["choices"]
-    elif option_field.name == "seeds":
-        settings |= {"nargs": "+", "type": NonNegativeInt}
+    elif _item_type(value_type):
+        settings |= {"nargs": "+", "type": _item_type(value_type)}
     else:
         settings["type"] = value_type
     group.add_argument(f"--{option_field.name}", *metadata["names"], **settings)
+
+
+def join_repeated(arguments: list[str], options_class: type) -> list[str]:
+    """Return the arguments with all values of an option that may be repeated in one place, as a JSON list."""
+    types = get_type_hints(options_class)
+    for option_field in dataclasses.fields(options_class):
+        if types[option_field.name] != Repeated:
+            continue
+        names = (f"--{option_field.name}", *option_field.metadata["names"])
+        values, others = [], []
+        position = 0
+        while position < len(arguments):
+            name, equals, value = arguments[position].partition("=")
+            if name not in names:
+                others.append(arguments[position])
+            elif equals:
+                values.append(value)
+            elif position + 1 < len(arguments) and not arguments[position + 1].startswith("--"):
+                position += 1
+                values.append(arguments[position])
+            else:
+                others.append(name)  # without a value, which the parser complains about
+            position += 1
+        arguments = [*others, names[0], json.dumps(values)] if len(values) > 1 else arguments
+    return arguments
+
+
+def list_repeated(value: list[str] | str | None) -> list[str]:
+    """Return the values of an option that may be given several times."""
+    return [value] if isinstance(value, str) else value or []
+
+
+def _item_type(value_type: Any) -> Any:
+    """Return the type of the values of an option that takes several at once; None where it takes one."""
+    if value_type == Repeated:
+        return None
+    for candidate in (value_type, *get_args(value_type)):
+        if get_origin(candidate) is list:
+            return get_args(candidate)[0]
+    return None
 
 
 def create_options(options_class: type[Options], namespace: Namespace) -> Options:

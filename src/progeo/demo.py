@@ -10,7 +10,7 @@ from rich.table import Table
 
 from progeo.config import DemoOptions, EvalOptions, TrainOptions
 from progeo.console import console
-from progeo.evaluation.evaluate import run_evaluation
+from progeo.evaluation.run import run_evaluation
 from progeo.images.toy_city import CitySizes, make_toy_city
 from progeo.run_folder import CONFIG, RESULTS
 from progeo.training.run import run_training

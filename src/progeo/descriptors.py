@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from progeo.console import progress_bar
 from progeo.devices import copy_to
@@ -21,13 +19,8 @@ from progeo.images.loading import pad_images, read_ahead
 class Preprocesses(Protocol):
     """How a model wants its images: its training size and normalisation."""
 
-    @property
-    def image_size(self) -> int:
-        """Pixels along the shorter side."""
-
-    @property
-    def interpolation(self) -> str:
-        """Name of the interpolation used for resizing, such as ``bilinear``."""
+    def resize(self, image: torch.Tensor) -> torch.Tensor:
+        """Bring an image (3, H, W) to the size that the network wants."""
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise images (B, 3, H, W) in [0, 1]."""
@@ -46,7 +39,6 @@ class DescribesImages(Protocol):
         """Return the descriptors of normalised images."""
 
 
-@torch.inference_mode()
 def extract_descriptors(
     network: DescribesImages,
     paths: Sequence[str],
@@ -67,7 +59,8 @@ def extract_descriptors(
         paths: image files.
         device: where the model is.
         batch_size: images per forward pass.
-        resize: bring the shorter side to the model's ``image_size`` (aspect ratio kept) instead of native size.
+        resize: bring the shorter side to the model's ``image_size`` (aspect ratio kept) instead of native size. Models
+            that take only one size need it.
         num_workers: reading threads.
         description: text of the progress bar; without it none is shown.
 
@@ -77,6 +70,35 @@ def extract_descriptors(
     Raises:
         ProgeoError: an image cannot be read; it is named.
     """
+    with progress_bar(disable=description is None) as progress:
+        task = progress.add_task(description or "", total=len(paths))
+        return describe_images(
+            network,
+            paths,
+            device=device,
+            batch_size=batch_size,
+            resize=resize,
+            num_workers=num_workers,
+            advance=lambda images: progress.advance(task, images),
+        )
+
+
+@torch.inference_mode()
+def describe_images(
+    network: DescribesImages,
+    paths: Sequence[str],
+    *,
+    device: torch.device | str,
+    batch_size: int,
+    resize: bool,
+    num_workers: int | None,
+    advance: Callable[[int], None],
+    shorter_side: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Describe photos like ``extract_descriptors``, telling ``advance`` how many are done after each batch.
+
+    ``shorter_side`` shrinks photos with a longer one when they are read, before anything else.
+    """
     preprocessing = network.preprocessing
     descriptors = np.empty((len(paths), network.fc_output_dim), dtype=np.float32)
     waiting: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
@@ -84,35 +106,24 @@ def extract_descriptors(
 
     def read(item: tuple[int, str]) -> tuple[int, torch.Tensor]:
         index, path = item
-        image = read_image(path)
-        return index, resize_shorter_side(image, preprocessing) if resize else image
+        image = read_image(path, shorter_side)
+        return index, preprocessing.resize(image) if resize else image
 
-    def describe(shape: tuple[int, ...]) -> int:
+    def describe(shape: tuple[int, ...]) -> None:
         indices, images = zip(*waiting.pop(shape), strict=True)
         batch, _ = pad_images(images, pin_memory=torch.device(device).type == "cuda")
         batch = copy_to(batch, device).float().div_(255)
         descriptors[list(indices)] = network(preprocessing.normalize(batch)).float().cpu().numpy()
-        return len(indices)
+        advance(len(indices))
 
-    with progress_bar(disable=description is None) as progress:
-        task = progress.add_task(description or "", total=len(paths))
-        for index, image in read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size):
-            shape = tuple(image.shape)
-            waiting[shape].append((index, image))
-            # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
-            if sum(map(len, waiting.values())) >= most_waiting:
-                shape = max(waiting, key=lambda other: len(waiting[other]))
-                progress.advance(task, describe(shape))
-            elif len(waiting[shape]) == batch_size:
-                progress.advance(task, describe(shape))
-        for shape in list(waiting):
-            progress.advance(task, describe(shape))
+    for index, image in read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size):
+        shape = tuple(image.shape)
+        waiting[shape].append((index, image))
+        # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
+        if sum(map(len, waiting.values())) >= most_waiting:
+            describe(max(waiting, key=lambda other: len(waiting[other])))
+        elif len(waiting[shape]) == batch_size:
+            describe(shape)
+    for shape in list(waiting):
+        describe(shape)
     return descriptors
-
-
-def resize_shorter_side(image: torch.Tensor, preprocessing: Preprocesses) -> torch.Tensor:
-    """Bring the shorter side of an image (3, H, W) to the model's size, antialiased, with the aspect ratio kept."""
-    interpolation = InterpolationMode(preprocessing.interpolation)
-    size = [preprocessing.image_size]
-    resized: torch.Tensor = transforms.resize(image, size, interpolation=interpolation, antialias=True)
-    return resized

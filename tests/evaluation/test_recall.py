@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.recall import measure_recalls, search
+from progeo.evaluation.positives import PositiveRule
+from progeo.evaluation.recall import PUBLISHED_RULE, measure_recalls, search, search_chunks
 
 
 def random_descriptors(count: int, dimensions: int = 8, seed: int = 0) -> np.ndarray:
@@ -21,7 +22,9 @@ def test_equal_to_published_evaluation(parity_dir: Path) -> None:
     distances, predictions = search(fixture["database_descriptors"], fixture["queries_descriptors"], k=20)
     np.testing.assert_array_equal(predictions, fixture["predictions"])
 
-    evaluation = measure_recalls(predictions, fixture["database_utm"], fixture["queries_utm"], 25.0, distances)
+    evaluation = measure_recalls(
+        predictions, fixture["database_utm"], fixture["queries_utm"], PUBLISHED_RULE, distances
+    )
     np.testing.assert_allclose(list(evaluation.recalls.values()), fixture["recalls"], rtol=1e-5)
     assert evaluation.queries_without_positives == fixture["num_queries_without_positive"]
 
@@ -38,6 +41,24 @@ def test_search_agrees_with_all_distances() -> None:
 def test_search_gives_as_many_as_the_database_has() -> None:
     distances, predictions = search(random_descriptors(3), random_descriptors(5, seed=1), k=20)
     assert distances.shape == predictions.shape == (5, 3)
+
+
+@pytest.mark.parametrize("sizes", [(300,), (1, 299), (100, 0, 100, 100), (7,) * 42 + (6,)])
+def test_search_in_chunks_gives_the_same(sizes: tuple[int, ...]) -> None:
+    database, queries = random_descriptors(300), random_descriptors(40, seed=1)
+    database[150:] = database[:150]  # every distance twice: ties must keep the order of the database
+    distances, predictions = search(database, queries, k=9)
+    chunks = np.split(database, np.cumsum(sizes)[:-1])
+    chunked_distances, chunked_predictions = search_chunks(iter(chunks), queries, k=9)
+    np.testing.assert_array_equal(chunked_predictions[:, :8], predictions[:, :8])
+    np.testing.assert_allclose(chunked_distances, distances, rtol=1e-5)
+
+
+def test_search_in_chunks_names_a_bad_descriptor_by_its_number_in_the_database() -> None:
+    broken = random_descriptors(5)
+    broken[3, 2] = np.nan
+    with pytest.raises(ProgeoError, match="descriptor of database image number 13"):
+        search_chunks([random_descriptors(10), broken], random_descriptors(5), k=1)
 
 
 def test_search_without_queries() -> None:
@@ -91,7 +112,7 @@ def test_search_needs_at_least_one_prediction() -> None:
 def test_threshold_itself_is_right() -> None:
     database = np.array([[7.0, 24.0], [7.0, 24.001]])
     queries = np.zeros((2, 2))
-    evaluation = measure_recalls(np.array([[0], [1]]), database, queries, threshold=25.0)
+    evaluation = measure_recalls(np.array([[0], [1]]), database, queries, PositiveRule("metres", 25.0))
     assert evaluation.right[:, 0].tolist() == [True, False]
     assert evaluation.recall_curve.tolist() == [50.0]
     assert evaluation.positives(0).tolist() == [0]
@@ -136,6 +157,7 @@ def test_figures_as_json_and_as_text() -> None:
         "median_error_metres": 1502.0,
         "percentile_90_error_metres": pytest.approx(2700.4),
         "threshold_metres": 25.0,
+        "positives": "within 25 m",
         "database_images": 2,
         "queries": 2,
         "queries_without_positives": 0,

@@ -14,7 +14,11 @@ import pytest
 from PIL import Image
 
 from progeo.evaluation.charts import MAX_DATABASE_POINTS, MAX_QUERY_POINTS, draw_maps
-from progeo.evaluation.recall import Evaluation, measure_recalls
+from progeo.evaluation.evaluation_set import EvaluationSet
+from progeo.evaluation.metrics import Measurements, measure
+from progeo.evaluation.positives import PositiveRule
+from progeo.evaluation.protocols import PROTOCOLS
+from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
 
 EVIL = "<script>alert('gotcha')</script>&\"'.jpg"
@@ -55,13 +59,29 @@ def random_evaluation(database: int, queries: int, k: int = 20, seed: int = 0) -
         random.integers(0, database, (queries, k)),
         random.uniform(0, 50_000, (database, 2)),
         random.uniform(0, 50_000, (queries, 2)),
+        PUBLISHED_RULE,
+        random.random((queries, k)),
     )
 
 
-def write(evaluation: Evaluation, path: Path, **options: Any) -> str:
-    database = table([f"/nowhere/database{i}.jpg" for i in range(len(evaluation.database_positions))])
-    queries = table([f"/nowhere/query{i}.jpg" for i in range(len(evaluation.query_positions))])
-    write_report(evaluation, database, queries, path, **({"title": "A model", "settings": {}, "examples": 2} | options))
+def write(
+    evaluation: Evaluation,
+    path: Path,
+    tables: tuple[pl.DataFrame, pl.DataFrame] | None = None,
+    *,
+    measurements: Measurements | None = None,
+    protocol: str | None = None,
+    **options: Any,
+) -> str:
+    database, queries = tables or (
+        table([f"/nowhere/database{i}.jpg" for i in range(len(evaluation.database_positions))]),
+        table([f"/nowhere/query{i}.jpg" for i in range(len(evaluation.query_positions))]),
+    )
+    evaluation_set = EvaluationSet(
+        "somewhere", database, queries, PROTOCOLS[protocol] if protocol else None, ["7 queries"] if protocol else []
+    )
+    options = {"title": "A model", "settings": {}, "examples": 2} | options
+    write_report(evaluation, evaluation_set, measurements or measure(evaluation), path, **options)
     return path.read_text(encoding="utf-8")
 
 
@@ -80,10 +100,11 @@ def example(tmp_path: Path) -> tuple[Evaluation, pl.DataFrame, pl.DataFrame]:
 
 
 def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
-    write_report(
-        *example, tmp_path / "report.html", title="ResNet18 on a town", settings={"batch_size": 16, "seed": None}
+    evaluation, *tables = example
+    settings = {"batch_size": 16, "seed": None}
+    text = write(
+        evaluation, tmp_path / "report.html", tuple(tables), title="ResNet18 on a town", settings=settings, examples=20
     )
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     words = " ".join(page.text.split())
     assert "ResNet18 on a town" in words
@@ -104,8 +125,8 @@ def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFr
 
 
 def test_nothing_is_fetched(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
-    write_report(*example, tmp_path / "report.html", title="A model", settings={})
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    evaluation, *tables = example
+    text = write(evaluation, tmp_path / "report.html", tuple(tables))
     page = Page(text)
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base")
@@ -120,8 +141,15 @@ def test_names_are_escaped(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame
     evaluation, database, queries = example
     database = table([EVIL] * len(database))
     queries = table([EVIL] * len(queries))
-    write_report(evaluation, database, queries, tmp_path / "report.html", title=EVIL, settings={EVIL: EVIL})
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    measurements = measure(evaluation, group_by=EVIL, groups={EVIL: np.arange(2)})
+    text = write(
+        evaluation,
+        tmp_path / "report.html",
+        (database, queries),
+        measurements=measurements,
+        title=EVIL,
+        settings={EVIL: EVIL},
+    )
     assert "<script>alert" not in text
     page = Page(text)
     assert EVIL in page.text
@@ -157,7 +185,7 @@ def test_a_perfect_result_has_no_mistakes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.4, 5000.0])
 def test_any_threshold_can_be_drawn(threshold: float, tmp_path: Path) -> None:
-    evaluation = measure_recalls(np.array([[0]]), np.zeros((1, 2)), np.zeros((1, 2)), threshold)
+    evaluation = measure_recalls(np.array([[0]]), np.zeros((1, 2)), np.zeros((1, 2)), PositiveRule("metres", threshold))
     assert f"Right means within {threshold:g} m" in write(evaluation, tmp_path / "report.html")
 
 
@@ -194,11 +222,43 @@ def test_one_map_per_utm_zone(tmp_path: Path) -> None:
     assert len(draw_maps(evaluation, ["a", "b", "c"], [31, None], [31, 31, 31])) == 1
 
     tables = table(["/nowhere/1.jpg", "/nowhere/2.jpg"], [31, 32]), table(["/nowhere/q.jpg"] * 3, [31, 32, 32])
-    write_report(evaluation, *tables, tmp_path / "report.html", title="Two zones", settings={})
-    assert "several UTM zones" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "several UTM zones" in write(evaluation, tmp_path / "report.html", tables)
 
 
 def test_tables_of_other_images_are_refused(tmp_path: Path) -> None:
     evaluation = random_evaluation(3, 2, k=1)
     with pytest.raises(ValueError, match="not of the same images"):
-        write_report(evaluation, table(["a"]), table(["b", "c"]), tmp_path / "report.html", title="", settings={})
+        write(evaluation, tmp_path / "report.html", (table(["a"]), table(["b", "c"])))
+
+
+def test_further_figures_are_shown(tmp_path: Path) -> None:
+    evaluation = random_evaluation(50, 8)
+    groups = {"night": np.arange(3), "unknown": np.arange(3, 8)}
+    measurements = measure(evaluation, radii=[5.0, 50_000.0], group_by="day_night", groups=groups)
+    text = write(evaluation, tmp_path / "report.html", measurements=measurements, protocol="tokyo247")
+    words = " ".join(Page(text).text.split())
+    assert "By day_night" in words
+    assert "night 3" in words
+    assert "unknown 5" in words
+    assert "50000 m 100.0 100.0 100.0 100.0" in words
+    assert "One query is worth 12 points" in words
+    assert "Trust in the first prediction" in words
+    assert "Protocol tokyo247: Tokyo 24/7" in words
+    assert "Not the official protocol: 7 queries." in words
+
+
+def test_rules_without_metres_have_no_map_and_no_errors_in_metres(tmp_path: Path) -> None:
+    frames = np.arange(0.0, 60.0)[:, None]
+    evaluation = measure_recalls(np.array([[0, 40], [41, 3]]), frames, frames[[30, 40]], PositiveRule("frames", 1))
+    page = Page(write(evaluation, tmp_path / "frames.html"))
+    words = " ".join(page.text.split())
+    assert "Right means within 1 frame of the query" in words
+    assert "Query 0: 30 frames off" in words
+    assert "Nearest 0 frames" in words
+    assert page.count("div", "place") == 0
+    assert "Median error" not in words
+    places = np.array([[1.0], [2.0]])
+    evaluation = measure_recalls(np.array([[1, 0]]), places, places[:1], PositiveRule("places", 0))
+    words = " ".join(Page(write(evaluation, tmp_path / "places.html")).text.split())
+    assert "Right means the same place." in words
+    assert "Query 0 the first right prediction has rank 2" in words

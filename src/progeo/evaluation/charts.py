@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, Floats, Integers
 
@@ -16,6 +17,7 @@ MAX_RANK = 20
 MAX_DATABASE_POINTS = 20_000
 MAX_QUERY_POINTS = 5_000
 MAX_MAPS = 6
+MAX_CURVE_POINTS = 400
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def draw_error_distribution(evaluation: Evaluation) -> Chart:
     """Lay out the percentage of queries whose first prediction lies within each distance, from 1 m on, log scale."""
     errors = np.sort(evaluation.errors[:, 0])
     nearest = np.sort(evaluation.nearest_distances)
-    lowest = min(0, math.floor(math.log10(max(evaluation.threshold, 1e-3))))
-    highest = max(2, math.ceil(math.log10(max(errors[-1], nearest[-1], evaluation.threshold, 1e-3))))
+    lowest = min(0, math.floor(math.log10(max(evaluation.rule.limit, 1e-3))))
+    highest = max(2, math.ceil(math.log10(max(errors[-1], nearest[-1], evaluation.rule.limit, 1e-3))))
 
     def x_of(metres: float) -> float:
         place = (math.log10(max(metres, 10.0**lowest)) - lowest) / (highest - lowest)
@@ -115,7 +117,7 @@ def draw_error_distribution(evaluation: Evaluation) -> Chart:
         description=(
             f"Error of the first prediction, cumulative: half of the queries within "
             f"{format_metres(evaluation.median_error)}, 90 % within {format_metres(evaluation.percentile_90_error)}, "
-            f"{evaluation.recall_curve[0]:.1f} % within {evaluation.threshold:g} m."
+            f"{evaluation.recall_curve[0]:.1f} % within {evaluation.rule.limit:g} m."
         ),
         x_label="distance from the query, log scale",
         x_ticks=[
@@ -127,7 +129,27 @@ def draw_error_distribution(evaluation: Evaluation) -> Chart:
             Mark(x_of(metres), _chart_y(percent), f"{name}: {format_metres(metres)}", label_right=x_of(metres) < middle)
             for name, metres, percent in quantiles
         ],
-        threshold=(x_of(evaluation.threshold), f"{evaluation.threshold:g} m"),
+        threshold=(x_of(evaluation.rule.limit), f"{evaluation.rule.limit:g} m"),
+    )
+
+
+def draw_precision_recall(first_match: FirstMatch) -> Chart:
+    """Lay out the precision of the first predictions accepted against the recall that this gives."""
+    width = Chart.right - Chart.left
+    corners = np.unique(np.linspace(0, len(first_match.recall) - 1, MAX_CURVE_POINTS).round().astype(int))
+    points = [
+        (round(Chart.left + width * recall / 100, 1), _chart_y(precision))
+        for recall, precision in zip(first_match.recall[corners], first_match.precision[corners], strict=True)
+    ]
+    return Chart(
+        description=(
+            f"Precision and recall of the first prediction: area {first_match.average_precision:.1f} %, all right up "
+            f"to a recall of {first_match.recall_at_full_precision:.1f} %."
+        ),
+        x_label="recall, %",
+        x_ticks=[(round(Chart.left + width * percent / 100, 1), str(percent)) for percent in (0, 25, 50, 75, 100)],
+        curves=[Curve(_join(points), "measured")],
+        marks=[],
     )
 
 
@@ -195,7 +217,7 @@ def _draw_map(
     everything = np.concatenate([database, queries])
     low, high = everything.min(axis=0), everything.max(axis=0)
     # Some metres round the outermost points also give a map to a set whose images all stand at one place.
-    around = max(evaluation.threshold / 2, 1.0)
+    around = max(evaluation.rule.limit / 2, 1.0)
     low, high = low - around, high + around
     inner_width = Map.width - 2 * Map.margin
     metres_per_unit = float(max((high[0] - low[0]) / inner_width, (high[1] - low[1]) / 460))

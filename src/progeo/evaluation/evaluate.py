@@ -3,63 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 import torch
 
-from progeo.config import EvalOptions, InferenceOptions, save_options
-from progeo.descriptors import extract_descriptors
-from progeo.devices import choose_device
-from progeo.errors import ProgeoError
+from progeo.config import InferenceOptions
+from progeo.descriptor_folder import DescriptorFolder
+from progeo.evaluation.describing import Describer
+from progeo.evaluation.evaluation_set import EvaluationSet
+from progeo.evaluation.metrics import Measurements, measure
 from progeo.evaluation.pictures import save_predictions
-from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, search
+from progeo.evaluation.positives import PositiveRule, read_coordinates
+from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, search_chunks
 from progeo.evaluation.report import write_report
-from progeo.images.sampling import derive_seed
-from progeo.images.table import read_image_table
-from progeo.models.network import PlaceNetwork, create_network
-from progeo.models.zoo import load_model
-from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
-
-QUERIES_FOLDERS = ("queries", "queries_v1", "queries_v2")
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """Photos to search in and photos to look for, as image tables."""
-
-    folder: str
-    database: pl.DataFrame
-    queries: pl.DataFrame
-
-
-def read_evaluation_set(
-    folder: str | Path, *, queries_folder: str | None = None, cache_folder: str | Path = "cache"
-) -> EvaluationSet:
-    """Read a folder with ``database`` and ``queries`` (else ``queries_v1``, ``queries_v2``, or the one named).
-
-    Raises:
-        ProgeoError: the folder or one of the two inside it is missing, holds no image, or names without coordinates.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
-    candidates = (queries_folder,) if queries_folder else QUERIES_FOLDERS
-    queries = next((name for name in candidates if (folder / name).is_dir()), None)
-    if queries is None or not (folder / "database").is_dir():
-        found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
-        raise ProgeoError(
-            f"{folder} must hold the folders database and {' or '.join(candidates)}; it holds {found}. "
-            "Another name of the queries can be given as --queries_folder NAME."
-        )
-    database_table = read_image_table(folder / "database", cache_folder)
-    return EvaluationSet(str(folder), database_table, read_image_table(folder / queries, cache_folder))
+from progeo.models.network import PlaceNetwork
+from progeo.run_folder import REPORT, RESULTS, write_json
+from progeo.versions import collect_versions
 
 
 def evaluate(
@@ -71,43 +32,36 @@ def evaluate(
     resize: bool,
     num_workers: int | None = None,
     description: str | None = None,
+    descriptor_folder: DescriptorFolder | None = None,
 ) -> Evaluation:
     """Describe both halves of the set and measure how well the queries find their places.
 
     Args:
         network: the model, on ``device``; it is in eval mode afterwards.
-        evaluation_set: where to search and what for.
+        evaluation_set: where to search and what for; its protocol says what is right, or else the options.
         options: batch size, and the metres within which a prediction is right.
         device: where to compute.
         resize: bring photos to the model's image size instead of their native one.
         num_workers: reading threads.
         description: what the progress bars speak of; without it none are shown.
+        descriptor_folder: keeps the descriptors on disk, so that the database need not fit into memory.
     """
     network.eval()
-
-    def describe(table: pl.DataFrame, part: str) -> npt.NDArray[np.float32]:
-        return extract_descriptors(
-            network,
-            table["path"].to_list(),
-            device=device,
-            batch_size=options.infer_batch_size,
-            resize=resize,
-            num_workers=num_workers,
-            description=f"{description}, {part}" if description else None,
-        )
-
-    distances, predictions = search(
-        describe(evaluation_set.database, "database"),
-        describe(evaluation_set.queries, "queries"),
+    protocol = evaluation_set.protocol
+    rule = protocol.rule if protocol else PositiveRule("metres", options.positive_dist_threshold)
+    positions = read_coordinates(rule, evaluation_set.database, evaluation_set.queries)
+    describer = Describer(
+        network, device, options.infer_batch_size, resize, num_workers, description, folder=descriptor_folder
+    )
+    shorter_side = protocol.queries_shorter_side if protocol else None
+    queries = describer.describe("queries", evaluation_set.queries["path"].to_list(), shorter_side)
+    distances, predictions = search_chunks(
+        describer.describe("database", evaluation_set.database["path"].to_list()),
+        np.concatenate(list(queries)),
         k=max(*RECALL_RANKS, options.num_preds_to_save),
     )
-    return measure_recalls(
-        predictions,
-        evaluation_set.database.select("utm_east", "utm_north").to_numpy(),
-        evaluation_set.queries.select("utm_east", "utm_north").to_numpy(),
-        options.positive_dist_threshold,
-        distances,
-    )
+    evaluation = measure_recalls(predictions, *positions, rule, distances)
+    return dataclasses.replace(evaluation, descriptors_per_second=describer.descriptors_per_second)
 
 
 def save_results(
@@ -118,10 +72,23 @@ def save_results(
     *,
     title: str,
     settings: dict[str, Any],
+    measurements: Measurements | None = None,
     report: bool = True,
 ) -> dict[str, Any]:
-    """Write ``results.json``, the pictures that the options ask for, and ``report.html``; return the results."""
-    results = settings | evaluation.to_dict()
+    """Write ``results.json``, the pictures that the options ask for, and ``report.html``; return the results.
+
+    ``measurements`` are what ``measure`` gives; without them those that need no options are taken.
+    """
+    measurements = measurements or measure(evaluation)
+    protocol = evaluation_set.protocol
+    results = settings | {
+        "protocol": protocol.name if protocol else None,
+        "protocol_differences": evaluation_set.differences,
+        **evaluation.to_dict(),
+        **measurements.to_dict(),
+        "descriptors_per_second": evaluation.descriptors_per_second,
+        "versions": collect_versions(),
+    }
     write_json(folder / RESULTS, results)
     if options.num_preds_to_save:
         paths = (evaluation_set.database["path"].to_list(), evaluation_set.queries["path"].to_list())
@@ -131,79 +98,10 @@ def save_results(
     if report:
         write_report(
             evaluation,
-            evaluation_set.database,
-            evaluation_set.queries,
+            evaluation_set,
+            measurements,
             folder / REPORT,
             title=title,
             settings=settings,
         )
     return results
-
-
-def run_evaluation(options: EvalOptions, folder: Path | None = None) -> dict[str, Any]:
-    """Run ``progeo eval``: load the model, evaluate it, write the results into a run folder, and return them.
-
-    The results go to a new folder below ``logs`` unless ``folder``, which exists, is given.
-    """
-    device = choose_device(options.device)
-    evaluation_set = read_evaluation_set(
-        options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
-    )
-    network = _load_network(options)
-    if options.image_size:
-        network.preprocessing = dataclasses.replace(network.preprocessing, image_size=options.image_size)
-    resize = options.resize_test_imgs
-    if resize is None:
-        training = getattr(network, "card", {}).get("training", {})
-        resize = bool(options.image_size or training.get("resize_test_imgs"))
-
-    folder = folder or create_run_folder(options.save_dir)
-    log_to(folder)
-    save_options(options, folder / CONFIG)
-    size = f"shorter side {network.preprocessing.image_size} px" if resize else "native size"
-    logger.info(
-        f"Evaluating {network.backbone_name}, {network.fc_output_dim} dimensions, on {device}; "
-        f"{len(evaluation_set.database)} database images and {len(evaluation_set.queries)} queries at {size}"
-    )
-    evaluation = evaluate(
-        network.to(device),
-        evaluation_set,
-        options,
-        device=device,
-        resize=resize,
-        num_workers=options.num_workers,
-        description="Describing",
-    )
-    logger.info(evaluation.describe())
-    if evaluation.queries_without_positives:
-        logger.info(
-            f"{evaluation.queries_without_positives} of {len(evaluation_set.queries)} queries have no database image "
-            f"within {options.positive_dist_threshold:g} m and count as missed"
-        )
-    settings = {
-        "model": options.resume_model or f"{network.backbone_name} untrained",
-        "backbone": network.backbone_name,
-        "fc_output_dim": network.fc_output_dim,
-        "test_set_folder": options.test_set_folder,
-        "image_size": network.preprocessing.image_size if resize else "native",
-    }
-    title = f"{network.backbone_name} on {Path(options.test_set_folder).resolve().name}"
-    results = save_results(
-        evaluation, evaluation_set, options, folder, title=title, settings=settings, report=options.report
-    )
-    logger.info(f"Results are in {folder}")
-    if options.json:
-        json.dump(results, sys.stdout)
-        sys.stdout.write("\n")
-    return results
-
-
-def _load_network(options: EvalOptions) -> PlaceNetwork:
-    """Load the model that the options name; without one, the backbone as it is before training."""
-    if options.resume_model is None:
-        logger.warning("No --resume_model is given: evaluating the untrained backbone, as a baseline")
-        torch.manual_seed(derive_seed(options.seed))
-        return create_network(
-            options.backbone or "ResNet18", options.fc_output_dim or 512, weights=options.backbone_weights
-        )
-    return load_model(options.resume_model, backbone=options.backbone, fc_output_dim=options.fc_output_dim)

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from progeo.console import progress_bar
 from progeo.errors import ProgeoError
+from progeo.evaluation.positives import PositiveRule
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
 from progeo.images.decoding import read_image
@@ -84,7 +85,8 @@ def draw_predictions(
     tiles = [_frame(read_tile(query_path, TILE_HEIGHT), QUERY_COLOUR, label)]
     for path, error, right in zip(prediction_paths, evaluation.errors[query], evaluation.right[query], strict=False):
         colour, word = (RIGHT_COLOUR, "right") if right else (WRONG_COLOUR, "wrong")
-        tiles.append(_frame(read_tile(path, TILE_HEIGHT), colour, f"{format_metres(error)}, {word}", mark=bool(right)))
+        label = format_error(error, evaluation.rule, word)
+        tiles.append(_frame(read_tile(path, TILE_HEIGHT), colour, label, mark=bool(right)))
     width = sum(tile.width for tile in tiles) + GAP * (len(tiles) + 1)
     row = Image.new("RGB", (width, tiles[0].height + 2 * GAP), "white")
     left = GAP
@@ -127,6 +129,13 @@ def format_metres(distance: float) -> str:
     return f"{distance / 1000:,.0f} km"
 
 
+def format_error(error: float, rule: PositiveRule, verdict: str = "") -> str:
+    """Return how far off a prediction is, in the rule's unit: ``7.1 m, right``, ``3 frames, right``, ``wrong``."""
+    frames = f"{error:,.0f} frame{'' if error == 1 else 's'}"
+    distance = {"metres": format_metres(error), "frames": frames, "places": ""}[rule.unit]
+    return ", ".join(part for part in (distance, verdict) if part)
+
+
 def _frame(tile: Image.Image, colour: tuple[int, int, int], label: str, mark: bool | None = None) -> Image.Image:
     """Frame a tile, with the label in a band above it, behind a check mark (True), a cross (False) or nothing."""
     framed = Image.new("RGB", (tile.width + 2 * FRAME, tile.height + BAND_HEIGHT + FRAME), colour)
@@ -156,8 +165,9 @@ def _list_paths(
     lines = ["Query path:", str(query_paths[query]), "", "Predictions paths, with their distance from the query:"]
     predictions = evaluation.predictions[query, :num_preds].tolist()
     for prediction, error, right in zip(predictions, evaluation.errors[query], evaluation.right[query], strict=False):
-        lines.append(f"{error:.1f} m\t{'right' if right else 'wrong'}\t{database_paths[prediction]}")
+        distance = f"{error:.1f} m" if evaluation.rule.is_metric else format_error(error, evaluation.rule)
+        lines.append(f"{distance}\t{'right' if right else 'wrong'}\t{database_paths[prediction]}")
     positives = evaluation.positives(query).tolist()
-    lines += ["", f"Positives paths, the database images within {evaluation.threshold:g} m of the query:"]
+    lines += ["", f"Positives paths, the database images {evaluation.rule} of the query:"]
     lines += [str(database_paths[positive]) for positive in positives] or ["none"]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
-"""Exact search among descriptors, and its figures: R@N and the error in metres of the first prediction."""
+"""Exact search among descriptors, and its figures: R@N and the error of the first prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,47 +13,51 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
+from progeo.evaluation.positives import Floats, PositiveRule
 
-Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 RECALL_RANKS = (1, 5, 10, 20)
+PUBLISHED_RULE = PositiveRule("metres", 25.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a search found, measured on the ground. Q queries, N database images, k predictions per query.
+    """What a search found, measured by a rule of what is right. Q queries, N database images, k predictions per query.
 
-    A prediction is right within ``threshold`` metres of its query (at most; Euclidean distance of UTM positions).
-    Queries without any positive stay in every figure and count as missed, as in the published evaluation.
+    A prediction is right where its position and that of its query are at most ``rule.limit`` apart (Euclidean): UTM
+    positions in metres, or with other rules frame or place numbers, in the rule's unit. Queries without any positive
+    stay in every figure and count as missed, as in the published evaluation.
     """
 
     predictions: Integers
     """(Q, k) int64, rows of the database, most similar first."""
     errors: Floats
-    """(Q, k) float64, distance in metres from each query to each of its predictions."""
+    """(Q, k) float64, distance from each query to each of its predictions, in the rule's unit."""
     nearest_images: Integers
-    """(Q,) int64, for each query the row of the database image that lies nearest to it on the ground."""
+    """(Q,) int64, for each query the row of the database image whose position is nearest."""
     nearest_distances: Floats
-    """(Q,) float64, distance in metres from each query to that image: the smallest error possible."""
+    """(Q,) float64, distance from each query to that image: the smallest error possible."""
     database_positions: Floats
-    """(N, 2) float64, UTM east and north in metres."""
+    """(N, d) float64: UTM east and north in metres, or one frame or place number."""
     query_positions: Floats
-    """(Q, 2) float64, UTM east and north in metres."""
-    threshold: float
-    """Metres within which a prediction is right."""
+    """(Q, d) float64, likewise."""
+    rule: PositiveRule
+    """What makes a prediction right."""
     descriptor_distances: Floats | None = None
     """(Q, k) float32, distance of the descriptors as ``search`` gives it; None if it was not kept."""
+    descriptors_per_second: float | None = None
+    """Photos described per second, reading them included; None where they were not described now."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
         """(Q, k) bool: which predictions are right."""
-        return self.errors <= self.threshold
+        return self.errors <= self.rule.limit
 
     @property
     def has_positives(self) -> NDArray[np.bool_]:
         """(Q,) bool: which queries have at least one positive, so that a right prediction exists at all."""
-        return self.nearest_distances <= self.threshold
+        return self.nearest_distances <= self.rule.limit
 
     @cached_property
     def recall_curve(self) -> Floats:
@@ -72,32 +77,41 @@ class Evaluation:
 
     @property
     def median_error(self) -> float:
-        """Median over the queries of the error of the first prediction, in metres."""
+        """Median over the queries of the error of the first prediction, in the rule's unit."""
         return float(np.median(self.errors[:, 0]))
 
     @property
     def percentile_90_error(self) -> float:
-        """90th percentile over the queries of the error of the first prediction, in metres."""
+        """90th percentile over the queries of the error of the first prediction, in the rule's unit."""
         return float(np.percentile(self.errors[:, 0], 90))
 
     @property
     def queries_without_positives(self) -> int:
-        """Number of queries with no database image within the threshold."""
+        """Number of queries without any positive in the database."""
         return int(np.count_nonzero(~self.has_positives))
 
+    @cached_property
+    def positive_counts(self) -> Integers:
+        """(Q,) int64: how many positives each query has in the database."""
+        tree = cKDTree(self.database_positions)
+        counts: Integers = tree.query_ball_point(self.query_positions, self.rule.limit, return_length=True)
+        return counts
+
     def positives(self, query: int) -> Integers:
-        """Return the rows of the database within the threshold of query number ``query``, nearest first: (P,) int64."""
-        distances = _ground_distances(self.database_positions, self.query_positions[query])
-        rows = np.flatnonzero(distances <= self.threshold)
+        """Return the rows of the database that are positives of query number ``query``, nearest first: (P,) int64."""
+        distances = _distances(self.database_positions, self.query_positions[query])
+        rows = np.flatnonzero(distances <= self.rule.limit)
         return rows[np.argsort(distances[rows], kind="stable")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures alone, as numbers that JSON can hold: recalls in percent, errors in metres, counts."""
+        """Return the figures alone, for JSON: recalls in percent, errors in metres (null by other rules), counts."""
+        metric = self.rule.is_metric
         return {
             "recalls": {f"R@{rank}": recall for rank, recall in self.recalls.items()},
-            "median_error_metres": self.median_error,
-            "percentile_90_error_metres": self.percentile_90_error,
-            "threshold_metres": self.threshold,
+            "median_error_metres": self.median_error if metric else None,
+            "percentile_90_error_metres": self.percentile_90_error if metric else None,
+            "threshold_metres": self.rule.limit if metric else None,
+            "positives": str(self.rule),
             "database_images": len(self.database_positions),
             "queries": len(self.query_positions),
             "queries_without_positives": self.queries_without_positives,
@@ -106,6 +120,8 @@ class Evaluation:
     def describe(self) -> str:
         """Return the figures as one line, ``R@1: 45.2, R@5: 60.0, ..., median error: 7.1 m, ...``."""
         recalls = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in self.recalls.items())
+        if not self.rule.is_metric:
+            return recalls
         errors = f"median error: {self.median_error:.1f} m, 90th percentile: {self.percentile_90_error:.1f} m"
         return f"{recalls}, {errors}"
 
@@ -125,49 +141,54 @@ def search(database_descriptors: Floats, query_descriptors: Floats, k: int = 20)
     Raises:
         ProgeoError: the database is empty, the two do not have the same dimension, or a value is NaN or infinite.
     """
+    return search_chunks([database_descriptors], query_descriptors, k)
+
+
+def search_chunks(database_chunks: Iterable[Floats], query_descriptors: Floats, k: int) -> tuple[Floats, Integers]:
+    """Search like ``search``, as exactly, in a database that comes in chunks (n, D), of which one is held at a time."""
     if k < 1:
         raise ValueError(f"k is {k}; it must be at least 1")
-    for name, descriptors in (("database", database_descriptors), ("queries", query_descriptors)):
-        if descriptors.ndim != 2:
+    _check_descriptors(query_descriptors, "queries", "query")
+    distances = np.empty((len(query_descriptors), 0), dtype=np.float32)
+    predictions = np.empty((len(query_descriptors), 0), dtype=np.int64)
+    start = 0
+    for chunk in database_chunks:
+        _check_descriptors(chunk, "database", "database image", start)
+        if chunk.shape[1] != query_descriptors.shape[1]:
             raise ProgeoError(
-                f"The descriptors of the {name} have shape {descriptors.shape}; they must be (images, dimensions)."
+                f"The database has descriptors of {chunk.shape[1]} dimensions, the queries of "
+                f"{query_descriptors.shape[1]}; both must come from the same model."
             )
-    if database_descriptors.shape[1] != query_descriptors.shape[1]:
-        raise ProgeoError(
-            f"The database has descriptors of {database_descriptors.shape[1]} dimensions, the queries of "
-            f"{query_descriptors.shape[1]}; both must come from the same model."
-        )
-    if len(database_descriptors) == 0:
+        if len(chunk) and len(query_descriptors):
+            squared, rows = faiss.knn(query_descriptors, chunk, min(k, len(chunk)), metric=faiss.METRIC_L2)
+            # Rounding can leave a squared distance just below zero.
+            distances = np.concatenate([distances, np.sqrt(np.maximum(squared, 0.0))], axis=1)
+            predictions = np.concatenate([predictions, rows + start], axis=1)
+            order = np.lexsort((predictions, distances), axis=1)[:, :k]
+            distances = np.take_along_axis(distances, order, axis=1)
+            predictions = np.take_along_axis(predictions, order, axis=1)
+        start += len(chunk)
+    if start == 0:
         raise ProgeoError("The database has no descriptors, so there is nothing to search in. Check its folder.")
-    _check_finite(
-        database_descriptors, "database image", "descriptor", "A damaged model gives such values; try another one."
-    )
-    _check_finite(query_descriptors, "query", "descriptor", "A damaged model gives such values; try another one.")
-
-    k = min(k, len(database_descriptors))
     if len(query_descriptors) == 0:
-        return np.empty((0, k), dtype=np.float32), np.empty((0, k), dtype=np.int64)
-    squared, predictions = faiss.knn(query_descriptors, database_descriptors, k, metric=faiss.METRIC_L2)
-    # Rounding can leave a squared distance just below zero.
-    distances = np.sqrt(np.maximum(squared, 0.0))
-    order = np.lexsort((predictions, distances), axis=1)
-    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(predictions, order, axis=1)
+        return np.empty((0, min(k, start)), dtype=np.float32), np.empty((0, min(k, start)), dtype=np.int64)
+    return distances, predictions
 
 
 def measure_recalls(
     predictions: Integers,
     database_positions: Floats,
     query_positions: Floats,
-    threshold: float = 25.0,
+    rule: PositiveRule = PUBLISHED_RULE,
     descriptor_distances: Floats | None = None,
 ) -> Evaluation:
     """Measure predictions against the positions of the images.
 
     Args:
         predictions: (Q, k) int64, rows of the database, most similar first, as ``search`` gives them.
-        database_positions: (N, 2) UTM east and north in metres.
-        query_positions: (Q, 2) UTM east and north in metres.
-        threshold: metres within which (at most) a prediction is right; 25 in the field.
+        database_positions: (N, d) UTM east and north in metres, or whatever ``read_coordinates`` gives for the rule.
+        query_positions: (Q, d), likewise.
+        rule: what makes a prediction right; within 25 m in the field.
         descriptor_distances: (Q, k), kept in the result for reports; may be left out.
 
     Raises:
@@ -177,8 +198,8 @@ def measure_recalls(
     database_positions = np.asarray(database_positions, dtype=np.float64)
     query_positions = np.asarray(query_positions, dtype=np.float64)
     for name, positions in (("database image", database_positions), ("query", query_positions)):
-        if positions.ndim != 2 or positions.shape[1] != 2:
-            raise ValueError(f"positions of each {name} have shape {positions.shape}; they must be (images, 2)")
+        if positions.ndim != 2:
+            raise ValueError(f"positions of each {name} have shape {positions.shape}; they must be (images, d)")
         if len(positions) == 0:
             raise ProgeoError(f"There is not a single {name}, so nothing can be measured. Check the folder.")
         _check_finite(positions, name, "position", "Check the coordinates in its file name.")
@@ -192,27 +213,38 @@ def measure_recalls(
     nearest_images = np.asarray(cKDTree(database_positions).query(query_positions)[1], dtype=np.int64)
     return Evaluation(
         predictions=predictions,
-        errors=_ground_distances(database_positions[predictions], query_positions[:, None]),
+        errors=_distances(database_positions[predictions], query_positions[:, None]),
         nearest_images=nearest_images,
-        nearest_distances=_ground_distances(database_positions[nearest_images], query_positions),
+        nearest_distances=_distances(database_positions[nearest_images], query_positions),
         database_positions=database_positions,
         query_positions=query_positions,
-        threshold=float(threshold),
+        rule=rule,
         descriptor_distances=descriptor_distances,
     )
 
 
-def _ground_distances(positions: Floats, others: Floats) -> Floats:
-    """Return the Euclidean distances in metres of UTM positions (..., 2), broadcast against each other."""
+def _distances(positions: Floats, others: Floats) -> Floats:
+    """Return the Euclidean distances of positions (..., d), broadcast against each other."""
     offsets = positions - others
-    distances: Floats = np.hypot(offsets[..., 0], offsets[..., 1])
+    distances: Floats = np.hypot.reduce(offsets, axis=-1)
     return distances
 
 
-def _check_finite(values: Floats, owner: str, what: str, advice: str) -> None:
+def _check_descriptors(descriptors: Floats, part: str, owner: str, start: int = 0) -> None:
+    """Raise ProgeoError where descriptors are no table of finite numbers; ``start`` is the number of the first one."""
+    if descriptors.ndim != 2:
+        raise ProgeoError(
+            f"The descriptors of the {part} have shape {descriptors.shape}; they must be (images, dimensions)."
+        )
+    advice = "A damaged model gives such values; try another one."
+    _check_finite(descriptors, owner, "descriptor", advice, start)
+
+
+def _check_finite(values: Floats, owner: str, what: str, advice: str, first: int = 0) -> None:
     """Raise ProgeoError naming the first row of ``values`` that holds NaN or infinity, without a mask of the whole."""
     block = 65536
     for start in range(0, len(values), block):
         bad = np.flatnonzero(~np.isfinite(values[start : start + block]).all(axis=1))
         if len(bad):
-            raise ProgeoError(f"The {what} of {owner} number {start + bad[0]} (from 0) holds NaN or infinity. {advice}")
+            number = first + start + bad[0]
+            raise ProgeoError(f"The {what} of {owner} number {number} (from 0) holds NaN or infinity. {advice}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,16 @@ import jinja2
 import numpy as np
 import polars as pl
 
-from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_recall_curve
-from progeo.evaluation.pictures import format_metres, read_tile
+from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_precision_recall, draw_recall_curve
+from progeo.evaluation.evaluation_set import EvaluationSet
+from progeo.evaluation.metrics import Measurements
+from progeo.evaluation.pictures import format_error, format_metres, read_tile
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
+from progeo.versions import collect_versions
 
 THUMBNAIL_HEIGHT = 180
 PREDICTIONS_SHOWN = 4
-PACKAGES = ("progeo", "torch", "torchvision", "timm", "faiss-cpu", "numpy")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Mistake:
 
 def write_report(
     evaluation: Evaluation,
-    database: pl.DataFrame,
-    queries: pl.DataFrame,
+    evaluation_set: EvaluationSet,
+    measurements: Measurements,
     path: str | Path,
     *,
     title: str,
@@ -70,8 +70,8 @@ def write_report(
 
     Args:
         evaluation: what was found, from ``measure_recalls``.
-        database: image table of the N database images, in their order; the columns ``path`` and ``utm_zone`` are used.
-        queries: image table of the Q queries, in their order.
+        evaluation_set: the images and their protocol; of the tables, ``path`` and ``utm_zone`` are used.
+        measurements: further figures, from ``measure``.
         path: the file to write.
         title: heading of the page, for example the names of the model and the set.
         settings: what the evaluation ran with, shown as a table.
@@ -80,26 +80,33 @@ def write_report(
     Raises:
         ProgeoError: the file cannot be written.
     """
+    database, queries = evaluation_set.database, evaluation_set.queries
     if len(database) != len(evaluation.database_positions) or len(queries) != len(evaluation.predictions):
         raise ValueError("tables and evaluation are not of the same images")
     names = [Path(query).name for query in queries["path"]]
+    metric = evaluation.rule.is_metric
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["metres"] = format_metres
     template = environment.from_string(files("progeo.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
+    zones = (database["utm_zone"].to_list(), queries["utm_zone"].to_list()) if metric else ([], [])
     page = template.render(
         title=title,
         evaluation=evaluation,
+        measurements=measurements,
+        protocol=evaluation_set.protocol,
+        differences=evaluation_set.differences,
         first_right=int(evaluation.right[:, 0].sum()),
         recall_chart=draw_recall_curve(evaluation),
-        error_chart=draw_error_distribution(evaluation),
-        maps=draw_maps(evaluation, names, database["utm_zone"].to_list(), queries["utm_zone"].to_list()),
+        error_chart=draw_error_distribution(evaluation) if metric else None,
+        precision_chart=draw_precision_recall(measurements.first_match) if measurements.first_match else None,
+        maps=draw_maps(evaluation, names, *zones) if metric else [],
         mistakes=mistakes,
         mistakes_in_all=mistakes_in_all,
         settings={name: "" if value is None else str(value) for name, value in settings.items()},
-        versions=_collect_versions(),
+        versions=collect_versions(),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
     with atomic_write(path) as temporary:
@@ -110,7 +117,7 @@ def _collect_mistakes(
     evaluation: Evaluation, database_paths: pl.Series, query_paths: pl.Series, examples: int
 ) -> tuple[list[Mistake], int]:
     """Return the worst mistakes with pictures, and how many there are in all; only queries that have a positive."""
-    errors = evaluation.errors[:, 0]
+    errors, rule = evaluation.errors[:, 0], evaluation.rule
     wrong = np.flatnonzero(~evaluation.right[:, 0] & evaluation.has_positives)
     worst = wrong[np.argsort(-errors[wrong], kind="stable")][:examples]
     mistakes = []
@@ -121,15 +128,15 @@ def _collect_mistakes(
         thumbnails = [_make_thumbnail("query", "Query", query_paths[query])]
         for rank, prediction in enumerate(shown):
             role = "right" if right[rank] else "wrong"
-            label = f"{rank + 1}. {format_metres(evaluation.errors[query, rank])}"
+            label = f"{rank + 1}. {format_error(evaluation.errors[query, rank], rule)}"
             thumbnails.append(_make_thumbnail(role, label, database_paths[prediction]))
-        label = f"Nearest {format_metres(evaluation.nearest_distances[query])}"
+        label = f"Nearest {format_error(evaluation.nearest_distances[query], rule)}"
         thumbnails.append(_make_thumbnail("nearest", label, database_paths[nearest]))
         if right.any():
             explanation = f"the first right prediction has rank {int(right.argmax()) + 1}"
         else:
             explanation = f"none of the {len(right)} predictions is right"
-        mistakes.append(Mistake(query, format_metres(errors[query]), explanation, thumbnails))
+        mistakes.append(Mistake(query, format_error(errors[query], rule), explanation, thumbnails))
     return mistakes, len(wrong)
 
 
@@ -140,14 +147,3 @@ def _make_thumbnail(role: str, label: str, path: str) -> Thumbnail:
     tile.save(jpeg, format="JPEG", quality=76, optimize=True)
     image = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
     return Thumbnail(role, label, Path(path).name, image, round(tile.width / tile.height, 3))
-
-
-def _collect_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the result."""
-    versions = {"Python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a package can be there under another name, as faiss from conda
-            versions[package] = "not known"
-    return versions

@@ -12,6 +12,7 @@ import torch
 from progeo.console import console, progress_bar
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
+from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.model_file import load_model_file
 from progeo.models.network import PlaceNetwork
 from progeo.models.registry import suggest
@@ -30,24 +31,37 @@ PUBLISHED: dict[str, tuple[int, ...]] = {
 
 
 def load_model(
-    name_or_path: str | Path, *, backbone: str | None = None, fc_output_dim: int | None = None
+    name_or_path: str | Path,
+    *,
+    backbone: str | None = None,
+    fc_output_dim: int | None = None,
+    trust_remote_code: bool = False,
+    device: torch.device | str = "cpu",
 ) -> PlaceNetwork:
     """Load a trained model in evaluation mode.
 
     Args:
-        name_or_path: a published model like ``cosplace:ResNet50:2048``, a model file of progeo, or a state dict.
+        name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``load_hub_model``), a model
+            file of progeo, or a state dict.
         backbone: needed for a state dict, which does not say it (see ``load_model_file``).
         fc_output_dim: likewise.
+        trust_remote_code: let models of torch.hub run their own code.
+        device: where it will be used, for models of torch.hub that ask; the model is on the CPU all the same.
 
     Raises:
         ProgeoError: there is no such model, or the file is not one, or not the one asked for.
     """
     name = str(name_or_path)
+    if is_hub_address(name) and not Path(name).is_file():
+        if backbone is not None or fc_output_dim is not None:
+            raise ProgeoError(f"{name} is a model of torch.hub: it takes neither --backbone nor --fc_output_dim.")
+        return load_hub_model(name, trust_remote_code=trust_remote_code, device=device)
     if not name.startswith(PREFIX):
         if not Path(name).is_file():
             example = f"{PREFIX}ResNet50:2048"
+            near = suggest(name.partition(":")[0], HUB_MODELS)
             raise ProgeoError(
-                f"There is no model file {name}. Give the path of one, or a published model like {example}."
+                f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
             )
         return load_model_file(name, backbone=backbone, fc_output_dim=fc_output_dim)
     published_backbone, _, dimension = name.removeprefix(PREFIX).partition(":")

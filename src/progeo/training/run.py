@@ -14,7 +14,8 @@ import torch
 
 from progeo.config import TrainOptions, save_options
 from progeo.devices import choose_device
-from progeo.evaluation.evaluate import EvaluationSet, read_evaluation_set, save_results
+from progeo.evaluation.evaluate import save_results
+from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.images.groups import Group, make_groups
 from progeo.images.sampling import derive_seed
 from progeo.images.table import read_image_table

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from progeo.config import TrainOptions
-from progeo.evaluation.evaluate import EvaluationSet, evaluate
+from progeo.evaluation.evaluate import evaluate
+from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
 from progeo.models.backbones import find_backbone

@@ -1,0 +1,281 @@
+"""Models that others publish, loaded by their torch.hub address, each with the images that it wants.
+
+Loading from torch.hub downloads somebody's code and runs it. That needs the user's word, every time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.transforms.v2 import functional as transforms
+
+from progeo.errors import ProgeoError
+from progeo.models.network import PlaceNetwork
+from progeo.models.preprocessing import Preprocessing
+
+PREFIX = "hub:"
+SEE_REPOSITORY = "see its repository"
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """What is known of a published model: where it is, and how it was evaluated by its authors.
+
+    ``parameters`` are the names of the entry's arguments that follow the model's name after colons, and ``arguments``
+    what holds without them. ``entry`` is None where the authors publish none; ``note`` says what then helps.
+    """
+
+    repository: str
+    entry: str | None
+    dimensions: tuple[int, ...]
+    source: str
+    licence: str = SEE_REPOSITORY
+    parameters: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    patch: int = 1
+    """Height and width must be multiples of this many pixels."""
+    batch_dependent: bool = False
+    """Whether a photo's descriptor depends on the photos that share its batch."""
+    takes_device: bool = False
+    """Whether the entry must be told where to compute, because the model cannot be moved afterwards."""
+    note: str = ""
+
+
+def _square(image_size: int, interpolation: str = "bilinear") -> Preprocessing:
+    return Preprocessing(image_size=image_size, interpolation=interpolation, square=True)
+
+
+HUB_MODELS: dict[str, HubModel] = {
+    "eigenplaces": HubModel(
+        "gmberton/eigenplaces",
+        "get_trained_model",
+        (128, 256, 512, 1024, 2048),
+        "EigenPlaces (ICCV 2023, arXiv 2308.10832)",
+        licence="MIT",
+        parameters=("backbone", "fc_output_dim"),
+        arguments={"backbone": "ResNet50", "fc_output_dim": 2048},
+    ),
+    "mixvpr": HubModel(
+        "amaralibey/MixVPR",
+        None,
+        (128, 512, 4096),
+        "MixVPR (WACV 2023, arXiv 2303.02190)",
+        preprocessing=_square(320, "bicubic"),
+        note="Clone the repository, fetch the weights that its README links, write a hubconf.py with a function that "
+        "returns the model, and give --model hub:FOLDER:FUNCTION:input_size=320:interpolation=bicubic.",
+    ),
+    "salad": HubModel(
+        "serizba/salad",
+        "dinov2_salad",
+        (8448,),
+        "SALAD (CVPR 2024, arXiv 2311.15937)",
+        preprocessing=_square(322),
+    ),
+    "cricavpr": HubModel(
+        "Lu-Feng/CricaVPR",
+        "trained_model",
+        (10752,),
+        "CricaVPR (CVPR 2024, arXiv 2402.19231)",
+        preprocessing=_square(224),
+        batch_dependent=True,
+    ),
+    "boq-resnet50": HubModel(
+        "amaralibey/bag-of-queries",
+        "get_trained_boq",
+        (16384,),
+        "BoQ (CVPR 2024, arXiv 2405.07364)",
+        licence="MIT",
+        arguments={"backbone_name": "resnet50", "output_dim": 16384},
+        preprocessing=_square(384, "bicubic"),
+    ),
+    "boq-dinov2": HubModel(
+        "amaralibey/bag-of-queries",
+        "get_trained_boq",
+        (12288,),
+        "BoQ (CVPR 2024, arXiv 2405.07364)",
+        licence="MIT",
+        arguments={"backbone_name": "dinov2", "output_dim": 12288},
+        preprocessing=_square(322, "bicubic"),
+    ),
+    "megaloc": HubModel(
+        "gmberton/MegaLoc",
+        "get_trained_model",
+        (8448,),
+        "MegaLoc (CVPR 2025 workshop, arXiv 2502.17237)",
+        licence="MIT",
+        preprocessing=_square(322),
+    ),
+    "anyloc": HubModel(
+        "AnyLoc/DINO",
+        "get_vlad_model",
+        (49152,),
+        "AnyLoc (RA-L 2023, arXiv 2308.00688)",
+        licence="BSD-3-Clause",
+        parameters=("domain",),
+        arguments={"backbone": "DINOv2", "domain": "urban"},
+        patch=14,
+        takes_device=True,
+    ),
+}
+"""Published models by the name that ``--model`` takes, with ``:`` and arguments behind it. CosPlace has its own loader,
+``cosplace:<backbone>:<dimension>``, which runs nobody's code."""
+
+
+class HubBackbone(nn.Module):
+    """A foreign model: images (B, 3, H, W) in, whatever their size; descriptors (B, D) out."""
+
+    def __init__(self, model: nn.Module, patch: int) -> None:
+        """Keep ``model``; ``patch`` is what height and width must be multiples of."""
+        super().__init__()
+        self.model = model
+        self.patch = patch
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the descriptors, the first of several outputs."""
+        height, width = (max(self.patch, round(side / self.patch) * self.patch) for side in images.shape[2:])
+        if (height, width) != tuple(images.shape[2:]):
+            images = transforms.resize(images, [height, width], antialias=True)
+        output = self.model(images)
+        descriptors: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+        return descriptors
+
+
+def is_hub_address(name: str) -> bool:
+    """Return whether a name is one of this module's, like ``megaloc``, ``anyloc:urban``, ``hub:repository:entry``."""
+    return name.startswith(PREFIX) or name.partition(":")[0] in HUB_MODELS
+
+
+def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.device | str = "cpu") -> PlaceNetwork:
+    """Load a model from torch.hub, in evaluation mode on the CPU.
+
+    Args:
+        address: a name of HUB_MODELS with values of its ``parameters`` behind it (``eigenplaces:ResNet18:512``), or
+            ``hub:<repository>:<entry>[:key=value…]``: a GitHub repository or a folder with a ``hubconf.py``, a function
+            in that, and its arguments. Of the keys, ``input_size`` (pixels; photos become squares of it) and
+            ``interpolation`` (``bilinear``, ``bicubic``) are for the preprocessing and not passed on.
+        trust_remote_code: that the user lets the code of the repository run.
+        device: where the model will be used; only told to entries that ask.
+
+    Raises:
+        ProgeoError: it is not trusted, cannot be loaded, or is no model from images to descriptors.
+    """
+    model = _parse_address(address)
+    if model.entry is None:
+        raise ProgeoError(f"{address}: the authors of {model.repository} publish no torch.hub entry. {model.note}")
+    if not trust_remote_code:
+        raise ProgeoError(
+            f"{address} runs code from {model.repository} on this machine, with all your rights. If you trust it, give "
+            "--trust_remote_code (in Python: trust_remote_code=True)."
+        )
+    arguments = dict(model.arguments) | ({"device": str(device)} if model.takes_device else {})
+    is_local = Path(model.repository).is_dir()
+    home = Path(model.repository if is_local else torch.hub.get_dir()).resolve()
+    try:
+        # What foreign code prints must not mix with results on stdout.
+        with redirect_stdout(sys.stderr), _own_modules(home):
+            loaded = torch.hub.load(  # type: ignore[no-untyped-call]
+                str(home) if is_local else model.repository,
+                model.entry,
+                source="local" if is_local else "github",
+                trust_repo=True,
+                verbose=False,
+                **arguments,
+            )
+            backbone = HubBackbone(loaded, model.patch).eval()
+            dimension = _probe(backbone, model.preprocessing)
+    except Exception as error:  # foreign code and the network raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        advice = (
+            ""
+            if is_local
+            else (" Without a network, clone the repository and give --model hub:FOLDER:ENTRY:key=value instead.")
+        )
+        raise ProgeoError(f"Cannot load {address} from {model.repository} ({reason}).{advice}") from error
+    network = PlaceNetwork(
+        backbone,
+        nn.Identity(),
+        preprocessing=model.preprocessing,
+        backbone_name=address,
+        fc_output_dim=dimension,
+    )
+    network.card = {"licence": model.licence, "source": model.source, "batch_dependent": model.batch_dependent}
+    return network.eval()
+
+
+@contextmanager
+def _own_modules(home: Path) -> Iterator[None]:
+    """Forget the modules that are imported from below ``home`` in the block.
+
+    Every repository has its own ``utils`` or ``models``; the second to be loaded must not get those of the first.
+    """
+    before = set(sys.modules)
+    try:
+        yield
+    finally:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and home in Path(file).resolve().parents:
+                del sys.modules[name]
+
+
+def _parse_address(address: str) -> HubModel:
+    if address.startswith(PREFIX):
+        return _parse_hub_address(address)
+    name, *values = address.split(":")
+    model = HUB_MODELS[name]
+    if len(values) > len(model.parameters):
+        form = ":".join([name, *(f"<{parameter}>" for parameter in model.parameters)])
+        raise ProgeoError(f"{address} says more than {form} can.")
+    given = dict(zip(model.parameters, map(_parse_value, values), strict=False))
+    return dataclasses.replace(model, arguments={**model.arguments, **given})
+
+
+def _parse_hub_address(address: str) -> HubModel:
+    form = f"{PREFIX}<repository>:<entry>[:key=value...], such as {PREFIX}gmberton/MegaLoc:get_trained_model"
+    repository, *rest = address.removeprefix(PREFIX).split(":")
+    entry, *pairs = rest or [""]
+    if not repository or not entry or not all("=" in pair for pair in pairs):
+        raise ProgeoError(f"'{address}' is no address of torch.hub. The form is {form}.")
+    if not Path(repository).is_dir() and repository.count("/") != 1:
+        raise ProgeoError(f"'{address}': {repository} is neither a folder nor a repository like OWNER/NAME.")
+    arguments = {key: _parse_value(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    input_size = arguments.pop("input_size", None)
+    interpolation = arguments.pop("interpolation", "bilinear")
+    if input_size is not None and (not isinstance(input_size, int) or input_size < 1):
+        raise ProgeoError(f"'{address}': input_size is the side of a square in pixels, not {input_size}.")
+    if interpolation not in ("bilinear", "bicubic"):
+        raise ProgeoError(f"'{address}': interpolation is bilinear or bicubic, not {interpolation}.")
+    preprocessing = _square(input_size, interpolation) if input_size else Preprocessing(interpolation=interpolation)
+    return HubModel(repository, entry, (), address, arguments=arguments, preprocessing=preprocessing)
+
+
+def _parse_value(text: str) -> Any:
+    """Return a number, True or False where the text is one, otherwise the text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+@torch.inference_mode()
+def _probe(backbone: nn.Module, preprocessing: Preprocessing) -> int:
+    """Return the dimension of the descriptors, by describing a grey image."""
+    side = preprocessing.image_size if preprocessing.square else 224
+    output = backbone(torch.zeros(1, 3, side, side))
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != 1:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ProgeoError(f"it gives {shape} for one image where descriptors (1, D) are needed")
+    return int(output.shape[1])

@@ -1,0 +1,185 @@
+"""``progeo eval`` as a whole: protocols, comparisons, descriptors on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from progeo import cli
+from progeo.models.model_file import save_model
+from progeo.models.network import create_network
+
+from ..models.test_hub import HUBCONF
+
+TINY = ["--backbone", "timm:test_resnet", "--fc_output_dim", "8", "--backbone_weights", "none", "--device", "cpu"]
+
+
+@pytest.fixture
+def town(tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test set of the tiny city as ``town``, in a folder of its own that is the current one."""
+    shutil.copytree(tiny_city / "test", tmp_path / "town")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def models(town: Path) -> list[str]:
+    """Two model files and a hub folder, as options."""
+    for name, dimension in (("first", 8), ("second", 16)):
+        network = create_network("timm:test_resnet", dimension, weights="none")
+        save_model(town / f"{name}.safetensors", network, training={}, metrics={}, licence="none")
+    (town / "clone").mkdir()
+    (town / "clone" / "hubconf.py").write_text(HUBCONF)
+    return ["--model", "first.safetensors", "--model", "second.safetensors", "--model", "hub:clone:model:input_size=24"]
+
+
+def evaluate(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    code = cli.main(["eval", "--test_set_folder", "town", "--device", "cpu", "--json", "--no_report", *arguments])
+    output = capsys.readouterr()
+    assert code == 0, output.err
+    results: dict[str, Any] = json.loads(output.out)
+    return results
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main(["eval", "--test_set_folder", "town", *TINY, *arguments]) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def rename_to_frames(folder: Path, step: int = 1) -> None:
+    """Give photos the names that Nordland has in the field: made-up positions, the frame as pano_id."""
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"@0@{number * step * 50:.1f}@@@@@{number * step}@@@@@@@@.jpg")
+
+
+def test_results_carry_protocol_uncertainty_and_versions(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename_to_frames(town / "town/database")
+    rename_to_frames(town / "town/queries")
+    results = evaluate([*TINY, "--protocol", "nordland-2760"], capsys)
+    assert results["protocol"] == "nordland-2760"
+    assert results["protocol_differences"] == [
+        "the number of database images is 8 instead of 27,592",
+        "the number of queries is 8 instead of 2,760",
+    ]
+    assert (results["positives"], results["median_error_metres"]) == ("within 1 frame", None)
+    assert results["points_per_query"] == 12.5
+    low, high = results["recalls_interval"]["R@1"]
+    assert 0 <= low <= results["recalls"]["R@1"] <= high <= 100
+    assert {"progeo", "torch", "faiss-cpu"} <= results["versions"].keys()
+    # Frames are 50 m apart here: by distance, a neighbour would not count.
+    by_distance = evaluate(TINY, capsys)
+    assert by_distance["recalls"]["R@5"] <= results["recalls"]["R@5"]
+    assert (by_distance["protocol"], by_distance["positives"]) == (None, "within 25 m")
+
+
+def test_sizes_that_a_protocol_does_not_have_are_reported(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rename_to_frames(town / "town/database")
+    rename_to_frames(town / "town/queries")
+    results = evaluate([*TINY, "--protocol", "nordland", "--image_size", "32"], capsys)
+    assert "photos resized by --image_size" in results["protocol_differences"][-1]
+
+
+def test_recalls_by_radius_and_by_group(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, path in enumerate(sorted((town / "town/queries").iterdir())):
+        fields = path.name.split("@")
+        fields[13] = f"2019010{1 + number}_{'12' if number < 6 else '23'}0000"
+        path.rename(path.with_name("@".join(fields)))
+    results = evaluate([*TINY, "--radii", "500", "5", "--group_by", "day_night"], capsys)
+    assert list(results["recalls_by_radius"]) == ["5", "500"]
+    assert results["recalls_by_radius"]["500"]["R@1"] == 100.0
+    groups = results["recalls_by_group"]
+    assert {name: group["queries"] for name, group in groups.items()} == {"day": 6, "night": 2}
+    mean = np.average([group["recalls"]["R@1"] for group in groups.values()], weights=[6, 2])
+    assert mean == pytest.approx(results["recalls"]["R@1"])
+
+
+def test_models_are_compared(town: Path, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    results = evaluate([*models, "--trust_remote_code", "--save_dir", "three"], capsys)
+    rows = results["models"]
+    assert [row["model"] for row in rows] == [
+        "first.safetensors",
+        "second.safetensors",
+        "hub:clone:model:input_size=24",
+    ]
+    assert [row["fc_output_dim"] for row in rows] == [8, 16, 8]
+    assert [row["database_memory_bytes"] for row in rows] == [8 * 8 * 4, 8 * 16 * 4, 8 * 8 * 4]
+    assert [row["image_size"] for row in rows] == ["native", "native", 24]
+    assert rows[0]["difference_from_first"] is None
+    assert rows[1]["difference_from_first"]["R@1"] == pytest.approx(
+        rows[1]["recalls"]["R@1"] - rows[0]["recalls"]["R@1"]
+    )
+    assert all(row["descriptors_per_second"] > 0 for row in rows)
+    (run,) = (town / "logs/three").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == [
+        *("1_first.safetensors", "2_second.safetensors", "3_hub_clone_model_input_size_24"),
+        *("comparison.md", "config.yaml", "log.txt", "results.json"),
+    ]
+    assert json.loads((run / "results.json").read_text()) == results
+    assert "| second.safetensors |" in (run / "comparison.md").read_text()
+    single = evaluate(["--config", str(run / "config.yaml"), "--model", "second.safetensors"], capsys)
+    assert single["recalls"] == rows[1]["recalls"]
+
+
+def test_one_missing_model_stops_a_comparison_before_it_starts(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", "--test_set_folder", "town", *models[:4], "--model", "third.safetensors"]
+    assert cli.main(arguments) == 2
+    assert "There is no model file third.safetensors" in capsys.readouterr().err
+    assert not (town / "logs").exists()
+
+
+def test_descriptors_on_disk_give_the_same_results(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.descriptor_folder.MAX_CHUNK_IMAGES", 3)
+    in_memory = evaluate(models[:4], capsys)["models"]
+    on_disk = evaluate([*models[:4], "--descriptors_folder", "kept"], capsys)["models"]
+    assert [row["recalls"] for row in on_disk] == [row["recalls"] for row in in_memory]
+    chunks = [path.parent.name for path in (town / "kept").rglob("?.safetensors")]
+    assert sorted(chunks) == ["database"] * 6 + ["queries"] * 6
+
+    again = evaluate([*models[:4], "--descriptors_folder", "kept"], capsys)["models"]
+    assert [row["descriptors_per_second"] for row in again] == [None, None]
+    assert [row["recalls"] for row in again] == [row["recalls"] for row in in_memory]
+
+    chunk = next((town / "kept").rglob("first.safetensors/database/1.safetensors"))
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert cli.main(["eval", "--test_set_folder", "town", *models[:2], "--descriptors_folder", "kept"]) == 0
+    words = " ".join(capsys.readouterr().err.split())
+    assert "5 chunks; 1 were stale or damaged and were made anew" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "pits30k"], "There is no protocol 'pits30k' (did you mean pitts30k-test"),
+        (["--protocol", "svox-night"], "For --protocol svox-night, town must hold the folders gallery or database and"),
+        (["--protocol", "st-lucia"], "another data set"),
+        (
+            ["--protocol", "pitts30k-test", "--positive_dist_threshold", "10"],
+            "fixes what is right: within 25 m. Leave out --positive_dist_threshold; --radii gives",
+        ),
+        (["--protocol", "amstertime", "--radii", "5"], "by --protocol amstertime a prediction is right of the same"),
+        (["--radii", "0"], "--radii: Not of type PositiveFloat: 0"),
+        (["--group_by", "weather"], "--group_by weather: the queries have no such column. There are: path"),
+        (["--group_by", "season"], "not one of the 8 queries has a timestamp"),
+        (["--model", "a", "--model", "b"], "--backbone and --fc_output_dim say what one published .pth file is"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_before_anything_is_written(
+    arguments: list[str], message: str, town: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in error_of(arguments, capsys)
+    assert not (town / "logs").exists()
+
+
+def test_models_of_one_size_take_no_other(town: Path, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "--test_set_folder", "town", *models[4:], "--trust_remote_code", "--image_size", "32"]
+    assert cli.main(arguments) == 2
+    assert "takes photos of 24 x 24 px only. Leave out --image_size" in " ".join(capsys.readouterr().err.split())
