@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from torchvision.transforms.v2 import functional as transforms
 from progeo.console import progress_bar
 from progeo.images.decoding import read_image
 from progeo.images.loading import read_ahead
+
+Key = TypeVar("Key")
 
 
 class Preprocesses(Protocol):
@@ -45,7 +47,6 @@ class DescribesImages(Protocol):
         """Return the descriptors of normalised images."""
 
 
-@torch.inference_mode()
 def extract_descriptors(
     network: DescribesImages,
     paths: Sequence[str],
@@ -78,34 +79,58 @@ def extract_descriptors(
     """
     preprocessing = network.preprocessing
     descriptors = np.empty((len(paths), network.fc_output_dim), dtype=np.float32)
-    waiting: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
-    most_waiting = 16 * batch_size
 
     def read(item: tuple[int, str]) -> tuple[int, torch.Tensor]:
         index, path = item
         image = read_image(path)
         return index, resize_shorter_side(image, preprocessing) if resize else image
 
-    def describe(shape: tuple[int, ...]) -> int:
-        indices, images = zip(*waiting.pop(shape), strict=True)
-        batch = torch.stack(images).to(device, non_blocking=True).float().div_(255)
-        descriptors[list(indices)] = network(preprocessing.normalize(batch)).float().cpu().numpy()
-        return len(indices)
-
     with progress_bar(disable=description is None) as progress:
         task = progress.add_task(description or "", total=len(paths))
-        for index, image in read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size):
-            shape = tuple(image.shape)
-            waiting[shape].append((index, image))
-            # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
-            if sum(map(len, waiting.values())) >= most_waiting:
-                shape = max(waiting, key=lambda other: len(waiting[other]))
-                progress.advance(task, describe(shape))
-            elif len(waiting[shape]) == batch_size:
-                progress.advance(task, describe(shape))
-        for shape in list(waiting):
-            progress.advance(task, describe(shape))
+        images = read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size)
+        for indices, batch in describe_images(network, images, device=device, batch_size=batch_size):
+            descriptors[indices] = batch
+            progress.advance(task, len(indices))
     return descriptors
+
+
+@torch.inference_mode()
+def describe_images(
+    network: DescribesImages,
+    images: Iterable[tuple[Key, torch.Tensor]],
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+) -> Iterator[tuple[list[Key], npt.NDArray[np.float32]]]:
+    """Describe images of any sizes, those of one size together; each comes with a key to know it again by.
+
+    Args:
+        network: the model, already on ``device`` and in eval mode.
+        images: pairs of a key and an image, uint8 (3, H, W).
+        device: where the model is.
+        batch_size: images per forward pass.
+
+    Yields:
+        The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given.
+    """
+    waiting: dict[tuple[int, ...], list[tuple[Key, torch.Tensor]]] = defaultdict(list)
+    most_waiting = 16 * batch_size
+
+    def describe(shape: tuple[int, ...]) -> tuple[list[Key], npt.NDArray[np.float32]]:
+        keys, pile = zip(*waiting.pop(shape), strict=True)
+        batch = torch.stack(pile).to(device, non_blocking=True).float().div_(255)
+        return list(keys), network(network.preprocessing.normalize(batch)).float().cpu().numpy()
+
+    for key, image in images:
+        shape = tuple(image.shape)
+        waiting[shape].append((key, image))
+        # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
+        if sum(map(len, waiting.values())) >= most_waiting:
+            yield describe(max(waiting, key=lambda other: len(waiting[other])))
+        elif len(waiting[shape]) == batch_size:
+            yield describe(shape)
+    for shape in list(waiting):
+        yield describe(shape)
 
 
 def resize_shorter_side(image: torch.Tensor, preprocessing: Preprocesses) -> torch.Tensor:
