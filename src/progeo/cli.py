@@ -47,6 +47,24 @@ COMMANDS = {
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
+    "index": Command(
+        "IndexOptions",
+        "progeo.places.ingest:run_index",
+        "put photos with known positions into a place database",
+        "progeo index PHOTOS --model best_model.safetensors --database DATABASE",
+    ),
+    "calibrate": Command(
+        "CalibrateOptions",
+        "progeo.places.calibrate:run_calibration",
+        "teach a place database how sure its estimates are",
+        "progeo calibrate --database DATABASE --queries QUERIES",
+    ),
+    "locate": Command(
+        "LocateOptions",
+        "progeo.places.locate:run_locate",
+        "say where photos were taken",
+        "progeo locate PHOTO --database DATABASE",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",
@@ -131,7 +149,7 @@ def parse_options(name: str, arguments: list[str]) -> Any:
     )
     config.add_options(parser, options_class)
     try:
-        namespace = parser.parse_args(_take_over_resumed_options(arguments))
+        namespace = parser.parse_args(_join_negative_values(_take_over_resumed_options(arguments)))
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
     return config.create_options(options_class, namespace)
@@ -161,6 +179,17 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
         if config_file.is_file():
             return ["--config", str(config_file), *arguments]
     return arguments
+
+
+def _join_negative_values(arguments: list[str]) -> list[str]:
+    """Write ``--near -33.9,151.2`` as ``--near=-33.9,151.2``, as the parser takes what starts with - for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _explain(message: str, name: str, parser: Any) -> str:

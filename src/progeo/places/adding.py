@@ -22,7 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.images.loading import read_ahead
 from progeo.models.network import PlaceNetwork
 from progeo.places import storage
-from progeo.places.photos import hash_file, make_thumbnail, read_for_description
+from progeo.places.photos import hash_file, make_thumbnail, read_large
 from progeo.places.positions import complete_positions
 
 SECONDS_PER_COMMIT = 20.0
@@ -113,7 +113,7 @@ def read_candidate(candidate: Values, network: PlaceNetwork) -> Reading:
         content_hash = hash_file(path)
         if same_place and content_hash == candidate["content_hash"]:
             return Reading(path)
-        image = read_for_description(path, network.preprocessing.image_size)
+        image = read_large(path, network.preprocessing.image_size)
     except ProgeoError as error:
         return Reading(path, failure=str(error))
     except OSError as error:

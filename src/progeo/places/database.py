@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -20,17 +19,21 @@ from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
 from progeo.models.zoo import load_model
-from progeo.places import storage
-from progeo.places.adding import AddReport, add_photos, make_absolute
+from progeo.places import approximate, storage
+from progeo.places.adding import AddReport, add_photos, make_absolute, normalise
 from progeo.places.calibration import Calibration
 from progeo.places.estimate import Estimate, make_estimate, weigh_evidence
-from progeo.places.photos import read_for_description
+from progeo.places.photos import describe_photos, read_large
 from progeo.places.prior import Prior
+from progeo.places.rebuilding import rebuild_photos
+from progeo.places.searching import find_matches, quote
+from progeo.places.sequence import find_path
 
 Descriptors = NDArray[np.float32]
 
 PATHS_PER_DELETION = 1000
-MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
+SEQUENCE_MATCHES = 50
+"""Along a path the right match may come later, as its neighbours speak for it."""
 
 
 class PlaceDatabase:
@@ -50,16 +53,21 @@ class PlaceDatabase:
         self._connection = connection
         self._settings = settings
         self._device = choose_device(device)
-        content = storage.read_setting(settings, "database")
-        if content is None:
-            raise ProgeoError(f"The place database {address} is damaged: it does not say what it holds.")
-        description = json.loads(content)
-        if description["format_version"] > storage.FORMAT_VERSION:
-            raise ProgeoError(f"The place database {address} was written by a newer progeo. Please update progeo.")
+        self._read_description()
+
+    def _read_description(self) -> None:
+        """Take over what the database says of itself."""
+        with storage.translate_errors(self.address, "open"):
+            description = storage.read_description(self._settings, "database")
+            if description is None:
+                raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
+            if description["format_version"] > storage.FORMAT_VERSION:
+                raise ProgeoError(f"The place database {self.address} is of a newer progeo. Please update progeo.")
+            self._photos = self._connection.open_table(description["photos"])
         self.fc_output_dim: int = description["fc_output_dim"]
         self.fingerprint: str = description["fingerprint"]
-        with storage.translate_errors(address, "open"):
-            self._photos = connection.open_table(description["photos"])
+        for name in ("model", "calibration"):
+            self.__dict__.pop(name, None)
 
     @classmethod
     def create(cls, address: str | Path, model: str | Path | PlaceNetwork, *, device: str = "cpu") -> PlaceDatabase:
@@ -74,18 +82,20 @@ class PlaceDatabase:
             ProgeoError: there is a database already, the model cannot be read, or the place cannot be written.
         """
         address = str(address)
-        network = model if isinstance(model, PlaceNetwork) else load_model(model)
-        fingerprint = storage.compute_fingerprint(network)
+        if cls.exists(address):
+            raise ProgeoError(f"There is a place database in {address} already. Open it, or choose another place.")
+        network = load_network(model)
         connection = storage.connect(address)
         with storage.translate_errors(address, "create"):
-            if storage.SETTINGS in connection.list_tables().tables:
-                raise ProgeoError(f"There is a place database in {address} already. Open it, or choose another place.")
             photos = storage.create_photos_table(connection, network.fc_output_dim)
-            description = storage.describe_database(network, fingerprint, photos)
-            settings = connection.create_table(
-                storage.SETTINGS,
-                storage.make_settings({"database": description, "model": storage.encode_model(network)}),
-            )
+            description = storage.describe_database(network, photos)
+            # From this one commit on there is a database.
+            content = storage.make_settings({"database": description, "model": storage.encode_model(network)})
+            try:
+                settings = connection.create_table(storage.SETTINGS, content)
+            except ValueError:
+                connection.drop_table(photos)
+                raise
         return cls(address, connection, settings, device)
 
     @classmethod
@@ -96,18 +106,24 @@ class PlaceDatabase:
             ProgeoError: there is none, or it cannot be read.
         """
         address = str(address)
-        missing = ProgeoError(
-            f"There is no place database in {address}. Make one with: progeo index PHOTOS --model MODEL --database "
-            f"{address}"
-        )
-        if not storage.is_remote(address) and not Path(address).is_dir():
-            raise missing
+        if not cls.exists(address):
+            raise ProgeoError(
+                f"There is no place database in {address}. Make one with: progeo index PHOTOS --model MODEL "
+                f"--database {address}"
+            )
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
-            if storage.SETTINGS not in connection.list_tables().tables:
-                raise missing
             settings = connection.open_table(storage.SETTINGS)
         return cls(address, connection, settings, device)
+
+    @staticmethod
+    def exists(address: str | Path) -> bool:
+        """Whether there is a place database; nothing is made or changed where there is none."""
+        address = str(address)
+        if not storage.is_remote(address) and not Path(address).is_dir():
+            return False
+        with storage.translate_errors(address, "open"):
+            return storage.SETTINGS in storage.connect(address).list_tables().tables
 
     def __len__(self) -> int:
         """Return the number of photos."""
@@ -127,21 +143,20 @@ class PlaceDatabase:
     @cached_property
     def model(self) -> PlaceNetwork:
         """The network that describes the photos, in evaluation mode on the device."""
-        content = storage.read_setting(self._settings, "model")
-        if content is None:
-            raise ProgeoError(f"The place database {self.address} is damaged: its model is missing.")
-        return storage.decode_model(content).to(self._device)
+        with storage.translate_errors(self.address, "read the model of"):
+            return storage.decode_model(storage.read_setting(self._settings, "model")).to(self._device)
 
     @cached_property
     def calibration(self) -> Calibration | None:
         """What was learned of the confidence of this database's estimates, if anything."""
-        content = storage.read_setting(self._settings, "calibration")
-        return Calibration(**json.loads(content)) if content else None
+        with storage.translate_errors(self.address, "read"):
+            content = storage.read_description(self._settings, "calibration")
+        return Calibration(**content) if content else None
 
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database; it is used from now on."""
         with storage.translate_errors(self.address, "write to"):
-            storage.write_settings(self._settings, {"calibration": json.dumps(asdict(calibration)).encode()})
+            storage.write_settings(self._settings, {"calibration": asdict(calibration)})
         self.calibration = calibration
 
     def add(
@@ -185,6 +200,61 @@ class PlaceDatabase:
                 self._photos.delete(f"path IN ({', '.join(quoted[start : start + PATHS_PER_DELETION])})")
         return before - len(self)
 
+    def prune(self) -> int:
+        """Remove the photos whose file is gone; return how many there were."""
+        return self.remove([path for path in self._read_columns(["path"])["path"] if not Path(path).exists()])
+
+    def rebuild(
+        self,
+        model: str | Path | PlaceNetwork | None,
+        table: pl.DataFrame | None = None,
+        *,
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        description: str | None = None,
+    ) -> AddReport:
+        """Describe all photos anew, those of the database and those of an image table.
+
+        Until that is done the database stays as it was; where it is interrupted, the next call goes on. Afterwards
+        the calibration is gone, and who has the database open must open it again.
+
+        Args:
+            model: the new model; None takes the present one.
+            table: photos to add, as for ``add``.
+            batch_size: images per forward pass.
+            num_workers: reading threads.
+            description: text of the progress bar; without it none is shown.
+
+        Raises:
+            ProgeoError: not a single photo could be described, or the database cannot be written; it stays as it was.
+        """
+        network = self.model if model is None else load_network(model).to(self._device)
+        wanted = normalise(self._read_columns(["path", "latitude", "longitude", "heading", "timestamp"]))
+        if table is not None:
+            wanted = pl.concat([wanted, normalise(table)], how="diagonal_relaxed")
+        report = rebuild_photos(
+            self._connection,
+            self._settings,
+            wanted,
+            network,
+            address=self.address,
+            device=self._device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            description=description,
+        )
+        self._read_description()
+        return report
+
+    def refresh_index(self) -> str | None:
+        """Tidy up after additions: join small files, and keep the approximate index of a large database up to date.
+
+        Returns:
+            What is to be said of the index, or None where the database is so small that it needs none.
+        """
+        with storage.translate_errors(self.address, "index"):
+            return approximate.refresh(self._photos, self._settings, self.fc_output_dim, self.search)
+
     def search(
         self, descriptors: Descriptors, k: int = 20, prior: Prior | None = None, exact: bool = False
     ) -> list[pl.DataFrame]:
@@ -212,7 +282,7 @@ class PlaceDatabase:
             raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
         condition = prior.to_filter() if prior else None
         with storage.translate_errors(self.address, "search"):
-            matches = [self._search_one(descriptor, k, condition, exact) for descriptor in descriptors]
+            matches = [find_matches(self._photos, descriptor, k, condition, exact) for descriptor in descriptors]
         if matches and matches[0].is_empty():
             if len(self) == 0:
                 raise ProgeoError(
@@ -222,18 +292,6 @@ class PlaceDatabase:
             known = prior.describe() if prior else ""
             raise ProgeoError(f"No photo of the database {self.address} is {known}. Please widen the search.")
         return matches
-
-    def _search_one(self, descriptor: Descriptors, k: int, condition: str | None, exact: bool) -> pl.DataFrame:
-        query = self._photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
-        if condition:
-            query = query.where(condition, prefilter=True)
-        if exact:
-            query = query.bypass_vector_index()
-        found = pl.from_arrow(query.select([*MATCH_COLUMNS, "_distance"]).to_arrow())
-        assert isinstance(found, pl.DataFrame)
-        # Lance gives squared distances; rounding can leave one just below zero.
-        distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
-        return found.select(*MATCH_COLUMNS, descriptor_distance=distance)
 
     def describe_images(self, images: Sequence[torch.Tensor], *, batch_size: int = 16) -> Descriptors:
         """Describe images with the database's model.
@@ -250,6 +308,28 @@ class PlaceDatabase:
         for indices, batch in describe_images(self.model, resized, device=self._device, batch_size=batch_size):
             descriptors[indices] = batch
         return descriptors
+
+    def describe_photos(
+        self,
+        paths: Sequence[str],
+        *,
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        description: str | None = None,
+    ) -> tuple[dict[str, Descriptors], dict[str, str]]:
+        """Describe photo files with the database's model.
+
+        Returns:
+            The descriptor, float32 (D,), of each path that can be read, and for each of the others why not.
+        """
+        return describe_photos(
+            self.model,
+            paths,
+            device=self._device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            description=description,
+        )
 
     def locate(
         self,
@@ -271,7 +351,7 @@ class PlaceDatabase:
             ProgeoError: a photo cannot be read, or as ``search``.
         """
         size = self.model.preprocessing.image_size
-        images = [p if isinstance(p, torch.Tensor) else read_for_description(p, size) for p in photos]
+        images = [photo if isinstance(photo, torch.Tensor) else read_large(photo, size) for photo in photos]
         return self.locate_descriptors(self.describe_images(images), prior=prior, k=k, min_confidence=min_confidence)
 
     def locate_descriptors(
@@ -287,6 +367,35 @@ class PlaceDatabase:
         return [
             make_estimate(matches, weigh_evidence(matches), self.calibration, min_confidence)
             for matches in self.search(descriptors, k, prior, exact)
+        ]
+
+    def locate_sequence(
+        self,
+        descriptors: Descriptors,
+        intervals: NDArray[np.float64],
+        max_speed: float,
+        *,
+        prior: Prior | None = None,
+        k: int = 20,
+        min_confidence: float = 0.0,
+        exact: bool = False,
+    ) -> list[Estimate]:
+        """Estimate where photos were taken that follow each other along a path.
+
+        Args:
+            descriptors: float32 (Q, D), in the order of the path.
+            intervals: (Q,) seconds since the photo before, see ``measure_intervals``.
+            max_speed: metres per second that the estimates do not exceed, up to a slack of 50 metres.
+            prior: what is known beforehand.
+            k: how many matches vote.
+            min_confidence: probability below which a place counts as unknown.
+            exact: as for ``search``.
+        """
+        matches = self.search(descriptors, max(k, SEQUENCE_MATCHES), prior, exact)
+        path = find_path(matches, intervals, max_speed)
+        return [
+            make_estimate(table.head(k), weigh_evidence(table.head(k), around=point), self.calibration, min_confidence)
+            for table, point in zip(matches, path, strict=True)
         ]
 
     def positions(self) -> pl.DataFrame:
@@ -313,6 +422,6 @@ class PlaceDatabase:
         return content
 
 
-def quote(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
+def load_network(model: str | Path | PlaceNetwork) -> PlaceNetwork:
+    """Return a network in evaluation mode, loaded where only its name or file is given."""
+    return (model if isinstance(model, PlaceNetwork) else load_model(model)).eval()

@@ -22,6 +22,8 @@ REACH = 15.0
 SHARPNESS = 6.0
 """How much more the first match counts than the last: e to this power."""
 SMALLEST_RADIUS = 5.0
+FEWEST_VOTES = 0.02
+"""Share of the vote below which a place is not moved by the matches near it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Located:
+    """A photo and where it was taken."""
+
+    path: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the matches of one query say together."""
 
@@ -104,31 +114,35 @@ def weigh_matches(descriptor_distances: Floats) -> Floats:
     return shares
 
 
-def weigh_evidence(matches: pl.DataFrame, choice: int | None = None) -> Evidence:
+def weigh_evidence(matches: pl.DataFrame, around: Floats | None = None) -> Evidence:
     """Join the matches of one query.
 
-    Each match gets the votes of all matches near it (a Gaussian of REACH metres); the one with the most support is the
-    place, and the estimate is the mean of the votes around it.
+    Each match gets the votes of all matches near it (a Gaussian of REACH metres); the one with the most is the place,
+    and the estimate is the mean of the votes around it.
 
     Args:
         matches: as ``PlaceDatabase.search`` gives them, at least one.
-        choice: the row whose place to take, instead of that with the most support.
+        around: where the place is known to be instead: a point (3,) in metres from the centre of the earth.
     """
     points = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
     descriptor_distances = matches["descriptor_distance"].to_numpy()
     weights = weigh_matches(descriptor_distances)
-    nearness = np.exp(-0.5 * (measure_distances(points[:, None], points) / REACH) ** 2)
-    if choice is None:
-        choice = int(np.argmax(nearness @ weights))
-    point = np.average(points, axis=0, weights=weights * nearness[choice])
+    if around is None:
+        around = points[np.argmax(measure_nearness(points[:, None], points) @ weights)]
+    votes = weights * measure_nearness(points, around)
+    point = np.average(points, axis=0, weights=votes) if votes.sum() > FEWEST_VOTES else around
     distances = measure_distances(points, point)
     here = distances <= RIGHT_WITHIN
-    here[choice] = True
-    elsewhere = descriptor_distances[~here]
-    best = float(descriptor_distances[here].min())
-    gap = float(elsewhere.min() if len(elsewhere) else descriptor_distances[-1]) - best
-    spread = float(np.log(np.sqrt(np.average(distances**2, weights=weights)) + SMALLEST_RADIUS))
-    return Evidence(point, weights, distances, np.array([best, gap, spread]))
+    best = float(descriptor_distances[here].min()) if here.any() else float(descriptor_distances[-1])
+    next_place = float(descriptor_distances[~here].min()) if not here.all() else float(descriptor_distances[-1])
+    spread = float(np.sqrt(np.average(distances**2, weights=weights)))
+    return Evidence(point, weights, distances, np.array([best, next_place - best, np.log(spread + SMALLEST_RADIUS)]))
+
+
+def measure_nearness(points: Floats, others: Floats) -> Floats:
+    """Return 1 for points (..., 3) that lie together, falling to 0 beyond REACH metres; broadcast."""
+    nearness: Floats = np.exp(-0.5 * (measure_distances(points, others) / REACH) ** 2)
+    return nearness
 
 
 def make_estimate(
@@ -136,7 +150,7 @@ def make_estimate(
 ) -> Estimate:
     """Return what the evidence says for people to use."""
     latitude, longitude = (float(value) for value in to_degrees(evidence.point))
-    probability = evidence.agreement if calibration is None else calibration.predict(evidence.features)
+    probability = evidence.agreement if calibration is None else float(calibration.predict(evidence.features))
     rows = matches.select(
         "id", "path", "latitude", "longitude", "heading", "timestamp", "descriptor_distance"
     ).iter_rows(named=True)

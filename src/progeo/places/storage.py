@@ -62,17 +62,16 @@ def create_photos_table(connection: Any, dimension: int) -> str:
     return name
 
 
-def describe_database(network: PlaceNetwork, fingerprint: str, photos: str) -> bytes:
-    """Return what a database says of itself, as JSON: its format, its model, the name of its table of photos."""
-    description = {
+def describe_database(network: PlaceNetwork, photos: str) -> dict[str, Any]:
+    """Return what a database says of itself: its format, its model, and the name of its table of photos."""
+    return {
         "format_version": FORMAT_VERSION,
-        "fingerprint": fingerprint,
+        "fingerprint": compute_fingerprint(network),
         "backbone": network.backbone_name,
         "fc_output_dim": network.fc_output_dim,
         "preprocessing": asdict(network.preprocessing),
         "photos": photos,
     }
-    return json.dumps(description).encode()
 
 
 @contextmanager
@@ -104,21 +103,28 @@ def is_remote(address: str) -> bool:
     return "://" in address
 
 
-def read_setting(settings: Any, key: str) -> bytes | None:
-    """Return what is stored under a key, or None."""
+def read_setting(settings: Any, key: str) -> bytes:
+    """Return what is stored under a key, nothing if there is nothing."""
     rows = settings.search().where(f"key = '{key}'").select(["value"]).limit(1).to_arrow()
-    return rows["value"][0].as_py() if len(rows) else None
+    return rows["value"][0].as_py() if len(rows) else b""
 
 
-def write_settings(settings: Any, values: dict[str, bytes]) -> None:
-    """Store values under their keys, all in one commit."""
+def read_description(settings: Any, key: str) -> dict[str, Any] | None:
+    """Return the JSON object stored under a key, or None."""
+    content = read_setting(settings, key)
+    return json.loads(content) if content else None
+
+
+def write_settings(settings: Any, values: dict[str, bytes | dict[str, Any]]) -> None:
+    """Store values, bytes or what JSON can hold, under their keys; all in one commit."""
     merge = settings.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
     merge.execute(make_settings(values))
 
 
-def make_settings(values: dict[str, bytes]) -> pa.Table:
+def make_settings(values: dict[str, bytes | dict[str, Any]]) -> pa.Table:
     """Return rows of the table of settings."""
-    return pa.table({"key": list(values), "value": list(values.values())}, schema=SETTINGS_SCHEMA)
+    contents = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values.values()]
+    return pa.table({"key": list(values), "value": contents}, schema=SETTINGS_SCHEMA)
 
 
 def compute_fingerprint(network: PlaceNetwork) -> str:
