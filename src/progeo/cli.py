@@ -65,6 +65,12 @@ COMMANDS = {
         "say where photos were taken",
         "progeo locate PHOTO --database DATABASE",
     ),
+    "serve": Command(
+        "ServeOptions",
+        "progeo.server.serve:run_server",
+        "start the web page and the HTTP service of a place database",
+        "progeo serve --database DATABASE",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",
