@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,8 @@ from PIL import Image
 
 from progeo.config import ServeOptions
 from progeo.errors import ProgeoError
-from progeo.places.database import Estimate, Match, Prior
+from progeo.places.estimate import Estimate, Match
+from progeo.places.prior import Prior
 from progeo.server.app import create_app
 from progeo.server.serve import listen
 
@@ -66,7 +68,7 @@ class ColourDatabase:
                 latitude=self.latitudes[row],
                 longitude=13.4,
                 heading=90.0,
-                timestamp="2024-05-01",
+                timestamp=datetime(2024, 5, 1, 12, 30),
                 descriptor_distance=float(distances[row]),
                 distance_metres=20.0 * abs(row - nearest[0]),
                 weight=1.0 if row == nearest[0] else 0.0,

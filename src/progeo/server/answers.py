@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
-    from progeo.places.locate import Estimate
+    from progeo.places.estimate import Estimate
 
 
 class MatchAnswer(BaseModel):
@@ -18,7 +19,7 @@ class MatchAnswer(BaseModel):
     latitude: float
     longitude: float
     heading: float | None = Field(description="where the camera looks, degrees clockwise from north")
-    timestamp: str | None = Field(description="when it was taken")
+    timestamp: datetime | None = Field(description="when it was taken")
     descriptor_distance: float = Field(description="difference in looks; 0 is the same")
     distance_metres: float = Field(description="from the estimate")
     weight: float = Field(description="its share in the estimate, from 0 to 1")

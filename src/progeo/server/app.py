@@ -20,7 +20,8 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from progeo.config import ServeOptions
 from progeo.errors import ProgeoError
-from progeo.places.database import PlaceDatabase, Prior
+from progeo.places.database import PlaceDatabase
+from progeo.places.prior import Prior
 from progeo.server.answers import HealthAnswer, LocateAnswer, PlacesAnswer, Problem, describe_estimate
 from progeo.server.batching import Busy
 from progeo.server.clusters import MAX_ZOOM, Box

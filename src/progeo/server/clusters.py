@@ -35,14 +35,20 @@ class Box:
 
 
 class PlacesMap:
-    """The positions of a database, laid on the square of Web Mercator once."""
+    """The positions of a database, laid on the square of Web Mercator once.
+
+    Attributes:
+        total: number of photos.
+    """
 
     def __init__(self, positions: pl.DataFrame) -> None:
         """Take a table with ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, may be null)."""
+        self.total = len(positions)
         latitude = np.radians(positions["latitude"].to_numpy().clip(-MAX_LATITUDE, MAX_LATITUDE))
         self._table = positions.with_columns(
             x=pl.col("longitude") / 360 + 0.5,
             y=pl.Series(0.5 - np.arctanh(np.sin(latitude)) / (2 * np.pi)),
+            count=pl.lit(1, pl.Int64),
         )
 
     def cluster(self, zoom: int, box: Box | None = None) -> dict[str, Any]:
@@ -56,34 +62,38 @@ class PlacesMap:
         clusters = _join(inside, zoom)
         while len(clusters) > MAX_FEATURES and zoom > 0:
             zoom -= 1
-            clusters = _join(inside, zoom)
-        longitude, latitude = self._table["longitude"], self._table["latitude"]
+            clusters = _join(clusters, zoom)
+        bounds = self._table.select(
+            west=pl.col("longitude").min(),
+            south=pl.col("latitude").min(),
+            east=pl.col("longitude").max(),
+            north=pl.col("latitude").max(),
+        )
         return {
             "type": "FeatureCollection",
-            "bbox": [longitude.min(), latitude.min(), longitude.max(), latitude.max()],
-            "total": len(self._table),
+            "bbox": list(bounds.row(0)),
+            "total": self.total,
             "features": [
                 {
                     "type": "Feature",
-                    "geometry": {"type": "Point", "coordinates": [row.pop("longitude"), row.pop("latitude")]},
-                    "properties": row,
+                    "geometry": {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]},
+                    "properties": {"id": id, "count": count, "heading": heading if count == 1 else None},
                 }
-                for row in clusters.iter_rows(named=True)
+                for longitude, latitude, id, count, heading in clusters.select(
+                    "longitude", "latitude", "id", "count", "heading"
+                ).iter_rows()
             ],
         }
 
 
 def _join(table: pl.DataFrame, zoom: int) -> pl.DataFrame:
-    """Return one row per cell of the grid at a zoom; at the largest zoom only photos of one spot share a cell."""
+    """Return one row per cell of the grid at a zoom, from photos or from the cells of a larger zoom.
+
+    At the largest zoom only photos of one spot share a cell.
+    """
     cells = 2**zoom * TILE_SIZE / CELL_SIZE
-    return (
-        table.group_by((pl.col("x") * cells).floor(), (pl.col("y") * cells).floor(), maintain_order=True)
-        .agg(
-            pl.col("longitude").mean().round(7),
-            pl.col("latitude").mean().round(7),
-            pl.col("id").first(),
-            pl.col("heading").first(),
-            count=pl.len(),
-        )
-        .select("longitude", "latitude", "id", "count", heading=pl.when(pl.col("count") == 1).then(pl.col("heading")))
-    )
+    count = pl.col("count")
+    mean = (pl.col("x", "y", "longitude", "latitude") * count).sum() / count.sum()
+    column, row = (pl.col("x") * cells).floor().alias("column"), (pl.col("y") * cells).floor().alias("row")
+    joined = table.group_by(column, row).agg(mean, count.sum(), pl.col("id", "heading").first())
+    return joined.sort("column", "row")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import anyio
 from fastapi import HTTPException
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # What a page needs before it can ask for the token. It holds nothing of the database.
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/api/health"})
 OPEN_FOLDER = "/static/"
+PORT = re.compile(r":\d*$")
 
 
 class Guard:
@@ -76,8 +77,8 @@ class Guard:
     def _refuse(self, scope: Scope) -> JSONResponse | None:
         """Return the answer to a request that is turned away for what its head says."""
         headers = Headers(scope=scope)
-        host = urlsplit(f"//{headers.get('host', '')}").hostname
-        if self.allowed_hosts is not None and host not in self.allowed_hosts:
+        host = PORT.sub("", headers.get("host", "")).strip("[]")
+        if self.allowed_hosts is not None and host.lower() not in self.allowed_hosts:
             return _answer(
                 421, f"This service answers to {', '.join(sorted(self.allowed_hosts))} only, not to {host!r}."
             )

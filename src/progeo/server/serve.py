@@ -8,11 +8,11 @@ import re
 import socket
 from contextlib import suppress
 
+import torch
 import uvicorn
 
 from progeo.config import ServeOptions
 from progeo.console import console
-from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.places.database import PlaceDatabase
 from progeo.server.app import create_app
@@ -32,7 +32,8 @@ def run_server(options: ServeOptions) -> None:
     """
     check_options(options)
     listener = listen(options.host, options.port)
-    with listener, PlaceDatabase.open(options.database, device=choose_device(options.device)) as database:
+    with listener, PlaceDatabase.open(options.database, device=options.device) as database:
+        warm_up(database)
         app = create_app(database, options, allowed_hosts=choose_allowed_hosts(options))
         config = uvicorn.Config(
             app,
@@ -45,6 +46,21 @@ def run_server(options: ServeOptions) -> None:
         with suppress(KeyboardInterrupt):  # uvicorn repeats the Ctrl-C that ended it
             uvicorn.Server(config).run(sockets=[listener])
     console.print("Stopped.")
+
+
+def warm_up(database: PlaceDatabase) -> None:
+    """Load the model and run it once, so that the first photo is answered as fast as all others.
+
+    Raises:
+        ProgeoError: there is nothing to compare a photo with.
+    """
+    if len(database) == 0:
+        raise ProgeoError(
+            f"The place database {database.address} is empty. Add photos with: progeo index PHOTOS --database "
+            f"{database.address}"
+        )
+    size = database.model.preprocessing.image_size
+    database.locate_descriptors(database.describe_images([torch.zeros(3, size, size, dtype=torch.uint8)]))
 
 
 def check_options(options: ServeOptions) -> None:

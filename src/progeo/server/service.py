@@ -18,7 +18,9 @@ from progeo.server.metrics import Metrics
 from progeo.server.uploads import read_upload
 
 if TYPE_CHECKING:
-    from progeo.places.database import Estimate, PlaceDatabase, Prior
+    from progeo.places.database import PlaceDatabase
+    from progeo.places.estimate import Estimate
+    from progeo.places.prior import Prior
 
 Result = TypeVar("Result")
 MEGA = 1_000_000
@@ -36,10 +38,17 @@ class Service:
             batch_size=options.infer_batch_size,
             max_waiting=options.max_waiting,
         )
-        self.places = PlacesMap(database.positions())
         self._options = options
+        self._places = PlacesMap(database.positions())
         # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
         self._threads = ThreadPoolExecutor(count_readers(None), thread_name_prefix="progeo-serve")
+
+    @property
+    def places(self) -> PlacesMap:
+        """The database as a map, drawn anew when photos have come or gone."""
+        if self._places.total != len(self.database):
+            self._places = PlacesMap(self.database.positions())
+        return self._places
 
     async def locate(self, photos: list[tuple[str, BinaryIO]], prior: Prior | None) -> list[Estimate]:
         """Return the estimates of photos, given as names and files, in their order.
@@ -50,11 +59,11 @@ class Service:
         """
         if len(photos) > self._options.max_images:
             raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._options.max_images}.")
-        side = self.database.model.preprocessing.image_size
+        image_size = self.database.model.preprocessing.image_size
         max_pixels = int(self._options.max_megapixels * MEGA)
         with self.batcher.admit(len(photos)):
             images = [
-                await self._run(read_upload, file, name, max_pixels=max_pixels, shorter_side=side)
+                await self._run(read_upload, file, name, max_pixels=max_pixels, image_size=image_size)
                 for name, file in photos
             ]
             descriptors = await asyncio.wrap_future(self.batcher.submit(images))

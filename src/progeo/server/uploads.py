@@ -10,14 +10,14 @@ from fastapi import HTTPException
 from PIL import Image, UnidentifiedImageError
 
 from progeo.errors import ProgeoError
-from progeo.images.decoding import read_image
+from progeo.places.photos import read_for_description
 
 # What cameras and phones write. Pillow knows dozens more, which no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")
 
 
-def read_upload(file: BinaryIO, name: str, *, max_pixels: int, shorter_side: int) -> torch.Tensor:
-    """Decode an uploaded photo, turned upright, shrunk to at most ``shorter_side`` pixels along its shorter side.
+def read_upload(file: BinaryIO, name: str, *, max_pixels: int, image_size: int) -> torch.Tensor:
+    """Decode an uploaded photo, turned upright, no larger than a model of this ``image_size`` needs.
 
     Returns:
         uint8 tensor (3, H, W).
@@ -31,7 +31,7 @@ def read_upload(file: BinaryIO, name: str, *, max_pixels: int, shorter_side: int
         raise HTTPException(413, f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:g} megapixels.")
     file.seek(0)
     try:
-        return read_image(file, shorter_side, name=name)
+        return read_for_description(file, image_size, name=name)
     except ProgeoError as error:
         raise HTTPException(422, str(error)) from error
 
