@@ -275,8 +275,9 @@ class ServeOptions:
     )
     port: PortNumber = option(8000, "port to listen on; 0 takes any free one")
     token: str | None = option(
-        None, "whoever asks must send this: Authorization: Bearer TOKEN. The web page asks for it. Put it into a "
-        "--config file, as others on the machine can see a command's options"
+        None,
+        "whoever asks must send this: Authorization: Bearer TOKEN. The web page asks for it. Put it into a "
+        "--config file, as others on the machine can see a command's options",
     )
     tiles: str | None = option(
         None,

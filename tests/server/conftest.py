@@ -38,6 +38,7 @@ class ColourDatabase:
     """
 
     def __init__(self, colours: list[Colour]) -> None:
+        self.address = "photos"
         self.model = SimpleNamespace(preprocessing=SimpleNamespace(image_size=16))
         self.colours = np.array(colours, dtype=np.float32)
         self.ids = [f"{row:064x}" for row in range(len(colours))]
@@ -48,14 +49,20 @@ class ColourDatabase:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __enter__(self) -> ColourDatabase:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
     def describe_images(self, images: list[torch.Tensor]) -> npt.NDArray[np.float32]:
         self.before_describing(images)
         return np.stack([image.float().mean(dim=(1, 2)).numpy() for image in images])
 
-    def locate_descriptors(
-        self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None
-    ) -> list[Estimate]:
+    def locate_descriptors(self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None) -> list[Estimate]:
         self.priors.append(prior)
+        if prior and prior.near and prior.near[0] < 0:
+            raise ProgeoError(f"No photo of the database is {prior.describe()}. Please widen the search.")
         return [self._locate(descriptor) for descriptor in descriptors]
 
     def _locate(self, descriptor: npt.NDArray[np.float32]) -> Estimate:

@@ -56,7 +56,7 @@ def test_photos_of_one_corner_are_joined_until_the_map_is_close() -> None:
     places = make_map([(52.5, 13.4), (52.5001, 13.4001), (48.1, 11.6)], [10, 20, 30])
     assert sorted(counts_of(places, 6)) == [1, 2]
     assert counts_of(places, 20) == [1, 1, 1]
-    near, far = places.cluster(6)["features"]
+    far, near = places.cluster(6)["features"]
     assert near["geometry"]["coordinates"] == [13.40005, 52.50005]
     assert near["properties"] == {"id": "0", "count": 2, "heading": None}
     assert far["properties"] == {"id": "2", "count": 1, "heading": 30.0}

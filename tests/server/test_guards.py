@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -48,7 +49,9 @@ def test_large_requests_are_refused_before_they_are_read(database: ColourDatabas
     with connect(make_app(database, max_upload_mb=0.01)) as client:
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         declared = client.post("/api/locate", content=b"x" * 10_001, headers=headers)
-        undeclared = client.post("/api/locate", content=b"--x\r\n" + b"y" * 20_000, headers=headers | {"Content-Length": "9"})
+        undeclared = client.post(
+            "/api/locate", content=b"--x\r\n" + b"y" * 20_000, headers=headers | {"Content-Length": "9"}
+        )
         streamed = client.post("/api/locate", content=send_slowly(), headers=headers)
         odd = client.post("/api/locate", content=b"", headers=headers | {"Content-Length": "-1"})
     for answer in (declared, undeclared, streamed, odd):
@@ -57,8 +60,6 @@ def test_large_requests_are_refused_before_they_are_read(database: ColourDatabas
 
 
 def test_requests_that_take_too_long_are_ended(database: ColourDatabase) -> None:
-    import threading
-
     gate = threading.Event()
     database.before_describing = lambda _: gate.wait(10) and None
     app = make_app(database, max_seconds=0.2)
@@ -86,13 +87,13 @@ def test_an_upload_that_never_ends_is_ended(database: ColourDatabase) -> None:
         **{"type": "http", "method": "POST", "path": "/api/locate", "query_string": b"", "scheme": "http"},
         "headers": [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"100")],
     }
-    app = make_app(database, max_seconds=0.2)
-    asyncio.run(app(scope, send_nothing, note))
-    app.state.service.close()
+    asyncio.run(make_app(database, max_seconds=0.2)(scope, send_nothing, note))
     assert messages[0]["status"] == 503
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/app.js", "/api/places", "/metrics", "/nowhere", "/api/photos/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/static/app.js", "/api/places", "/metrics", "/nowhere", "/api/photos/x"]
+)
 def test_every_answer_carries_the_security_headers(path: str, database: ColourDatabase) -> None:
     with connect(make_app(database)) as client:
         headers = client.get(path).headers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -19,7 +18,7 @@ class MatchAnswer(BaseModel):
     latitude: float
     longitude: float
     heading: float | None = Field(description="where the camera looks, degrees clockwise from north")
-    timestamp: datetime | None = Field(description="when it was taken")
+    timestamp: str | None = Field(description="when it was taken: ISO 8601, local time")
     descriptor_distance: float = Field(description="difference in looks; 0 is the same")
     distance_metres: float = Field(description="from the estimate")
     weight: float = Field(description="its share in the estimate, from 0 to 1")

@@ -9,10 +9,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Query, Request, Response, Security, UploadFile
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+    Security,
+    UploadFile,
+)
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -25,7 +37,8 @@ from progeo.places.prior import Prior
 from progeo.server.answers import HealthAnswer, LocateAnswer, PlacesAnswer, Problem, describe_estimate
 from progeo.server.batching import Busy
 from progeo.server.clusters import MAX_ZOOM, Box
-from progeo.server.guards import Guard, make_security_headers
+from progeo.server.guards import Guard, make_problem, make_security_headers
+from progeo.server.metrics import Metrics
 from progeo.server.pages import render_page, render_reference
 from progeo.server.service import MEGA, Service
 
@@ -46,29 +59,23 @@ LOCATE_PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(responses=PROBLEMS)
 
 
-class GeoJSON(JSONResponse):
-    """JSON by the media type of maps."""
-
-    media_type = "application/geo+json"
-
-
 def create_app(
     database: PlaceDatabase, options: ServeOptions, *, allowed_hosts: frozenset[str] | None = None
 ) -> FastAPI:
-    """Return the service of a place database. It runs once: when it ends, its threads end.
+    """Return the service of a place database; its threads run while the server does.
 
     Args:
         database: open for as long as the service runs.
         options: limits, token, map tiles.
         allowed_hosts: host names that the service may be called by; any without it.
     """
-    service = Service(database, options)
-    headers = make_security_headers(options.tiles)
+    metrics = Metrics(photos=lambda: len(database), waiting=lambda: app.state.service.batcher.waiting)
+    page = render_page(options)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        service.close()
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with Service(database, options, metrics) as app.state.service:
+            yield
 
     app = FastAPI(
         title="progeo",
@@ -81,43 +88,44 @@ def create_app(
         servers=[{"url": "./"}],
         root_path_in_servers=False,
     )
-    app.state.service = service
     app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if options.token else None)
     app.add_api_route("/api/health", check_health, tags=["service"])
     app.add_route("/", lambda _: HTMLResponse(page), include_in_schema=False)
     app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC))
-    page = render_page(options)
 
     app.add_middleware(
         Guard,
         max_bytes=int(options.max_upload_mb * MEGA),
         max_seconds=options.max_seconds,
-        headers=headers,
+        headers=make_security_headers(options.tiles),
         token=options.token,
         allowed_hosts=allowed_hosts,
     )
-    app.add_middleware(service.metrics.measure_requests)  # type: ignore[arg-type]
+    app.add_middleware(metrics.measure_requests)  # type: ignore[arg-type]
 
-    @app.exception_handler(AnyHTTPException)
-    async def refuse(_: Request, error: AnyHTTPException) -> Response:
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse_values(_: Request, error: RequestValidationError) -> Response:
-        problems = [f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()]
-        return JSONResponse({"detail": "; ".join(problems)}, 422)
-
-    @app.exception_handler(Busy)
-    async def ask_to_wait(_: Request, error: Busy) -> Response:
-        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.retry_after)})
-
-    @app.exception_handler(Exception)
-    async def confess(_: Request, error: Exception) -> Response:
-        # Sent from outside the guard, which therefore cannot add the headers.
-        return JSONResponse({"detail": "The service failed; its log says why."}, 500, headers)
-
+    app.add_exception_handler(AnyHTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_values)
+    app.add_exception_handler(Busy, ask_to_wait)
     return app
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Say what is wrong with a request."""
+    assert isinstance(error, AnyHTTPException)
+    return make_problem(error.status_code, error.detail, error.headers)
+
+
+async def refuse_values(_: Request, error: Exception) -> Response:
+    """Say in one sentence which values cannot be."""
+    assert isinstance(error, RequestValidationError)
+    return make_problem(422, "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()))
+
+
+async def ask_to_wait(_: Request, error: Exception) -> Response:
+    """Say when to come back."""
+    assert isinstance(error, Busy)
+    return make_problem(429, str(error), {"Retry-After": str(error.retry_after)})
 
 
 def get_service(request: Request) -> Service:
@@ -131,7 +139,8 @@ OfService = Annotated[Service, Depends(get_service)]
 
 def read_prior(
     near: Annotated[
-        str | None, Form(description="latitude,longitude near which the photo was taken", pattern=f"^{NUMBER},{NUMBER}$")
+        str | None,
+        Form(description="latitude,longitude near which the photo was taken", pattern=f"^{NUMBER},{NUMBER}$"),
     ] = None,
     within: Annotated[float | None, Form(description="metres around near", gt=0, allow_inf_nan=False)] = None,
     heading: Annotated[
@@ -141,7 +150,7 @@ def read_prior(
     before: Annotated[date | None, Form(description="only photos of the database taken before this day")] = None,
 ) -> Prior | None:
     """Return what is known of the photos already, if anything."""
-    if near is within is heading is after is before is None:
+    if all(value is None for value in (near, within, heading, after, before)):
         return None
     position: tuple[float, float] | None = None
     if near is not None:
@@ -150,7 +159,12 @@ def read_prior(
     try:
         return Prior(near=position, within=within, heading=heading, after=after, before=before)
     except ProgeoError as error:
-        raise HTTPException(422, str(error)) from error
+        raise refuse_prior(error) from error
+
+
+def refuse_prior(error: ProgeoError) -> HTTPException:
+    """Return the refusal of what was said to be known; the form's fields are the command line's options."""
+    return HTTPException(422, str(error).replace("--", ""))
 
 
 def read_box(
@@ -166,16 +180,23 @@ def read_box(
 async def locate(
     service: OfService,
     prior: Annotated[Prior | None, Depends(read_prior)],
-    photos: Annotated[list[UploadFile], File(description="one or more: JPEG, PNG, WebP, or HEIC where installed")],
+    photos: Annotated[
+        list[UploadFile], File(min_length=1, description="one or more: JPEG, PNG, WebP, or HEIC where installed")
+    ],
 ) -> LocateAnswer:
     """Estimate where photos were taken; what is known of them already narrows the search."""
     named = [(photo.filename or f"photo {number}", photo.file) for number, photo in enumerate(photos, start=1)]
-    estimates = await service.locate(named, prior)
+    try:
+        estimates = await service.locate(named, prior)
+    except ProgeoError as error:
+        if prior is None:
+            raise
+        raise refuse_prior(error) from error
     answers = [describe_estimate(name, estimate) for (name, _), estimate in zip(named, estimates, strict=True)]
     return LocateAnswer.model_validate({"photos": answers})
 
 
-@router.get("/api/places", response_class=GeoJSON, tags=["database"])
+@router.get("/api/places", tags=["database"])
 def list_places(
     service: OfService,
     box: Annotated[Box | None, Depends(read_box)],
@@ -185,9 +206,15 @@ def list_places(
     return PlacesAnswer.model_validate(service.places.cluster(zoom, box))
 
 
-@router.get("/api/photos/{id}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Problem}}, tags=["database"])
+@router.get(
+    "/api/photos/{id}",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Problem}},
+    tags=["database"],
+)
 def show_photo(
-    service: OfService, id: Annotated[str, PathParameter(description="as in matches and places", pattern="^[0-9a-f]{1,64}$")]
+    service: OfService,
+    id: Annotated[str, PathParameter(description="as in matches and places", pattern="^[0-9a-f]{1,64}$")],
 ) -> Response:
     """Return the thumbnail of a photo of the database, a JPEG."""
     try:

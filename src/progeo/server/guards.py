@@ -65,30 +65,38 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        async def answer(response: JSONResponse) -> None:
+            if not started:
+                await response(scope, receive, send_with_headers)
+
         refusal = self._refuse(scope)
-        if refusal is None:
+        if refusal is not None:
+            await answer(refusal)
+            return
+        try:
             with anyio.move_on_after(self.max_seconds) as deadline:
                 await self.app(scope, self._limit(receive), send_with_headers)
-            if deadline.cancelled_caught and not started:
-                refusal = _answer(503, f"This took longer than {self.max_seconds:g} s.", {"Retry-After": "5"})
-        if refusal is not None:
-            await refusal(scope, receive, send_with_headers)
+        except Exception:
+            await answer(make_problem(500, "The service failed; its log says why."))
+            raise  # for the log
+        if deadline.cancelled_caught:
+            await answer(make_problem(503, f"This took longer than {self.max_seconds:g} s.", {"Retry-After": "5"}))
 
     def _refuse(self, scope: Scope) -> JSONResponse | None:
         """Return the answer to a request that is turned away for what its head says."""
         headers = Headers(scope=scope)
         host = PORT.sub("", headers.get("host", "")).strip("[]")
         if self.allowed_hosts is not None and host.lower() not in self.allowed_hosts:
-            return _answer(
+            return make_problem(
                 421, f"This service answers to {', '.join(sorted(self.allowed_hosts))} only, not to {host!r}."
             )
         if not self._may_enter(scope, headers):
-            return _answer(
+            return make_problem(
                 401, "Send the token of this service: 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
             )
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.max_bytes:
-            return _answer(413, self._too_large())
+            return make_problem(413, self._too_large())
         return None
 
     def _may_enter(self, scope: Scope, headers: Headers) -> bool:
@@ -117,8 +125,8 @@ class Guard:
         return f"The request is larger than {self.max_bytes / 1e6:g} MB. Send fewer or smaller photos."
 
 
-def _answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return an answer in the form that all errors have."""
+def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a refusal in the form that all of them have, ``progeo.server.answers.Problem``."""
     return JSONResponse({"detail": detail}, status, headers)
 
 

@@ -75,8 +75,8 @@ def check_options(options: ServeOptions) -> None:
     placeholders = ("{z}", "{x}", "{y}")
     if tiles is not None and not (TILES.fullmatch(tiles) and all(part in tiles for part in placeholders)):
         raise ProgeoError(
-            f"--tiles {tiles}: give an address that starts with https://, http:// or / and has {', '.join(placeholders)} "
-            "in it, such as https://tile.openstreetmap.org/{z}/{x}/{y}.png."
+            f"--tiles {tiles}: give an address that starts with https://, http:// or / and has "
+            f"{', '.join(placeholders)} in it, such as https://tile.openstreetmap.org/{{z}}/{{x}}/{{y}}.png."
         )
 
 

@@ -27,14 +27,14 @@ MEGA = 1_000_000
 
 
 class Service:
-    """Photos in, estimates out, for many requests at a time."""
+    """Photos in, estimates out, for many requests at a time. Use it as a context manager."""
 
-    def __init__(self, database: PlaceDatabase, options: ServeOptions) -> None:
+    def __init__(self, database: PlaceDatabase, options: ServeOptions, metrics: Metrics) -> None:
         """Take an open database and start the threads."""
         self.database = database
-        self.metrics = Metrics(photos=lambda: len(database), waiting=lambda: self.batcher.waiting)
+        self.metrics = metrics
         self.batcher = Batcher(
-            self.metrics.measure_batches(database.describe_images),
+            metrics.measure_batches(database.describe_images),
             batch_size=options.infer_batch_size,
             max_waiting=options.max_waiting,
         )
@@ -74,7 +74,11 @@ class Service:
         work = partial(function, *arguments, **settings)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def close(self) -> None:
+    def __enter__(self) -> Service:
+        """Return the service itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.batcher.close()
