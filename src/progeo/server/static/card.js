@@ -43,7 +43,7 @@ export class Card {
   describe(answer) {
     const bar = make("div", {className: "bar", "aria-hidden": "true"}, make("i"));
     bar.firstChild.style.width = percent(answer.probability).replace(" ", "");
-    const where = make("output", {textContent: position(answer)});
+    const where = make("span", {className: "coordinates", textContent: position(answer)});
     const copy = make("button", {type: "button", textContent: "Copy"});
     copy.addEventListener("click", async () => {
       getSelection().selectAllChildren(where); // all that browsers allow where the page came over plain HTTP
