@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from safetensors.torch import save_file
+
+# The same examples every time, however slow the machine is at the moment.
+settings.register_profile("progeo", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("progeo")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from progeo.errors import ProgeoError
     from progeo.models.network import create_network
     from progeo.models.zoo import load_model
+    from progeo.places.database import PlaceDatabase
 
-__all__ = ["ProgeoError", "create_network", "extract_descriptors", "load_model"]
+__all__ = ["PlaceDatabase", "ProgeoError", "create_network", "extract_descriptors", "load_model"]
 
 _HOMES = {
+    "PlaceDatabase": "progeo.places.database",
     "ProgeoError": "progeo.errors",
     "create_network": "progeo.models.network",
     "extract_descriptors": "progeo.descriptors",

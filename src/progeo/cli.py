@@ -47,6 +47,30 @@ COMMANDS = {
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
+    "index": Command(
+        "IndexOptions",
+        "progeo.places.ingest:run_index",
+        "put photos with known positions into a place database",
+        "progeo index PHOTOS --model best_model.safetensors --database DATABASE",
+    ),
+    "calibrate": Command(
+        "CalibrateOptions",
+        "progeo.places.calibrate:run_calibration",
+        "teach a place database how sure its estimates are",
+        "progeo calibrate --database DATABASE --queries QUERIES",
+    ),
+    "locate": Command(
+        "LocateOptions",
+        "progeo.places.locate:run_locate",
+        "say where photos were taken",
+        "progeo locate PHOTO --database DATABASE",
+    ),
+    "serve": Command(
+        "ServeOptions",
+        "progeo.server.serve:run_server",
+        "start the web page and the HTTP service of a place database",
+        "progeo serve --database DATABASE",
+    ),
     "prompts show": Command(
         "ShowPromptsOptions",
         "progeo.training.show_prompts:run_show_prompts",
@@ -132,8 +156,8 @@ def parse_options(name: str, arguments: list[str]) -> Any:
     )
     config.add_options(parser, options_class)
     try:
-        arguments = config.join_repeated(_take_over_resumed_options(arguments), options_class)
-        namespace = parser.parse_args(arguments)
+        arguments = _join_negative_values(_take_over_resumed_options(arguments))
+        namespace = parser.parse_args(config.join_repeated(arguments, options_class))
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
     return config.create_options(options_class, namespace)
@@ -164,6 +188,17 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
         if config_file.is_file():
             return ["--config", str(config_file), *arguments]
     return arguments
+
+
+def _join_negative_values(arguments: list[str]) -> list[str]:
+    """Write ``--near -33.9,151.2`` as ``--near=-33.9,151.2``, as the parser takes what starts with - for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _explain(message: str, name: str, parser: Any) -> str:

@@ -29,6 +29,7 @@ from progeo.files import atomic_write
 REQUIRED: Any = dataclasses.MISSING
 Repeated = list[str] | str | None
 """An option that may be given several times, each time with one text; ``list_repeated`` gives them all."""
+PortNumber: Any = restricted_number_type("PortNumber", int, [(">=", 0), ("<=", 65535)])
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
 Options = TypeVar("Options")
 
@@ -255,11 +256,118 @@ class EvalOptions(InferenceOptions, MachineOptions):
 
 
 @dataclass(kw_only=True)
+class PlaceOptions:
+    """Place database"""
+
+    database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
+    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    device: str = option(
+        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+
+
+@dataclass(kw_only=True)
+class IndexOptions(PlaceOptions):
+    """Indexing"""
+
+    photos: list[str] = option(
+        REQUIRED, "folders of photos with positions; may be left out with --prune or --rebuild", positional=True
+    )
+    model: str | None = option(
+        None,
+        "the trained model: a file, or a published one such as cosplace:ResNet50:2048. The database keeps a copy, so "
+        "that only the first run needs it",
+    )
+    image_size: PositiveInt | None = option(
+        None, "shorter side in pixels that photos are brought to; without it the model's own"
+    )
+    prune: bool = option(False, "remove photos from the database whose file is gone")
+    rebuild: bool = option(
+        False, "describe all photos anew, with --model if given; the database stays as it was until that is done"
+    )
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+@dataclass(kw_only=True)
+class LocateOptions(PlaceOptions):
+    """Locating"""
+
+    photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
+    min_confidence: ClosedUnitInterval = option(
+        0.2, "probability of being right within 25 m below which a photo counts as of an unknown place"
+    )
+    near: str | None = option(None, "LAT,LON: look only around this place, in degrees; needs --within")
+    within: PositiveFloat | None = option(None, "metres around --near")
+    heading: float | None = option(
+        None, "degrees clockwise from north in which the camera looked; matches may differ by 45 degrees"
+    )
+    after: str | None = option(None, "compare only with photos taken on this day or later, as 2024-05-31")
+    before: str | None = option(None, "compare only with photos taken on this day or earlier, as 2024-05-31")
+    exact: bool = option(False, "compare with every photo, even where there is an approximate index")
+    num_matches: PositiveInt = option(3, "matches to give for each photo")
+    sequence: bool = option(
+        False, "the photos were taken one after the other along a path, in the order given; folders are sorted by name"
+    )
+    max_speed: PositiveFloat = option(
+        15,
+        "for --sequence: metres per second at most; photos that do not say their time count as one second apart",
+    )
+    json: bool = option(False, "print the result as JSON, and nothing else, on stdout")
+    geojson: bool = option(False, "the same as GeoJSON, which maps and geographic information systems read")
+    csv: bool = option(False, "the same as CSV, one line per photo")
+    map: str | None = option(None, "write a map of the result: one HTML file that opens anywhere, offline")
+
+
+@dataclass(kw_only=True)
+class CalibrateOptions(PlaceOptions):
+    """Calibration"""
+
+    queries: str = option(
+        REQUIRED, "folder of photos with positions that are not in the database; some may be of places outside it"
+    )
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+@dataclass(kw_only=True)
 class ToyCityOptions:
     """Toy city"""
 
     out: str = option(REQUIRED, "folder to write train, val and test to", positional=True)
     seed: NonNegativeInt = option(0, "another seed, another town")
+
+
+@dataclass(kw_only=True)
+class ServeOptions:
+    """Serving"""
+
+    database: str = option(REQUIRED, "place database that progeo index made: a folder, or an address such as s3://…")
+    host: str = option(
+        "127.0.0.1",
+        "address to listen on. The default lets only this machine in; 0.0.0.0 lets everybody in who can reach it, so "
+        "set --token too",
+    )
+    port: PortNumber = option(8000, "port to listen on; 0 takes any free one")
+    token: str | None = option(
+        None,
+        "whoever asks must send this: Authorization: Bearer TOKEN. The web page asks for it. Put it into a "
+        "--config file, as others on the machine can see a command's options",
+    )
+    tiles: str | None = option(
+        None,
+        "address of map tiles, with {z}, {x} and {y}, such as https://tile.openstreetmap.org/{z}/{x}/{y}.png. Without "
+        "it the map shows the database on a plain ground, and the page loads nothing from elsewhere",
+    )
+    tiles_attribution: str = option("© OpenStreetMap contributors", "whom the map names as the source of its tiles")
+    max_upload_mb: PositiveFloat = option(32, "size of a request in megabytes")
+    max_megapixels: PositiveFloat = option(64, "size of a photo in millions of pixels")
+    max_images: PositiveInt = option(16, "photos in a request")
+    max_waiting: PositiveInt = option(64, "photos waiting or in work; requests beyond it are told to come back (429)")
+    max_seconds: PositiveFloat = option(30, "time for a request, upload included")
+    infer_batch_size: PositiveInt = option(16, "photos of different requests that the model describes together")
+    device: str = option(
+        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
 
 
 @dataclass(kw_only=True)
@@ -285,6 +393,9 @@ def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: An
     metadata = option_field.metadata
     settings: dict[str, Any] = {"help": metadata["help"]}
     if metadata["positional"]:
+        if value_type == list[str]:
+            settings["nargs"] = "*"
+            value_type = str
         group.add_argument(option_field.name, type=value_type, **settings)
         return
     if option_field.default is REQUIRED:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from progeo.console import progress_bar
 from progeo.devices import copy_to
 from progeo.images.decoding import read_image
 from progeo.images.loading import pad_images, read_ahead
+
+Key = TypeVar("Key")
 
 
 class Preprocesses(Protocol):
@@ -72,7 +74,7 @@ def extract_descriptors(
     """
     with progress_bar(disable=description is None) as progress:
         task = progress.add_task(description or "", total=len(paths))
-        return describe_images(
+        return describe_paths(
             network,
             paths,
             device=device,
@@ -83,8 +85,7 @@ def extract_descriptors(
         )
 
 
-@torch.inference_mode()
-def describe_images(
+def describe_paths(
     network: DescribesImages,
     paths: Sequence[str],
     *,
@@ -99,31 +100,55 @@ def describe_images(
 
     ``shorter_side`` shrinks photos with a longer one when they are read, before anything else.
     """
-    preprocessing = network.preprocessing
     descriptors = np.empty((len(paths), network.fc_output_dim), dtype=np.float32)
-    waiting: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
-    most_waiting = 16 * batch_size
 
     def read(item: tuple[int, str]) -> tuple[int, torch.Tensor]:
         index, path = item
         image = read_image(path, shorter_side)
-        return index, preprocessing.resize(image) if resize else image
+        return index, network.preprocessing.resize(image) if resize else image
 
-    def describe(shape: tuple[int, ...]) -> None:
-        indices, images = zip(*waiting.pop(shape), strict=True)
-        batch, _ = pad_images(images, pin_memory=torch.device(device).type == "cuda")
-        batch = copy_to(batch, device).float().div_(255)
-        descriptors[list(indices)] = network(preprocessing.normalize(batch)).float().cpu().numpy()
+    images = read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size)
+    for indices, batch in describe_images(network, images, device=device, batch_size=batch_size):
+        descriptors[indices] = batch
         advance(len(indices))
+    return descriptors
 
-    for index, image in read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size):
+
+def describe_images(
+    network: DescribesImages,
+    images: Iterable[tuple[Key, torch.Tensor]],
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+) -> Iterator[tuple[list[Key], npt.NDArray[np.float32]]]:
+    """Describe images of any sizes, those of one size together; each comes with a key to know it again by.
+
+    Args:
+        network: the model, already on ``device`` and in eval mode.
+        images: pairs of a key and an image, uint8 (3, H, W).
+        device: where the model is.
+        batch_size: images per forward pass.
+
+    Yields:
+        The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given.
+    """
+    waiting: dict[tuple[int, ...], list[tuple[Key, torch.Tensor]]] = defaultdict(list)
+    most_waiting = 16 * batch_size
+
+    @torch.inference_mode()
+    def describe(shape: tuple[int, ...]) -> tuple[list[Key], npt.NDArray[np.float32]]:
+        keys, pile = zip(*waiting.pop(shape), strict=True)
+        batch, _ = pad_images(list(pile), pin_memory=torch.device(device).type == "cuda")
+        batch = copy_to(batch, device).float().div_(255)
+        return list(keys), network(network.preprocessing.normalize(batch)).float().cpu().numpy()
+
+    for key, image in images:
         shape = tuple(image.shape)
-        waiting[shape].append((index, image))
+        waiting[shape].append((key, image))
         # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
         if sum(map(len, waiting.values())) >= most_waiting:
-            describe(max(waiting, key=lambda other: len(waiting[other])))
+            yield describe(max(waiting, key=lambda other: len(waiting[other])))
         elif len(waiting[shape]) == batch_size:
-            describe(shape)
+            yield describe(shape)
     for shape in list(waiting):
-        describe(shape)
-    return descriptors
+        yield describe(shape)

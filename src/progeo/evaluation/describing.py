@@ -12,7 +12,7 @@ import torch
 
 from progeo.console import progress_bar
 from progeo.descriptor_folder import DescriptorFolder
-from progeo.descriptors import DescribesImages, describe_images
+from progeo.descriptors import DescribesImages, describe_paths
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Describer:
 
             def describe_some(some: Sequence[str]) -> npt.NDArray[np.float32]:
                 start = time.perf_counter()
-                descriptors = describe_images(
+                descriptors = describe_paths(
                     self.network,
                     some,
                     device=self.device,

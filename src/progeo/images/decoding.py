@@ -7,6 +7,7 @@ fraction of their size where they are shrunk anyway, and reports truncated files
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -15,13 +16,16 @@ from PIL import Image, ImageOps
 from progeo.errors import ProgeoError
 
 
-def read_image(path: str | Path, shorter_side: int | None = None) -> torch.Tensor:
+def read_image(
+    path: str | Path | BinaryIO, shorter_side: int | None = None, *, name: str | None = None
+) -> torch.Tensor:
     """Read an image as RGB, turned upright as its EXIF orientation says.
 
     Args:
-        path: a JPEG, PNG or WebP file, in any colour mode; transparent parts become white.
+        path: a JPEG, PNG or WebP file, or its open content, in any colour mode; transparent parts become white.
         shorter_side: a larger image is shrunk, antialiased and with its aspect ratio kept, until its shorter side has
             this many pixels.
+        name: what errors call the image; without it the path.
 
     Returns:
         uint8 tensor (3, H, W).
@@ -29,6 +33,7 @@ def read_image(path: str | Path, shorter_side: int | None = None) -> torch.Tenso
     Raises:
         ProgeoError: the file is missing, is no image, is truncated or has too many pixels; the message names it.
     """
+    name = name or str(path)
     try:
         with Image.open(path) as image:
             if shorter_side is not None:
@@ -37,13 +42,13 @@ def read_image(path: str | Path, shorter_side: int | None = None) -> torch.Tenso
             upright = _to_rgb(ImageOps.exif_transpose(image))
             pixels = upright if shorter_side is None else _shrink(upright, shorter_side)
     except FileNotFoundError as error:
-        raise ProgeoError(f"There is no image {path}.") from error
+        raise ProgeoError(f"There is no image {name}.") from error
     except Image.DecompressionBombError as error:
-        raise ProgeoError(f"The image {path} is too large: {error}") from error
+        raise ProgeoError(f"The image {name} is too large: {error}") from error
     except MemoryError:
         raise  # says nothing about the image
     except Exception as error:  # on damaged files Pillow raises nearly everything
-        raise ProgeoError(f"The image {path} cannot be read, it may be damaged: {error}") from error
+        raise ProgeoError(f"The image {name} cannot be read, it may be damaged: {error}") from error
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
 

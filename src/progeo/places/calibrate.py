@@ -1,0 +1,57 @@
+"""``progeo calibrate``: learning from labelled queries how sure the estimates of a database are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from progeo.config import CalibrateOptions
+from progeo.console import console
+from progeo.errors import ProgeoError
+from progeo.images.table import read_image_table
+from progeo.places.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
+from progeo.places.database import PlaceDatabase
+from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
+from progeo.places.positions import complete_positions, measure_distances, to_points
+
+
+def run_calibration(options: CalibrateOptions) -> Calibration:
+    """Run ``progeo calibrate``: learn, store with the database, say how good it is, and return it.
+
+    Raises:
+        ProgeoError: there are too few queries with a position, or no database.
+    """
+    table = complete_positions(read_image_table(options.queries, options.cache_folder))
+    unusable = table.filter(table["problem"].is_not_null())
+    table = table.filter(table["problem"].is_null())
+    if table.is_empty():
+        raise ProgeoError(
+            f"No query in {options.queries} has a position, first {unusable['path'][0]}: {unusable['problem'][0]}"
+        )
+    with PlaceDatabase.open(options.database, device=options.device) as database:
+        described, failures = database.describe_photos(
+            table["path"].to_list(),
+            batch_size=options.infer_batch_size,
+            num_workers=options.num_workers,
+            description="Describing",
+        )
+        for failure in failures.values():
+            console.print(f"Left out: {failure}", style="yellow", markup=False, soft_wrap=True)
+        table = table.filter(table["path"].is_in(list(described)))
+        matches = database.search(np.stack([described[path] for path in table["path"]]))
+        evidence = [weigh_evidence(of_query) for of_query in matches]
+        truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
+        errors = measure_distances(np.stack([item.point for item in evidence]), truth)
+        features = np.stack([item.features for item in evidence])
+        radii = np.array([item.radius for item in evidence])
+        calibration = fit_calibration(features, errors, radii, RIGHT_WITHIN)
+        database.store_calibration(calibration)
+    right = errors <= RIGHT_WITHIN
+    probabilities = cross_validate(features, errors, radii, RIGHT_WITHIN)
+    console.print(
+        f"Learned from {len(right)} queries, of which {right.sum()} were located within {RIGHT_WITHIN:g} m. On "
+        "queries not learned from, stated and true probability differ by "
+        f"{100 * measure_calibration_error(probabilities, right):.1f} percentage points on average; before, by "
+        f"{100 * measure_calibration_error(np.array([item.agreement for item in evidence]), right):.1f}.",
+        soft_wrap=True,
+    )
+    return calibration

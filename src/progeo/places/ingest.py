@@ -1,0 +1,104 @@
+"""``progeo index``: photos with known positions into a place database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from progeo.config import IndexOptions
+from progeo.console import console
+from progeo.errors import ProgeoError
+from progeo.images.table import read_image_table
+from progeo.models.network import PlaceNetwork
+from progeo.models.zoo import load_model
+from progeo.places import storage
+from progeo.places.adding import AddReport
+from progeo.places.database import PlaceDatabase
+
+FAILURES_SHOWN = 10
+
+
+def run_index(options: IndexOptions) -> AddReport:
+    """Run ``progeo index``: add what is new or has changed, say what was done, and return the same as a report.
+
+    Raises:
+        ProgeoError: no photos are given, none of them could be added, or the database is of another model.
+    """
+    if not (options.photos or options.prune or options.rebuild):
+        raise ProgeoError("Please give the photos: progeo index PHOTOS --database DATABASE.")
+    if options.image_size is not None and options.model is None:
+        raise ProgeoError("--image_size belongs to --model: the database keeps both. Please give --model too.")
+    tables = [read_image_table(folder, options.cache_folder) for folder in options.photos]
+    table = pl.concat(tables, how="diagonal_relaxed") if tables else None
+    network = None if options.model is None else load_resized(options.model, options.image_size)
+    with open_or_create(options, network) as database:
+        report = change(database, table, network, options)
+        gone = database.prune() if options.prune else 0
+        remark = database.refresh_index() if report.added or gone else None
+        print_report(report, gone, len(database), options)
+        if remark:
+            console.print(remark)
+    return report
+
+
+def load_resized(model: str, image_size: int | None) -> PlaceNetwork:
+    """Load a model, to be used at another image size if one is given."""
+    network = load_model(model)
+    if image_size is not None:
+        network.preprocessing = replace(network.preprocessing, image_size=image_size)
+    return network
+
+
+def open_or_create(options: IndexOptions, network: PlaceNetwork | None) -> PlaceDatabase:
+    """Open the database, or make it where there is none and a model is given."""
+    if network is None or PlaceDatabase.exists(options.database):
+        return PlaceDatabase.open(options.database, device=options.device)
+    try:
+        return PlaceDatabase.create(options.database, network, device=options.device)
+    except ProgeoError:
+        if PlaceDatabase.exists(options.database):  # another run has made it in this very moment
+            return PlaceDatabase.open(options.database, device=options.device)
+        raise
+
+
+def change(
+    database: PlaceDatabase, table: pl.DataFrame | None, network: PlaceNetwork | None, options: IndexOptions
+) -> AddReport:
+    """Add the table to the database, or build it anew."""
+    settings: dict[str, Any] = {
+        "batch_size": options.infer_batch_size,
+        "num_workers": options.num_workers,
+        "description": "Describing",
+    }
+    if options.rebuild:
+        return database.rebuild(network, table, **settings)
+    if network is not None and storage.compute_fingerprint(network) != database.fingerprint:
+        raise ProgeoError(
+            f"The photos in {options.database} are described by another model than {options.model}, or at another "
+            "image size. Leave out --model to go on as before, or give --rebuild to describe all of them anew."
+        )
+    if table is None:
+        return AddReport()
+    report = database.add(table, **settings)
+    if report.failed and len(database) == 0:
+        raise ProgeoError(f"None of the {len(report.failed)} photos could be added, {describe_failures(report)}")
+    return report
+
+
+def print_report(report: AddReport, gone: int, count: int, options: IndexOptions) -> None:
+    """Say what was done."""
+    done = f"{report.added} photos added, {report.kept} kept, {len(report.failed)} failed"
+    if options.prune:
+        done += f", {gone} removed as their file is gone"
+    console.print(f"{options.database}: {done}; it holds {count} now", markup=False, soft_wrap=True)
+    if report.failed:
+        console.print(f"Failed: {describe_failures(report)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def describe_failures(report: AddReport) -> str:
+    """Return the first photos that failed and why, in one line each."""
+    lines = [f"{path}: {reason}" for path, reason in report.failed.items()]
+    more = [f"and {len(lines) - FAILURES_SHOWN} more"] if len(lines) > FAILURES_SHOWN else []
+    return "\n  ".join(["", *lines[:FAILURES_SHOWN], *more]) if len(lines) > 1 else lines[0]

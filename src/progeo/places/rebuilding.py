@@ -1,0 +1,57 @@
+"""Describing all photos of a place database anew, beside the old table, which serves until the new one is complete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import torch
+
+from progeo.errors import ProgeoError
+from progeo.models.network import PlaceNetwork
+from progeo.places import storage
+from progeo.places.adding import AddReport, add_photos
+
+
+def rebuild_photos(
+    connection: Any,
+    settings: Any,
+    table: pl.DataFrame,
+    network: PlaceNetwork,
+    *,
+    address: str,
+    device: torch.device,
+    batch_size: int,
+    num_workers: int | None,
+    description: str | None,
+) -> AddReport:
+    """Do what ``PlaceDatabase.rebuild`` says, with all photos in ``table``."""
+    with storage.translate_errors(address, "write to"):
+        target = storage.read_description(settings, "rebuilding")
+        if target is None or target["fingerprint"] != storage.compute_fingerprint(network):
+            target = storage.describe_database(network, storage.create_photos_table(connection, network.fc_output_dim))
+            storage.write_settings(settings, {"rebuilding": target})
+        photos = connection.open_table(target["photos"])
+    report = add_photos(
+        photos,
+        table,
+        network,
+        address=address,
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        description=description,
+    )
+    if report.added + report.kept == 0:
+        reason = next(iter(report.failed.values()), "it holds none")
+        raise ProgeoError(f"No photo of {address} could be described anew, so it stays as it was: {reason}")
+    with storage.translate_errors(address, "write to"):
+        old = storage.read_description(settings, "database")
+        # From this one commit on the new table and its model are the database.
+        storage.write_settings(
+            settings,
+            {"database": target, "model": storage.encode_model(network), "rebuilding": b"", "calibration": b""},
+        )
+        if old is not None:
+            connection.drop_table(old["photos"])
+    return report

@@ -1,0 +1,46 @@
+"""The search among the photos of a place database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
+
+PARTITIONS_SEARCHED = 20
+"""Of the approximate index."""
+CANDIDATES = 200
+"""Photos that the approximate index proposes; they are compared by their full descriptors."""
+
+
+def find_matches(
+    photos: Any, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
+) -> pl.DataFrame:
+    """Return the ``k`` photos nearest to a descriptor (D,), as ``PlaceDatabase.search`` gives them.
+
+    Args:
+        photos: the Lance table.
+        descriptor: float32 (D,).
+        k: how many.
+        condition: of SQL, that the photos must fulfil.
+        exact: leave the approximate index aside.
+    """
+    query = photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
+    if condition:
+        query = query.where(condition, prefilter=True)
+    if exact:
+        query = query.bypass_vector_index()
+    else:
+        query = query.nprobes(PARTITIONS_SEARCHED).refine_factor(max(1, CANDIDATES // k))
+    found = pl.DataFrame(query.select([*MATCH_COLUMNS, "_distance"]).to_arrow())
+    # Lance gives squared distances; rounding can leave one just below zero.
+    distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
+    return found.select(*MATCH_COLUMNS, descriptor_distance=distance)
+
+
+def quote(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,160 @@
+"""How a place database lies in LanceDB: a table of photos, and a small one of everything else it must know.
+
+Both are Lance tables, so that one code serves a folder and an object store, and every change is one atomic commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+
+from progeo.errors import ProgeoError
+from progeo.models.model_file import load_model_file, save_model
+from progeo.models.network import PlaceNetwork
+
+FORMAT_VERSION = 1
+SETTINGS = "settings"
+# Makes two writers that insert one key at once notice each other; otherwise both rows would stay.
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+SETTINGS_SCHEMA = pa.schema(
+    [pa.field("key", pa.string(), nullable=False, metadata=PRIMARY_KEY), pa.field("value", pa.large_binary())]
+)
+READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
+
+
+def make_photos_schema(dimension: int) -> pa.Schema:
+    """Return the columns of a photo in the database."""
+    return pa.schema(
+        [
+            pa.field("path", pa.string(), nullable=False, metadata=PRIMARY_KEY),
+            pa.field("id", pa.string()),
+            pa.field("content_hash", pa.string()),
+            pa.field("file_size", pa.int64()),
+            pa.field("file_time", pa.int64()),
+            pa.field("latitude", pa.float64()),
+            pa.field("longitude", pa.float64()),
+            pa.field("utm_east", pa.float64()),
+            pa.field("utm_north", pa.float64()),
+            pa.field("utm_zone", pa.int32()),
+            pa.field("heading", pa.float64()),
+            pa.field("timestamp", pa.timestamp("us")),
+            pa.field("thumbnail", pa.binary()),
+            pa.field("descriptor", pa.list_(pa.float16(), dimension)),
+        ]
+    )
+
+
+def create_photos_table(connection: Any, dimension: int) -> str:
+    """Make an empty table of photos and return its name, which no other table has or had."""
+    name = f"photos_{uuid.uuid4().hex[:12]}"
+    connection.create_table(name, schema=make_photos_schema(dimension))
+    return name
+
+
+def describe_database(network: PlaceNetwork, photos: str) -> dict[str, Any]:
+    """Return what a database says of itself: its format, its model, and the name of its table of photos."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": compute_fingerprint(network),
+        "backbone": network.backbone_name,
+        "fc_output_dim": network.fc_output_dim,
+        "preprocessing": asdict(network.preprocessing),
+        "photos": photos,
+    }
+
+
+@contextmanager
+def translate_errors(address: str, what: str) -> Iterator[None]:
+    """Turn the errors of the storage into one ProgeoError that says what was attempted and where."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        reasons = {
+            "No space left": "the disk is full. Free some space and run the same command again",
+            "Permission denied": "permission denied. Check who may write there",
+            "Read-only file system": "it is read-only. Choose another place, or make it writable",
+        }
+        reason = next((reason for mark, reason in reasons.items() if mark in text), text)
+        raise ProgeoError(
+            f"Cannot {what} the place database {address}: {reason}. What was stored before is kept."
+        ) from error
+
+
+def connect(address: str) -> Any:
+    """Return the connection to a folder or an object store."""
+    with translate_errors(address, "open"):
+        return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER)
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is one of an object store instead of a folder."""
+    return "://" in address
+
+
+def read_setting(settings: Any, key: str) -> bytes:
+    """Return what is stored under a key, nothing if there is nothing."""
+    rows = settings.search().where(f"key = '{key}'").select(["value"]).limit(1).to_arrow()
+    return rows["value"][0].as_py() if len(rows) else b""
+
+
+def read_description(settings: Any, key: str) -> dict[str, Any] | None:
+    """Return the JSON object stored under a key, or None."""
+    content = read_setting(settings, key)
+    return json.loads(content) if content else None
+
+
+def write_settings(settings: Any, values: dict[str, bytes | dict[str, Any]]) -> None:
+    """Store values, bytes or what JSON can hold, under their keys; all in one commit."""
+    merge = settings.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+    merge.execute(make_settings(values))
+
+
+def make_settings(values: dict[str, bytes | dict[str, Any]]) -> pa.Table:
+    """Return rows of the table of settings."""
+    contents = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values.values()]
+    return pa.table({"key": list(values), "value": contents}, schema=SETTINGS_SCHEMA)
+
+
+def compute_fingerprint(network: PlaceNetwork) -> str:
+    """Return 64 hexadecimal digits that two networks share only if they describe photos in the same way."""
+    digest = hashlib.sha256(f"{network.backbone_name} {network.fc_output_dim}".encode())
+    digest.update(json.dumps(asdict(network.preprocessing), sort_keys=True).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def encode_model(network: PlaceNetwork) -> bytes:
+    """Return a network as the content of a model file."""
+    card = network.card
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save_model(
+            path,
+            network,
+            training=card.get("training", {}),
+            metrics=card.get("metrics", {}),
+            licence=card.get("licence", ""),
+        )
+        return path.read_bytes()
+
+
+def decode_model(content: bytes) -> PlaceNetwork:
+    """Return the network of ``encode_model``, in evaluation mode."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(content)
+        return load_model_file(path)

@@ -1,0 +1,84 @@
+"""What all requests share: the database, the queue of the model, and threads for decoding and searching."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from fastapi import HTTPException
+
+from progeo.config import ServeOptions
+from progeo.images.loading import count_readers
+from progeo.server.batching import Batcher
+from progeo.server.clusters import PlacesMap
+from progeo.server.metrics import Metrics
+from progeo.server.uploads import read_upload
+
+if TYPE_CHECKING:
+    from progeo.places.database import PlaceDatabase
+    from progeo.places.estimate import Estimate
+    from progeo.places.prior import Prior
+
+Result = TypeVar("Result")
+MEGA = 1_000_000
+
+
+class Service:
+    """Photos in, estimates out, for many requests at a time. Use it as a context manager."""
+
+    def __init__(self, database: PlaceDatabase, options: ServeOptions, metrics: Metrics) -> None:
+        """Take an open database and start the threads."""
+        self.database = database
+        self.metrics = metrics
+        self.batcher = Batcher(
+            metrics.measure_batches(database.describe_images),
+            batch_size=options.infer_batch_size,
+            max_waiting=options.max_waiting,
+        )
+        self._options = options
+        self._places = PlacesMap(database.positions())
+        # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
+        self._threads = ThreadPoolExecutor(count_readers(None), thread_name_prefix="progeo-serve")
+
+    @property
+    def places(self) -> PlacesMap:
+        """The database as a map, drawn anew when photos have come or gone."""
+        if self._places.total != len(self.database):
+            self._places = PlacesMap(self.database.positions())
+        return self._places
+
+    async def locate(self, photos: list[tuple[str, BinaryIO]], prior: Prior | None) -> list[Estimate]:
+        """Return the estimates of photos, given as names and files, in their order.
+
+        Raises:
+            Busy: too many photos are waiting already.
+            HTTPException: there are too many photos, or one cannot be read; the message names it.
+        """
+        if len(photos) > self._options.max_images:
+            raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._options.max_images}.")
+        image_size = self.database.model.preprocessing.image_size
+        max_pixels = int(self._options.max_megapixels * MEGA)
+        with self.batcher.admit(len(photos)):
+            images = [
+                await self._run(read_upload, file, name, max_pixels=max_pixels, image_size=image_size)
+                for name, file in photos
+            ]
+            descriptors = await asyncio.wrap_future(self.batcher.submit(images))
+            return await self._run(self.database.locate_descriptors, descriptors, prior=prior)
+
+    async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:
+        """Run a function in one of the threads."""
+        work = partial(function, *arguments, **settings)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def __enter__(self) -> Service:
+        """Return the service itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.batcher.close()

@@ -1,0 +1,123 @@
+// The page: photos come in by drop, paste, choice or camera, are located one request each, and shown as they are found.
+
+import {locate} from "./api.js";
+import {Card} from "./card.js";
+import {compare} from "./compare.js";
+import {find} from "./dom.js";
+import {PlacesMap} from "./map.js";
+import {judge, position} from "./words.js";
+
+const AT_ONCE = 4;
+const settings = JSON.parse(document.body.dataset.settings);
+const map = new PlacesMap(find("map"), settings, {onPick: pick, onCompare: compare});
+const items = [];
+let current = null;
+let running = 0;
+
+function add(files) {
+  const added = [...files].map(file => ({file, name: file.name || "pasted photo", address: URL.createObjectURL(file), state: "waiting"}));
+  if (!added.length) return;
+  for (const item of added) {
+    item.card = new Card(item, {onPick: picked => pick(picked === current ? null : picked), onRemove: remove, onLook: (rank, on) => map.highlight(rank, on)});
+    find("photos").append(item.card.element);
+  }
+  items.push(...added);
+  pick(added[0]);
+  work();
+}
+
+// Locate the photos that wait, a few at a time.
+function work() {
+  for (const item of items.filter(({state}) => state === "waiting").slice(0, AT_ONCE - running)) search(item);
+}
+
+async function search(item) {
+  running++;
+  item.state = "working";
+  item.answer = item.error = null;
+  item.card.update();
+  const request = item.request = new AbortController();
+  try {
+    if (item.file.size > settings.maxMegabytes * 1e6) throw new Error(`${item.name} is larger than ${settings.maxMegabytes} MB.`);
+    item.answer = await locate(item.file, readPrior(), request.signal);
+    item.state = "found";
+    say(`${item.name}: ${judge(item.answer).words}, ${position(item.answer)}`);
+  } catch (error) {
+    item.state = "failed";
+    item.error = error.message;
+    if (!request.signal.aborted) say(`${item.name}: ${error.message}`);
+  }
+  running--;
+  item.card.update();
+  if (item === current) pick(item);
+  else draw();
+  work();
+}
+
+function pick(item) {
+  current = item;
+  draw();
+  if (item?.answer) map.focus(item.answer);
+}
+
+function remove(item) {
+  item.request?.abort();
+  item.card.element.remove();
+  URL.revokeObjectURL(item.address);
+  const index = items.indexOf(item);
+  items.splice(index, 1);
+  const next = items[Math.min(index, items.length - 1)];
+  pick(item === current ? next ?? null : current);
+  (next?.card.head ?? find("choose")).focus();
+}
+
+function draw() {
+  items.forEach((item, index) => item.card.arrange({number: items.length > 1 ? index + 1 : null, open: item === current}));
+  document.body.classList.toggle("busy", items.length > 0);
+  map.show(items, current);
+}
+
+function say(text) {
+  find("status").textContent = text;
+}
+
+function readPrior() {
+  return Object.fromEntries([...new FormData(find("prior"))].filter(([, value]) => value.trim()));
+}
+
+for (const id of ["choose", "shoot"]) {
+  find(id).addEventListener("change", ({target}) => {
+    add(target.files);
+    target.value = ""; // so that the same file can be chosen again
+  });
+}
+addEventListener("paste", ({clipboardData}) => add(clipboardData.files));
+
+const veil = find("veil");
+const carriesFiles = event => event.dataTransfer?.types.includes("Files");
+addEventListener("dragenter", event => { if (carriesFiles(event)) veil.hidden = false; });
+addEventListener("dragleave", event => { if (!event.relatedTarget) veil.hidden = true; });
+addEventListener("dragover", event => { if (carriesFiles(event)) event.preventDefault(); });
+addEventListener("drop", event => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  veil.hidden = true;
+  add(event.dataTransfer.files);
+});
+
+find("prior").addEventListener("submit", event => {
+  event.preventDefault();
+  for (const item of items) if (item.state !== "working") item.state = "waiting";
+  work();
+});
+find("centre").addEventListener("click", () => {
+  const {near, within} = find("prior").elements;
+  const {lat, lng} = map.centre.wrap();
+  near.value = position({latitude: lat, longitude: lng});
+  within.value ||= 200;
+});
+
+map.start().then(
+  total => { find("total").textContent = `${total.toLocaleString()} photos in the database. `; },
+  error => say(error.message),
+);

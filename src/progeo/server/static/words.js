@@ -1,0 +1,35 @@
+// Numbers into words.
+
+const STEPS = [
+  [0.9, "Almost certainly here", "good"],
+  [0.7, "Very likely here", "good"],
+  [0.5, "Probably here", "fair"],
+  [0.25, "Perhaps here", "fair"],
+  [0, "A mere guess", "poor"],
+];
+
+export function judge({known, probability}) {
+  if (!known) return {words: "Unknown place", level: "poor"};
+  const [, words, level] = STEPS.find(([least]) => probability >= least);
+  return {words, level};
+}
+
+export function explain({known, calibrated, probability, radius_metres}) {
+  const sure = calibrated ? "" : " (not calibrated: take it as a hint)";
+  const chance = `${percent(probability)} chance of being right within 25 m${sure}`;
+  if (!known) return `The database does not seem to show this place. These photos look most like it; ${chance}.`;
+  return `Within about ${metres(radius_metres)}; ${chance}.`;
+}
+
+export function metres(distance) {
+  if (distance < 1000) return `${Math.round(distance)} m`;
+  return `${(distance / 1000).toLocaleString(undefined, {maximumFractionDigits: distance < 10_000 ? 1 : 0})} km`;
+}
+
+export const percent = share => `${Math.round(100 * share)} %`;
+
+export const position = ({latitude, longitude}) => `${latitude.toFixed(5)}, ${longitude.toFixed(5)}`;
+
+export function compass(heading) {
+  return ["north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"][Math.round(heading / 45) % 8];
+}
