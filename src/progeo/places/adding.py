@@ -16,13 +16,9 @@ import polars as pl
 import pyarrow as pa
 import torch
 
-from progeo.console import progress_bar
-from progeo.descriptors import describe_images
 from progeo.errors import ProgeoError
-from progeo.images.loading import read_ahead
-from progeo.models.network import PlaceNetwork
 from progeo.places import storage
-from progeo.places.photos import hash_file, make_thumbnail, read_large
+from progeo.places.describing import Describer, make_thumbnail
 from progeo.places.positions import complete_positions
 
 SECONDS_PER_COMMIT = 20.0
@@ -57,37 +53,24 @@ class Reading:
     failure: str | None = None
 
 
-def add_photos(
-    photos: Any,
-    table: pl.DataFrame,
-    network: PlaceNetwork,
-    *,
-    address: str,
-    device: torch.device,
-    batch_size: int,
-    num_workers: int | None,
-    description: str | None,
-) -> AddReport:
+def add_photos(photos: Any, table: pl.DataFrame, describer: Describer, address: str) -> AddReport:
     """Do what ``PlaceDatabase.add`` says, on the Lance table ``photos`` of the database at ``address``."""
     report = AddReport()
     candidates = compare_with_stored(photos, table, report, address)
+    read = partial(read_candidate, describer=describer)
+    readings = describer.read_ahead(read, candidates.iter_rows(named=True), len(candidates))
     waiting: list[Values] = []
     last_commit = time.monotonic()
-    with progress_bar(disable=description is None) as progress:
-        task = progress.add_task(description or "", total=len(candidates))
-        read = partial(read_candidate, network=network)
-        readings = read_ahead(read, candidates.iter_rows(named=True), num_workers=num_workers, ahead=4 * batch_size)
-        images = sort_out(progress.track(readings, task_id=task, total=len(candidates)), report)
-        for rows, descriptors in describe_images(network, images, device=device, batch_size=batch_size):
-            for values, descriptor in zip(rows, descriptors, strict=True):
-                if np.isfinite(descriptor).all():
-                    waiting.append(values | {"descriptor": descriptor.astype(np.float16)})
-                else:
-                    report.failed[values["path"]] = "the model gives NaN or infinity for it"
-            if len(waiting) >= PHOTOS_PER_COMMIT or time.monotonic() - last_commit > SECONDS_PER_COMMIT:
-                report.added += commit(photos, waiting, address)
-                last_commit = time.monotonic()
-        report.added += commit(photos, waiting, address)
+    for rows, descriptors in describer.describe(sort_out(readings, report)):
+        for values, descriptor in zip(rows, descriptors, strict=True):
+            if np.isfinite(descriptor).all():
+                waiting.append(values | {"descriptor": descriptor.astype(np.float16)})
+            else:
+                report.failed[values["path"]] = "the model gives NaN or infinity for it"
+        if len(waiting) >= PHOTOS_PER_COMMIT or time.monotonic() - last_commit > SECONDS_PER_COMMIT:
+            report.added += commit(photos, waiting, address)
+            last_commit = time.monotonic()
+    report.added += commit(photos, waiting, address)
     return report
 
 
@@ -102,7 +85,7 @@ def compare_with_stored(photos: Any, table: pl.DataFrame, report: AddReport, add
     return usable.join(stored, on="path", how="left", suffix="_stored", maintain_order="left")
 
 
-def read_candidate(candidate: Values, network: PlaceNetwork) -> Reading:
+def read_candidate(candidate: Values, describer: Describer) -> Reading:
     """Read a photo, unless it is stored as it is; a row of ``compare_with_stored`` says what is stored."""
     path = candidate["path"]
     try:
@@ -110,10 +93,10 @@ def read_candidate(candidate: Values, network: PlaceNetwork) -> Reading:
         same_place = is_same_place(candidate)
         if same_place and (status.st_size, status.st_mtime_ns) == (candidate["file_size"], candidate["file_time"]):
             return Reading(path)
-        content_hash = hash_file(path)
+        content_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if same_place and content_hash == candidate["content_hash"]:
             return Reading(path)
-        image = read_large(path, network.preprocessing.image_size)
+        image = describer.read(path)
     except ProgeoError as error:
         return Reading(path, failure=str(error))
     except OSError as error:
@@ -126,7 +109,7 @@ def read_candidate(candidate: Values, network: PlaceNetwork) -> Reading:
         "file_time": status.st_mtime_ns,
         "thumbnail": make_thumbnail(image),
     }
-    return Reading(path, values, network.preprocessing.resize(image))
+    return Reading(path, values, describer.resize(image))
 
 
 def is_same_place(candidate: Values) -> bool:

@@ -9,7 +9,7 @@ from progeo.console import console
 from progeo.errors import ProgeoError
 from progeo.images.table import read_image_table
 from progeo.places.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
-from progeo.places.database import PlaceDatabase
+from progeo.places.database import PlaceDatabase, describing_settings
 from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.positions import complete_positions, measure_distances, to_points
 
@@ -27,13 +27,8 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
         raise ProgeoError(
             f"No query in {options.queries} has a position, first {unusable['path'][0]}: {unusable['problem'][0]}"
         )
-    with PlaceDatabase.open(options.database, device=options.device) as database:
-        described, failures = database.describe_photos(
-            table["path"].to_list(),
-            batch_size=options.infer_batch_size,
-            num_workers=options.num_workers,
-            description="Describing",
-        )
+    with PlaceDatabase.open(options.database, **describing_settings(options)) as database:
+        described, failures = database.describe_photos(table["path"].to_list())
         for failure in failures.values():
             console.print(f"Left out: {failure}", style="yellow", markup=False, soft_wrap=True)
         table = table.filter(table["path"].is_in(list(described)))

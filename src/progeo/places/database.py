@@ -7,14 +7,14 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from progeo.descriptors import describe_images
+from progeo.config import PlaceOptions
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
@@ -22,14 +22,15 @@ from progeo.models.zoo import load_model
 from progeo.places import approximate, storage
 from progeo.places.adding import AddReport, add_photos, make_absolute, normalise
 from progeo.places.calibration import Calibration
+from progeo.places.describing import Describer, DescribingSettings, Descriptors
 from progeo.places.estimate import Estimate, make_estimate, weigh_evidence
-from progeo.places.photos import describe_photos, read_large
 from progeo.places.prior import Prior
 from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import find_matches, quote
 from progeo.places.sequence import find_path
 
-Descriptors = NDArray[np.float32]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PATHS_PER_DELETION = 1000
 SEQUENCE_MATCHES = 50
@@ -47,12 +48,13 @@ class PlaceDatabase:
         fingerprint: of the model, see ``compute_fingerprint``.
     """
 
-    def __init__(self, address: str, connection: Any, settings: Any, device: str) -> None:
+    def __init__(self, address: str, connection: Any, settings: Any, **describing: Unpack[DescribingSettings]) -> None:
         """Use ``open`` or ``create``."""
         self.address = address
         self._connection = connection
         self._settings = settings
-        self._device = choose_device(device)
+        self._describing = describing
+        choose_device(describing.get("device", "cpu"))  # an error now instead of with the first photo
         self._read_description()
 
     def _read_description(self) -> None:
@@ -66,17 +68,19 @@ class PlaceDatabase:
             self._photos = self._connection.open_table(description["photos"])
         self.fc_output_dim: int = description["fc_output_dim"]
         self.fingerprint: str = description["fingerprint"]
-        for name in ("model", "calibration"):
+        for name in ("_describer", "calibration"):
             self.__dict__.pop(name, None)
 
     @classmethod
-    def create(cls, address: str | Path, model: str | Path | PlaceNetwork, *, device: str = "cpu") -> PlaceDatabase:
+    def create(
+        cls, address: str | Path, model: str | Path | PlaceNetwork, **describing: Unpack[DescribingSettings]
+    ) -> PlaceDatabase:
         """Make an empty database that keeps a copy of the model.
 
         Args:
             address: a folder, which is made where it does not exist, or an object store such as ``s3://bucket/city``.
             model: a trained model, as ``progeo.load_model`` takes it, or the network itself.
-            device: where to describe photos: cpu, cuda, mps or auto.
+            describing: as for ``open``.
 
         Raises:
             ProgeoError: there is a database already, the model cannot be read, or the place cannot be written.
@@ -96,11 +100,16 @@ class PlaceDatabase:
             except ValueError:
                 connection.drop_table(photos)
                 raise
-        return cls(address, connection, settings, device)
+        return cls(address, connection, settings, **describing)
 
     @classmethod
-    def open(cls, address: str | Path, *, device: str = "cpu") -> PlaceDatabase:
+    def open(cls, address: str | Path, **describing: Unpack[DescribingSettings]) -> PlaceDatabase:
         """Open a database that exists.
+
+        Args:
+            address: the folder or the object store.
+            describing: how photos are described: ``device`` (cpu, cuda, mps or auto; cpu if not given),
+                ``batch_size`` (16), ``num_workers`` (reading threads; None for one per core), ``show_progress`` (no).
 
         Raises:
             ProgeoError: there is none, or it cannot be read.
@@ -114,7 +123,7 @@ class PlaceDatabase:
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
             settings = connection.open_table(storage.SETTINGS)
-        return cls(address, connection, settings, device)
+        return cls(address, connection, settings, **describing)
 
     @staticmethod
     def exists(address: str | Path) -> bool:
@@ -138,13 +147,18 @@ class PlaceDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go of the model; nothing else is held open."""
-        self.__dict__.pop("model", None)
+        self.__dict__.pop("_describer", None)
 
     @cached_property
+    def _describer(self) -> Describer:
+        with storage.translate_errors(self.address, "read the model of"):
+            network = storage.decode_model(storage.read_setting(self._settings, "model"))
+        return Describer.create(network, self._describing)
+
+    @property
     def model(self) -> PlaceNetwork:
         """The network that describes the photos, in evaluation mode on the device."""
-        with storage.translate_errors(self.address, "read the model of"):
-            return storage.decode_model(storage.read_setting(self._settings, "model")).to(self._device)
+        return self._describer.network
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -159,37 +173,18 @@ class PlaceDatabase:
             storage.write_settings(self._settings, {"calibration": asdict(calibration)})
         self.calibration = calibration
 
-    def add(
-        self,
-        table: pl.DataFrame,
-        *,
-        batch_size: int = 16,
-        num_workers: int | None = None,
-        description: str | None = None,
-    ) -> AddReport:
+    def add(self, table: pl.DataFrame) -> AddReport:
         """Describe and store the photos of an image table that are new or have changed.
 
         Args:
             table: ``path`` and a position: ``latitude`` and ``longitude`` in degrees, or ``utm_east``, ``utm_north``,
                 ``utm_zone`` and ``utm_letter``. Used where they are there: ``heading`` (degrees clockwise from north)
                 and ``timestamp`` (text that starts with a date, such as 201311 or 2024-05-31 12:30:00).
-            batch_size: images per forward pass.
-            num_workers: reading threads.
-            description: text of the progress bar; without it none is shown.
 
         Raises:
             ProgeoError: the database cannot be written; what was committed before is kept.
         """
-        return add_photos(
-            self._photos,
-            table,
-            self.model,
-            address=self.address,
-            device=self._device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            description=description,
-        )
+        return add_photos(self._photos, table, self._describer, self.address)
 
     def remove(self, paths: Iterable[str | Path]) -> int:
         """Remove the photos with these source paths; return how many there were."""
@@ -204,45 +199,24 @@ class PlaceDatabase:
         """Remove the photos whose file is gone; return how many there were."""
         return self.remove([path for path in self._read_columns(["path"])["path"] if not Path(path).exists()])
 
-    def rebuild(
-        self,
-        model: str | Path | PlaceNetwork | None,
-        table: pl.DataFrame | None = None,
-        *,
-        batch_size: int = 16,
-        num_workers: int | None = None,
-        description: str | None = None,
-    ) -> AddReport:
+    def rebuild(self, model: str | Path | PlaceNetwork | None, table: pl.DataFrame | None = None) -> AddReport:
         """Describe all photos anew, those of the database and those of an image table.
 
         Until that is done the database stays as it was; where it is interrupted, the next call goes on. Afterwards
-        the calibration is gone, and who has the database open must open it again.
+        the calibration is gone, and who else has the database open must open it again.
 
         Args:
             model: the new model; None takes the present one.
             table: photos to add, as for ``add``.
-            batch_size: images per forward pass.
-            num_workers: reading threads.
-            description: text of the progress bar; without it none is shown.
 
         Raises:
             ProgeoError: not a single photo could be described, or the database cannot be written; it stays as it was.
         """
-        network = self.model if model is None else load_network(model).to(self._device)
+        describer = self._describer if model is None else self._describer.take(load_network(model))
         wanted = normalise(self._read_columns(["path", "latitude", "longitude", "heading", "timestamp"]))
         if table is not None:
             wanted = pl.concat([wanted, normalise(table)], how="diagonal_relaxed")
-        report = rebuild_photos(
-            self._connection,
-            self._settings,
-            wanted,
-            network,
-            address=self.address,
-            device=self._device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            description=description,
-        )
+        report = rebuild_photos(self._connection, self._settings, wanted, describer, self.address)
         self._read_description()
         return report
 
@@ -293,43 +267,24 @@ class PlaceDatabase:
             raise ProgeoError(f"No photo of the database {self.address} is {known}. Please widen the search.")
         return matches
 
-    def describe_images(self, images: Sequence[torch.Tensor], *, batch_size: int = 16) -> Descriptors:
+    def describe_images(self, images: Sequence[torch.Tensor]) -> Descriptors:
         """Describe images with the database's model.
 
         Args:
             images: uint8 (3, H, W) each, of any size; the shorter side is brought to the model's.
-            batch_size: images per forward pass.
 
         Returns:
             float32 (Q, D), in the order of the images.
         """
-        descriptors = np.empty((len(images), self.fc_output_dim), dtype=np.float32)
-        resized = ((index, self.model.preprocessing.resize(image)) for index, image in enumerate(images))
-        for indices, batch in describe_images(self.model, resized, device=self._device, batch_size=batch_size):
-            descriptors[indices] = batch
-        return descriptors
+        return self._describer.describe_all(images)
 
-    def describe_photos(
-        self,
-        paths: Sequence[str],
-        *,
-        batch_size: int = 16,
-        num_workers: int | None = None,
-        description: str | None = None,
-    ) -> tuple[dict[str, Descriptors], dict[str, str]]:
+    def describe_photos(self, paths: Sequence[str]) -> tuple[dict[str, Descriptors], dict[str, str]]:
         """Describe photo files with the database's model.
 
         Returns:
             The descriptor, float32 (D,), of each path that can be read, and for each of the others why not.
         """
-        return describe_photos(
-            self.model,
-            paths,
-            device=self._device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            description=description,
-        )
+        return self._describer.describe_photos(paths)
 
     def locate(
         self,
@@ -350,8 +305,7 @@ class PlaceDatabase:
         Raises:
             ProgeoError: a photo cannot be read, or as ``search``.
         """
-        size = self.model.preprocessing.image_size
-        images = [photo if isinstance(photo, torch.Tensor) else read_large(photo, size) for photo in photos]
+        images = [photo if isinstance(photo, torch.Tensor) else self._describer.read(photo) for photo in photos]
         return self.locate_descriptors(self.describe_images(images), prior=prior, k=k, min_confidence=min_confidence)
 
     def locate_descriptors(
@@ -425,3 +379,13 @@ class PlaceDatabase:
 def load_network(model: str | Path | PlaceNetwork) -> PlaceNetwork:
     """Return a network in evaluation mode, loaded where only its name or file is given."""
     return (model if isinstance(model, PlaceNetwork) else load_model(model)).eval()
+
+
+def describing_settings(options: PlaceOptions) -> DescribingSettings:
+    """Return how a command's options say that photos are described, for ``open`` and ``create``."""
+    return {
+        "device": options.device,
+        "batch_size": options.infer_batch_size,
+        "num_workers": options.num_workers,
+        "show_progress": True,
+    }

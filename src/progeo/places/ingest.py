@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
@@ -15,7 +14,7 @@ from progeo.models.network import PlaceNetwork
 from progeo.models.zoo import load_model
 from progeo.places import storage
 from progeo.places.adding import AddReport
-from progeo.places.database import PlaceDatabase
+from progeo.places.database import PlaceDatabase, describing_settings
 
 FAILURES_SHOWN = 10
 
@@ -53,13 +52,14 @@ def load_resized(model: str, image_size: int | None) -> PlaceNetwork:
 
 def open_or_create(options: IndexOptions, network: PlaceNetwork | None) -> PlaceDatabase:
     """Open the database, or make it where there is none and a model is given."""
+    settings = describing_settings(options)
     if network is None or PlaceDatabase.exists(options.database):
-        return PlaceDatabase.open(options.database, device=options.device)
+        return PlaceDatabase.open(options.database, **settings)
     try:
-        return PlaceDatabase.create(options.database, network, device=options.device)
+        return PlaceDatabase.create(options.database, network, **settings)
     except ProgeoError:
         if PlaceDatabase.exists(options.database):  # another run has made it in this very moment
-            return PlaceDatabase.open(options.database, device=options.device)
+            return PlaceDatabase.open(options.database, **settings)
         raise
 
 
@@ -67,13 +67,8 @@ def change(
     database: PlaceDatabase, table: pl.DataFrame | None, network: PlaceNetwork | None, options: IndexOptions
 ) -> AddReport:
     """Add the table to the database, or build it anew."""
-    settings: dict[str, Any] = {
-        "batch_size": options.infer_batch_size,
-        "num_workers": options.num_workers,
-        "description": "Describing",
-    }
     if options.rebuild:
-        return database.rebuild(network, table, **settings)
+        return database.rebuild(network, table)
     if network is not None and storage.compute_fingerprint(network) != database.fingerprint:
         raise ProgeoError(
             f"The photos in {options.database} are described by another model than {options.model}, or at another "
@@ -81,7 +76,7 @@ def change(
         )
     if table is None:
         return AddReport()
-    report = database.add(table, **settings)
+    report = database.add(table)
     if report.failed and len(database) == 0:
         raise ProgeoError(f"None of the {len(report.failed)} photos could be added, {describe_failures(report)}")
     return report

@@ -13,7 +13,7 @@ from progeo.config import LocateOptions
 from progeo.errors import ProgeoError
 from progeo.images.table import FILE_NAME_FIELDS, IMAGE_EXTENSIONS
 from progeo.places.adding import read_time
-from progeo.places.database import Descriptors, PlaceDatabase
+from progeo.places.database import Descriptors, PlaceDatabase, describing_settings
 from progeo.places.estimate import Estimate, Located
 from progeo.places.output import print_results
 from progeo.places.prior import Prior
@@ -34,13 +34,8 @@ def run_locate(options: LocateOptions) -> list[Located]:
         raise ProgeoError("--json, --geojson and --csv all go to stdout: please choose one of them.")
     prior = read_prior(options)
     paths = list_photos(options.photos)
-    with PlaceDatabase.open(options.database, device=options.device) as database:
-        described, failures = database.describe_photos(
-            paths,
-            batch_size=options.infer_batch_size,
-            num_workers=options.num_workers,
-            description="Describing",
-        )
+    with PlaceDatabase.open(options.database, **describing_settings(options)) as database:
+        described, failures = database.describe_photos(paths)
         results = []
         if described:
             estimates = estimate(database, described, prior, options)

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 
 from progeo.files import atomic_write
 from progeo.places.database import PlaceDatabase
+from progeo.places.describing import make_thumbnail, read_large
 from progeo.places.estimate import Located
-from progeo.places.photos import make_thumbnail, read_large
 from progeo.places.positions import EARTH_RADIUS, Floats, to_points
 
 MOST_POINTS = 20_000

@@ -5,43 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-import torch
 
 from progeo.errors import ProgeoError
-from progeo.models.network import PlaceNetwork
 from progeo.places import storage
 from progeo.places.adding import AddReport, add_photos
+from progeo.places.describing import Describer
 
 
 def rebuild_photos(
-    connection: Any,
-    settings: Any,
-    table: pl.DataFrame,
-    network: PlaceNetwork,
-    *,
-    address: str,
-    device: torch.device,
-    batch_size: int,
-    num_workers: int | None,
-    description: str | None,
+    connection: Any, settings: Any, table: pl.DataFrame, describer: Describer, address: str
 ) -> AddReport:
     """Do what ``PlaceDatabase.rebuild`` says, with all photos in ``table``."""
+    network = describer.network
     with storage.translate_errors(address, "write to"):
         target = storage.read_description(settings, "rebuilding")
         if target is None or target["fingerprint"] != storage.compute_fingerprint(network):
-            target = storage.describe_database(network, storage.create_photos_table(connection, network.fc_output_dim))
+            name = storage.create_photos_table(connection, network.fc_output_dim)
+            target = storage.describe_database(network, name)
             storage.write_settings(settings, {"rebuilding": target})
         photos = connection.open_table(target["photos"])
-    report = add_photos(
-        photos,
-        table,
-        network,
-        address=address,
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        description=description,
-    )
+    report = add_photos(photos, table, describer, address)
     if report.added + report.kept == 0:
         reason = next(iter(report.failed.values()), "it holds none")
         raise ProgeoError(f"No photo of {address} could be described anew, so it stays as it was: {reason}")

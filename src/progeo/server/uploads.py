@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from PIL import Image, UnidentifiedImageError
 
 from progeo.errors import ProgeoError
-from progeo.places.photos import read_large
+from progeo.places.describing import read_large
 
 # What cameras and phones write. Pillow knows dozens more, which no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")

@@ -1,0 +1,56 @@
+"""Fixtures of the place database: a tiny model, the tiny city's photos, a database of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from progeo.images.table import read_image_table
+from progeo.models.model_file import save_model
+from progeo.models.network import PlaceNetwork, create_network
+from progeo.places.database import PlaceDatabase
+
+
+def make_network(seed: int = 0, dimension: int = 16) -> PlaceNetwork:
+    torch.manual_seed(seed)
+    network = create_network("timm:test_resnet", dimension, weights="none").eval()
+    network.preprocessing = dataclasses.replace(network.preprocessing, image_size=32)
+    return network
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, make_network(), training={}, metrics={}, licence="none")
+    return path
+
+
+@pytest.fixture(scope="session")
+def filled(tiny_city: Path, model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of the tiny city's eight places; not to be changed."""
+    folder = tmp_path_factory.mktemp("filled") / "places"
+    with PlaceDatabase.create(folder, model_file) as database:
+        database.add(read_image_table(tiny_city / "test/database", tmp_path_factory.mktemp("cache")))
+    return folder
+
+
+@pytest.fixture
+def photos(tiny_city: Path, tmp_path: Path) -> Path:
+    """A copy of the photos of the tiny city's eight places."""
+    return Path(shutil.copytree(tiny_city / "test/database", tmp_path / "photos"))
+
+
+@pytest.fixture
+def database(photos: Path, model_file: Path, tmp_path: Path) -> PlaceDatabase:
+    """An empty database."""
+    return PlaceDatabase.create(tmp_path / "places", model_file)
+
+
+@pytest.fixture
+def read_photos(tmp_path: Path) -> Callable[[Path], object]:
+    return lambda folder: read_image_table(folder, tmp_path / "cache")

@@ -1,0 +1,86 @@
+"""The approximate index: when it is built, and that it agrees with exact search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from progeo.places import approximate, storage
+from progeo.places.database import PlaceDatabase
+
+from .conftest import make_network
+
+
+def add_rows(database: PlaceDatabase, count: int, start: int = 0) -> np.ndarray:
+    """Add rows without photos, in clusters of ten; return their descriptors."""
+    dimension = database.fc_output_dim
+    centres = np.random.default_rng(0).normal(size=(count // 10 + 1, dimension))
+    noise = np.random.default_rng(start + 1).normal(size=(count, dimension))
+    descriptors = centres[np.arange(count) // 10] + 0.1 * noise
+    descriptors = (descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)).astype(np.float16)
+    rows = [
+        {"path": f"{number}.jpg", "id": f"{number:032x}", "latitude": 45.0, "longitude": 9.0, "descriptor": descriptor}
+        for number, descriptor in enumerate(descriptors, start=start)
+    ]
+    database._photos.add(pa.Table.from_pylist(rows, schema=storage.make_photos_schema(dimension)))
+    return descriptors.astype(np.float32)
+
+
+@pytest.mark.parametrize("dimension", [16, 20], ids=["quantised", "whole"])
+def test_an_index_is_built_from_so_many_photos_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int
+) -> None:
+    monkeypatch.setattr(approximate, "PHOTOS_TO_INDEX", 600)
+    database = PlaceDatabase.create(tmp_path / "places", make_network(dimension=dimension))
+    add_rows(database, 500)
+    assert database.refresh_index() is None
+    assert not database._photos.list_indices()
+    descriptors = add_rows(database, 500, start=500)
+    assert (
+        database.refresh_index()
+        == "The approximate index finds the same first photo as exact search in 100 of 100 cases"
+    )
+    assert [index.columns for index in database._photos.list_indices()] == [["descriptor"]]
+    plan = database._photos.search(descriptors[0], vector_column_name="descriptor").explain_plan()
+    assert "ANN" in plan
+    for found in (database.search(descriptors[:5], k=3), database.search(descriptors[:5], k=3, exact=True)):
+        assert [table["path"][0] for table in found] == [f"{number}.jpg" for number in range(500, 505)]
+
+
+def test_new_photos_join_the_index_and_many_train_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approximate, "PHOTOS_TO_INDEX", 400)
+    trained = []
+    train = approximate.train
+    monkeypatch.setattr(approximate, "train", lambda photos, dimension: trained.append(train(photos, dimension)))
+    database = PlaceDatabase.create(tmp_path / "places", make_network())
+    for start, count, times in ((0, 400, 1), (400, 400, 1), (800, 1000, 2)):
+        add_rows(database, count, start)
+        database.refresh_index()
+        assert len(trained) == times
+    (index,) = database._photos.list_indices()
+    assert database._photos.index_stats(index.name).num_unindexed_rows == 0
+
+
+def test_agreement_counts_what_differs(tmp_path: Path) -> None:
+    database = PlaceDatabase.create(tmp_path / "places", make_network())
+    add_rows(database, 300)
+    agreed, sample = approximate.measure_agreement(database._photos, database.search)
+    assert (agreed, sample) == (100, 100)
+
+    def search_worse(descriptors: np.ndarray, k: int) -> list[object]:
+        return [table.tail(1) for table in database.search(descriptors, k + 3)]
+
+    agreed, _ = approximate.measure_agreement(database._photos, search_worse)
+    assert agreed == 0
+
+
+def test_nearest_others_are_those_of_brute_force(tmp_path: Path) -> None:
+    database = PlaceDatabase.create(tmp_path / "places", make_network())
+    descriptors = add_rows(database, 200)
+    distances = np.linalg.norm(descriptors[:, None] - descriptors, axis=-1) + 9 * np.eye(200)
+    expected = [f"{number:032x}" for number in distances.argmin(axis=1)]
+    ids = [f"{number:032x}" for number in range(200)]
+    assert approximate.find_nearest_others(database._photos, ids[:20], descriptors[:20]) == expected[:20]

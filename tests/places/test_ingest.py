@@ -1,0 +1,168 @@
+"""``progeo index``: what it says, what it does a second time, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from progeo import cli
+from progeo.models.model_file import save_model
+from progeo.places import rebuilding, storage
+from progeo.places.database import PlaceDatabase
+from progeo.places.positions import NULL_ISLAND
+
+from .conftest import make_network
+
+
+@pytest.fixture
+def other_model(tmp_path: Path) -> Path:
+    path = tmp_path / "other.safetensors"
+    save_model(path, make_network(seed=1, dimension=24), training={}, metrics={}, licence="none")
+    return path
+
+
+class Index:
+    """Runs ``progeo index`` on the photos; keeps what it printed."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.database, self.capsys = folder, folder / "places", capsys
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> str:
+        settings = ["--database", str(self.database), "--device", "cpu"]
+        caching = ["--cache_folder", str(self.folder / "cache")]
+        assert cli.main(["index", *map(str, arguments), *settings, *caching]) == code
+        return " ".join(self.capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Index:
+    return Index(tmp_path, capsys)
+
+
+def test_indexing_adds_then_keeps_then_prunes(index: Index, photos: Path, model_file: Path) -> None:
+    assert "8 photos added, 0 kept, 0 failed; it holds 8 now" in index(photos, "--model", model_file)
+    assert "0 photos added, 8 kept, 0 failed; it holds 8 now" in index(photos)
+    first, second, *_ = sorted(photos.iterdir())
+    first.unlink()
+    second.write_text("no picture")
+    output = index(photos, "--model", model_file)
+    assert "0 photos added, 6 kept, 1 failed; it holds 8 now" in output
+    assert f"Failed: {second}: The image {second} cannot be read, it may be damaged" in output
+    assert "1 removed as their file is gone; it holds 7 now" in index("--prune")
+
+
+def test_the_database_keeps_the_image_size(index: Index, photos: Path, model_file: Path) -> None:
+    index(photos, "--model", model_file, "--image_size", "40")
+    with PlaceDatabase.open(index.database) as database:
+        assert database.model.preprocessing.image_size == 40
+    assert "are described by another model than" in index(photos, "--model", model_file, code=2)
+
+
+def test_another_model_is_refused_until_rebuilding(
+    index: Index, photos: Path, model_file: Path, other_model: Path
+) -> None:
+    index(photos, "--model", model_file)
+    output = index(photos, "--model", other_model, code=2)
+    assert f"are described by another model than {other_model}, or at another image size. Leave out --model" in output
+    assert "8 photos added, 0 kept, 0 failed; it holds 8 now" in index("--rebuild", "--model", other_model)
+    with PlaceDatabase.open(index.database) as database:
+        assert database.fc_output_dim == database.model.fc_output_dim == 24
+        assert len(database) == 8
+        assert len(database._connection.list_tables().tables) == 2  # the old photos are gone
+    assert "0 photos added, 8 kept" in index(photos, "--model", other_model)
+    assert "8 photos added, 0 kept" in index(photos, "--rebuild")  # with the same model
+
+
+def test_an_interrupted_rebuilding_leaves_the_database_and_goes_on(
+    index: Index, photos: Path, model_file: Path, other_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(photos, "--model", model_file)
+    for name in sorted(photos.iterdir())[:3]:
+        name.rename(name.with_suffix(".hidden"))
+    add_photos = rebuilding.add_photos
+
+    def add_and_stop(*arguments: object, **settings: object) -> None:
+        add_photos(*arguments, **settings)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuilding, "add_photos", add_and_stop)
+        assert "Interrupted" in index("--rebuild", "--model", other_model, code=130)
+    with PlaceDatabase.open(index.database) as database:
+        assert (len(database), database.fc_output_dim) == (8, 16)
+    for name in photos.glob("*.hidden"):
+        name.rename(name.with_suffix(".jpg"))
+    assert "3 photos added, 5 kept" in index("--rebuild", "--model", other_model)
+
+
+def test_a_rebuilding_without_any_photo_is_refused(index: Index, photos: Path, model_file: Path) -> None:
+    index(photos, "--model", model_file)
+    photos.rename(photos.with_name("elsewhere"))
+    output = index("--rebuild", code=2)
+    assert "could be described anew, so it stays as it was: The image" in output
+    with PlaceDatabase.open(index.database) as database:
+        assert len(database) == 8
+
+
+def test_rebuilding_forgets_the_calibration(index: Index, photos: Path, model_file: Path) -> None:
+    index(photos, "--model", model_file)
+    with PlaceDatabase.open(index.database) as database:
+        storage.write_settings(database._settings, {"calibration": {"made": "up"}})
+    index("--rebuild")
+    with PlaceDatabase.open(index.database) as database:
+        assert database.calibration is None
+
+
+def test_two_folders_go_into_one_database(index: Index, tiny_city: Path, model_file: Path) -> None:
+    folders = [tiny_city / "test/database", tiny_city / "val/database"]
+    assert "16 photos added" in index(*folders, "--model", model_file)
+
+
+def test_photos_at_zero_zero_are_named(index: Index, photos: Path, model_file: Path) -> None:
+    first = min(photos.iterdir())
+    first.rename(photos / "@0@0@31@N@0.0@0.0@p@@@@@@@@.jpg")
+    output = index(photos, "--model", model_file)
+    assert "7 photos added, 0 kept, 1 failed" in output
+    assert NULL_ISLAND in output
+
+
+def test_photos_without_a_zone_say_what_was_looked_for(index: Index, photos: Path, model_file: Path) -> None:
+    for number, path in enumerate(sorted(photos.iterdir())):
+        path.rename(photos / f"@{500000 + number}@4000000@.jpg")
+    output = index(photos, "--model", model_file, code=2)
+    assert "None of the 8 photos could be added" in output
+    assert "no latitude and longitude, and no UTM position with zone and letter" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Please give the photos: progeo index PHOTOS --database DATABASE."),
+        (["PHOTOS"], "There is no place database in"),
+        (["PHOTOS", "--image_size", "32"], "--image_size belongs to --model"),
+        (["PHOTOS", "--model", "nowhere.pth"], "There is no model file nowhere.pth"),
+        (["nowhere", "--model", "MODEL"], "There is no folder nowhere"),
+        (["--prune"], "There is no place database in"),
+    ],
+)
+def test_what_cannot_start_writes_nothing(
+    index: Index, photos: Path, model_file: Path, arguments: list[str], message: str
+) -> None:
+    stands_for = {"PHOTOS": photos, "MODEL": model_file}
+    assert message in index(*(stands_for.get(word, word) for word in arguments), code=2)
+    assert not index.database.exists()
+
+
+def test_many_failures_are_counted(index: Index, photos: Path, model_file: Path) -> None:
+    for number in range(14):
+        (photos / f"@{500000 + number}@4000000@31@S@@@broken@@@@@@@@.jpg").write_text("no picture")
+    output = index(photos, "--model", model_file)
+    assert "8 photos added, 0 kept, 14 failed" in output
+    assert output.count("cannot be read") == 10
+    assert "and 4 more" in output
+
+
+def test_a_folder_that_cannot_be_written(index: Index, photos: Path, model_file: Path) -> None:
+    index.database = Path("/proc/places")
+    assert "Cannot create the place database /proc/places" in index(photos, "--model", model_file, code=2)

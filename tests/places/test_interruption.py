@@ -1,0 +1,95 @@
+"""Killing, racing and reading while photos are indexed, in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progeo import cli
+from progeo.places import adding
+from progeo.places.database import PlaceDatabase
+
+PHOTOS = 24
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["progeo.places.ingest", "timm", __name__])
+    return context
+
+
+@pytest.fixture(scope="module")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many_photos")
+    generator = np.random.default_rng(0)
+    for number in range(PHOTOS):
+        pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"@{500005 + 10 * number}@4000005@31@S@@@{number}@@0@@@@@@.jpg")
+    return folder
+
+
+def index(photos: Path, model: Path, database: Path, cache: Path) -> None:
+    """Index in small commits; what a child process runs."""
+    adding.PHOTOS_PER_COMMIT = 2
+    arguments = ["--model", str(model), "--database", str(database), "--cache_folder", str(cache), "--device", "cpu"]
+    small = ["--infer_batch_size", "2", "--num_workers", "1"]
+    assert cli.main(["index", str(photos), *arguments, *small]) == 0
+
+
+def paths_of(database: Path) -> list[str]:
+    with PlaceDatabase.open(database) as opened:
+        paths: list[str] = opened._photos.to_arrow()["path"].to_pylist()
+        return sorted(paths)
+
+
+def test_killing_at_random_moments_loses_and_doubles_nothing(
+    processes: ForkServerContext, many_photos: Path, model_file: Path, tmp_path: Path
+) -> None:
+    arguments = (many_photos, model_file, tmp_path / "places", tmp_path / "cache")
+    moments = random.Random(0)
+    everything = sorted(str(path) for path in many_photos.iterdir())
+    for _ in range(KILLS):
+        process = processes.Process(target=index, args=arguments)
+        process.start()
+        time.sleep(moments.uniform(0.05, 0.6))
+        process.kill()
+        process.join()
+        if PlaceDatabase.exists(tmp_path / "places"):
+            found = paths_of(tmp_path / "places")
+            assert len(found) == len(set(found))
+            assert set(found) <= set(everything)
+    process = processes.Process(target=index, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert paths_of(tmp_path / "places") == everything
+
+
+def test_two_at_once_and_a_reader_hold_no_row_twice(
+    processes: ForkServerContext, many_photos: Path, model_file: Path, tmp_path: Path
+) -> None:
+    arguments = (many_photos, model_file, tmp_path / "places", tmp_path / "cache")
+    indexers = [processes.Process(target=index, args=arguments) for _ in range(2)]
+    for process in indexers:
+        process.start()
+    counts = []
+    while any(process.is_alive() for process in indexers):
+        if PlaceDatabase.exists(tmp_path / "places"):
+            with PlaceDatabase.open(tmp_path / "places") as reader:
+                matches = reader.search(np.ones((1, 16), np.float32), k=PHOTOS)[0] if len(reader) else []
+                assert len({*matches["path"]} if len(matches) else ()) == len(matches)
+                counts.append(len(matches))
+        time.sleep(0.05)
+    assert [process.exitcode for process in indexers] == [0, 0]
+    assert counts == sorted(counts)
+    assert paths_of(tmp_path / "places") == sorted(str(path) for path in many_photos.iterdir())
