@@ -21,8 +21,9 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.pictures import save_predictions
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, search
 from progeo.evaluation.report import write_report
+from progeo.images.positions import match_zone
 from progeo.images.sampling import derive_seed
-from progeo.images.table import read_image_table
+from progeo.images.table import find_manifest, read_image_table
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
@@ -40,17 +41,26 @@ class EvaluationSet:
 
 
 def read_evaluation_set(
-    folder: str | Path, *, queries_folder: str | None = None, cache_folder: str | Path = "cache"
+    source: str | Path,
+    *,
+    queries_folder: str | None = None,
+    cache_folder: str | Path = "cache",
+    columns: str | None = None,
+    split: str = "test",
 ) -> EvaluationSet:
     """Read a folder with ``database`` and ``queries`` (else ``queries_v1``, ``queries_v2``, or the one named).
 
+    In place of a folder it can be a manifest whose column ``role`` says which photos are which; ``split`` is taken of
+    it where it has splits, and ``columns`` says how its columns are called (see ``read_image_table``).
+
     Raises:
-        ProgeoError: the folder or one of the two inside it is missing, holds no image, or names without coordinates.
+        ProgeoError: one of the two parts is missing or has no photos, or photos have no position.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
+    folder = Path(source)
     candidates = (queries_folder,) if queries_folder else QUERIES_FOLDERS
+    if find_manifest(folder):
+        table = read_image_table(folder, cache_folder, columns=columns, split=split)
+        return EvaluationSet(str(folder), *_take_roles(table, folder, candidates))
     queries = next((name for name in candidates if (folder / name).is_dir()), None)
     if queries is None or not (folder / "database").is_dir():
         found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
@@ -58,8 +68,23 @@ def read_evaluation_set(
             f"{folder} must hold the folders database and {' or '.join(candidates)}; it holds {found}. "
             "Another name of the queries can be given as --queries_folder NAME."
         )
-    database_table = read_image_table(folder / "database", cache_folder)
-    return EvaluationSet(str(folder), database_table, read_image_table(folder / queries, cache_folder))
+    database_table, queries_table = (
+        read_image_table(folder / part, cache_folder, columns=columns) for part in ("database", queries)
+    )
+    return EvaluationSet(str(folder), database_table, match_zone(queries_table, database_table))
+
+
+def _take_roles(table: pl.DataFrame, source: Path, candidates: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the database and the queries of one table."""
+    roles = set(table["role"]) if "role" in table.columns else set()
+    queries = next((name for name in candidates if name in roles), None)
+    if queries is None or "database" not in roles:
+        found = f"it says {', '.join(sorted(map(str, roles)))}" if roles else "there is no such column"
+        raise ProgeoError(
+            f"{source} must say in a column role which photos are database and which are "
+            f"{' or '.join(candidates)}; {found}. A folder with database and queries does as well."
+        )
+    return table.filter(pl.col("role") == "database"), table.filter(pl.col("role") == queries)
 
 
 def evaluate(
@@ -147,7 +172,10 @@ def run_evaluation(options: EvalOptions, folder: Path | None = None) -> dict[str
     """
     device = choose_device(options.device)
     evaluation_set = read_evaluation_set(
-        options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
+        options.test_set_folder,
+        queries_folder=options.queries_folder,
+        cache_folder=options.cache_folder,
+        columns=options.columns,
     )
     network = _load_network(options)
     if options.image_size:
