@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.tables import format_table, replace_section
+from progeo.images.file_names import parse_file_names
 from progeo.images.groups import make_groups
-from progeo.images.table import parse_file_names
 
 
 def make_file_names(count: int) -> pl.Series:

@@ -36,6 +36,8 @@ VALUES = {
     NonNegativeFloat: "number, at least 0",
     ClosedUnitInterval: "number from 0 to 1",
     config.HalfTurn: "number from 0 to 0.5",
+    config.PortNumber: "whole number from 0 to 65535",
+    float: "number",
     Literal[1, 2]: "`1`, `2`",
 }
 

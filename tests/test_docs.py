@@ -30,14 +30,14 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-import polars as pl
 import pytest
 import torch
 
 from progeo import cli
 from progeo.config import EvalOptions, ToyCityOptions, TrainOptions
 from progeo.evaluation.protocols import PROTOCOLS
-from progeo.images.table import FILE_NAME_FIELDS, read_image_table
+from progeo.images.file_names import FILE_NAME_FIELDS
+from progeo.images.table import read_image_table
 from progeo.models import zoo
 from progeo.models.backbones import find_backbone
 from progeo.models.hub import HUB_MODELS
@@ -137,7 +137,7 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
         for target in (folder / f"photo_{number}.jpg", folder / "originals" / f"photo_{number}.jpg"):
             shutil.copy(photo, target)
         rows.append(f"photo_{number}.jpg,37.7493{number},-122.4427,{'' if number == 2 else 270}")
-    (folder / "positions.csv").write_text("\n".join(rows) + "\n")
+    (folder / "originals/positions.csv").write_text("\n".join(rows) + "\n")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -219,8 +219,7 @@ def test_commands_and_snippets_of_a_page_run(
         assert look_at
         assert [place for place in look_at if not Path(place).exists()] == []
     if page.stem == "your-photos":
-        # The photos of the tiny city, which are there too, have no latitude.
-        named = read_image_table("photos/train").filter(pl.col("latitude").is_not_null()).sort("pano_id")
+        named = read_image_table("named_photos").sort("pano_id")
         assert named["heading"].to_list() == [270.0, None]
         assert named["utm_east"].to_list() == pytest.approx([549100, 549100], abs=50)
     if page.stem == "evaluating":

@@ -77,6 +77,12 @@ COMMANDS = {
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",
     ),
+    "data convert": Command(
+        "ConvertOptions",
+        "progeo.images.convert:run_convert",
+        "write photos under SF-XL file names, or a manifest of them",
+        "progeo data convert PHOTOS manifest.csv",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",

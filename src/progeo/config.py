@@ -143,6 +143,18 @@ class InferenceOptions:
 
 
 @dataclass(kw_only=True)
+class PhotoOptions:
+    """Photos"""
+
+    columns: str | None = option(
+        None, "columns of a manifest that are not recognised by their names, for example latitude=Y,longitude=X"
+    )
+    heading_from: str | None = option(
+        None, "where missing headings come from: track takes the course from photo to photo", choices=("track",)
+    )
+
+
+@dataclass(kw_only=True)
 class MachineOptions:
     """Machine and folders"""
 
@@ -158,12 +170,18 @@ class MachineOptions:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, MachineOptions):
+class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, PhotoOptions, MachineOptions):
     """Training"""
 
-    train_set_folder: str = option(REQUIRED, "folder with training images, SF-XL file names")
-    val_set_folder: str = option(REQUIRED, "validation set: a folder with database and queries")
-    test_set_folder: str = option(REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2)")
+    train_set_folder: str = option(
+        REQUIRED, "training images: a folder (positions in SF-XL file names or EXIF) or a manifest"
+    )
+    val_set_folder: str = option(
+        REQUIRED, "validation set: a folder with database and queries, or a manifest with a column role"
+    )
+    test_set_folder: str = option(
+        REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2), or a manifest as above"
+    )
     train_all_layers: bool = option(False, "train the whole backbone instead of its last layers")
     use_amp16: bool = option(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
     batch_size: PositiveInt = option(32, "training images per step")
@@ -213,10 +231,13 @@ class ShowPromptsOptions:
 
 
 @dataclass(kw_only=True)
-class EvalOptions(InferenceOptions, MachineOptions):
+class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
     """Evaluation"""
 
-    test_set_folder: str = option(REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2)")
+    test_set_folder: str = option(
+        REQUIRED,
+        "test set: a folder with database and queries (or queries_v1, queries_v2), or a manifest with a column role",
+    )
     protocol: str | None = option(
         None,
         "evaluate by the rules of one of the field's test sets, such as pitts30k-test, tokyo247, msls-val or nordland: "
@@ -335,6 +356,20 @@ class ToyCityOptions:
 
     out: str = option(REQUIRED, "folder to write train, val and test to", positional=True)
     seed: NonNegativeInt = option(0, "another seed, another town")
+
+
+@dataclass(kw_only=True)
+class ConvertOptions(PhotoOptions):
+    """Converting"""
+
+    source: str = option(REQUIRED, "a folder of photos, or a manifest", positional=True)
+    out: str = option(
+        REQUIRED,
+        "where to: a manifest (.csv, .parquet or .geojson), or a new folder for photos under SF-XL file names",
+        positional=True,
+    )
+    copy: bool = option(False, "copy the photos to the folder instead of linking to them")
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 
 
 @dataclass(kw_only=True)

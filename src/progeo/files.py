@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,3 +34,28 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` to fill; at the end of the block it takes the place of ``path``.
+
+    Where the block fails, the temporary folder is removed.
+
+    Raises:
+        ProgeoError: ``path`` is a file or a folder that holds something, or the folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ProgeoError(f"{path} is there already: please choose a folder that is new or empty.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        temporary.replace(path)
+    except OSError as error:
+        raise ProgeoError(f"Cannot write {path}: {error.strerror or error} ({error.filename}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

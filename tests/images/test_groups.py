@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from progeo.errors import ProgeoError
+from progeo.images.file_names import parse_file_names
 from progeo.images.groups import assign_cells, make_groups
-from progeo.images.table import parse_file_names
 
 
 def positions(*rows: tuple[float, float, float | None]) -> pl.DataFrame:
@@ -98,3 +100,36 @@ def test_no_class_with_enough_images_says_what_other_settings_leave() -> None:
     assert "No class has 10 images with M=10 and alpha=30 (8 images in all)" in message
     assert "--M 10 --alpha 30 --min_images_per_class: 0 with 10, 0 with 5, 2 with 4, 2 with 3, 2 with 2" in message
     assert "--M 20 --alpha 30 --min_images_per_class: 0 with 10, 1 with 5, 1 with 4" in message
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.floats(-100, 200), st.floats(0, 360)), min_size=20, max_size=60),
+    st.integers(1, 50),
+    st.sampled_from([30, 60, 90, 360]),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 3),
+)
+def test_groups_hold_each_image_once_and_no_neighbours(
+    rows: list[tuple[float, float, float]], M: int, alpha: int, N: int, L: int, least: int
+) -> None:
+    table = positions(*rows)
+    cells = assign_cells(table, M, alpha)
+    _, class_of_image, sizes = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    kept = sizes[class_of_image.reshape(-1)] >= least
+    assume(kept.any())
+    options = {"M": M, "alpha": alpha, "N": N, "L": L, "min_images_per_class": least}
+    count = len(np.unique(cells[kept] % [N, N, L], axis=0))
+    groups = make_groups(table, **options, groups_num=count)
+    assert sorted(np.concatenate([group.images for group in groups]).tolist()) == np.flatnonzero(kept).tolist()
+    for group in groups:
+        corners = group.classes // [M, M, alpha]
+        assert (corners % [N, N, L] == group.key).all()
+        for index, corner in enumerate(corners):
+            assert (cells[group.images_of(index)] == corner).all()
+        apart = np.abs(corners[:, None] - corners[None])
+        is_other = ~np.eye(len(corners), dtype=bool)
+        assert (apart[is_other] >= [N, N, L]).any(axis=1).all()
+    with pytest.raises(ProgeoError, match=f"make only {count} groups"):
+        make_groups(table, **options, groups_num=count + 1)

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from progeo.errors import ProgeoError
-from progeo.images.table import FILE_NAME_FIELDS, parse_file_names, read_image_table
+from progeo.images.file_names import FILE_NAME_FIELDS
+from progeo.images.table import read_image_table
 
-FULL = "@0549100.12@4178022.50@10@S@037.7493@-122.4427@pano7@02@270.25@1.5@-0.5@12@201311@sunny@.jpg"
+from .photos import BASE, GPS, write_photo
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -22,40 +23,13 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_every_field_of_a_full_name() -> None:
-    row = parse_file_names(pl.Series("path", [f"a@b/{FULL}"])).row(0, named=True)
-    assert row == {
-        "path": f"a@b/{FULL}",
-        "utm_east": 549100.12,
-        "utm_north": 4178022.5,
-        "utm_zone": 10,
-        "utm_letter": "S",
-        "latitude": 37.7493,
-        "longitude": -122.4427,
-        "pano_id": "pano7",
-        "tile": "02",
-        "heading": 270.25,
-        "pitch": 1.5,
-        "roll": -0.5,
-        "height": 12.0,
-        "timestamp": "201311",
-        "note": "sunny",
-    }
-
-
-@pytest.mark.parametrize("name", ["@10.5@20@.jpg", "@10.5@20.JPEG", "@10.5@20@@@@@@@@@@@@@.png", "x@10.5@20@.webp"])
-def test_short_names_leave_the_other_fields_empty(name: str) -> None:
-    row = parse_file_names(pl.Series("path", [name])).row(0, named=True)
-    assert (row["utm_east"], row["utm_north"]) == (10.5, 20.0)
-    assert all(row[column] is None for column in FILE_NAME_FIELDS if not column.startswith(("utm_e", "utm_n")))
-
-
 def test_lists_all_image_formats_below_the_folder_in_order(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    touch(photos, "b/@3@1@.JPG", "a/deep/@2@1@.jpeg", "@1@1@.png", "@4@1@.WebP", "notes.txt", ".hidden/@9@9@.jpg")
+    touch(photos, "b/@3@1@.JPG", "a/deep/@2@1@.jpeg", "@1@1@.png", "@4@1@.WebP", "@5@1@.heic")
+    touch(photos, "notes.txt", ".hidden/@9@9@.jpg")
     table = read_image_table(photos, cache_folder=tmp_path / "cache")
     assert table["path"].to_list() == sorted(
-        str(photos / name) for name in ("@1@1@.png", "@4@1@.WebP", "a/deep/@2@1@.jpeg", "b/@3@1@.JPG")
+        str(photos / name) for name in ("@1@1@.png", "@4@1@.WebP", "@5@1@.heic", "a/deep/@2@1@.jpeg", "b/@3@1@.JPG")
     )
     assert all(Path(path).is_file() for path in table["path"])
 
@@ -140,11 +114,6 @@ def test_list_that_appears_or_goes_is_noticed(tmp_path: Path) -> None:
     assert read() == [1.0, 2.0]
 
 
-def test_heading_that_is_no_number_counts_as_missing() -> None:
-    table = parse_file_names(pl.Series("path", ["@1@2@@@@@@@nan@.jpg", "@1@2@@@@@@@north@.jpg", "@1@2@@@@@@@30@.jpg"]))
-    assert table["heading"].to_list() == [None, None, 30.0]
-
-
 def test_current_folder_can_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "photos/@1@1@.jpg")
     monkeypatch.chdir(tmp_path / "photos")
@@ -165,7 +134,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "readme.txt")
-    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .png, .webp\) in"):
+    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .png, .webp, .heic, .heif\) in"):
         read_image_table(tmp_path)
 
 
@@ -218,3 +187,84 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ProgeoError, match=r"Cannot list the folder .*/photos/private: Permission denied"):
         read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+
+
+def test_names_are_completed(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/@0500000.00@5500000.00@33@U@@@@@@@@@201311@@.jpg", "photos/@1@1@.jpg")
+    table = read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+    assert table.columns == ["path", *FILE_NAME_FIELDS]
+    assert table["latitude"].to_list() == pytest.approx([49.6525, None], abs=0.0001)
+    assert table["timestamp"].to_list() == ["2013-11", None]
+
+
+def test_folder_of_photos_with_exif(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photos = tmp_path / "photos"
+    write_photo(photos / "a.jpg", (59.3293, 18.0686), heading=90, time="2023:04:06 10:19:05")
+    write_photo(photos / "b.jpg", (59.3294, 18.0686), heading=45, gps={GPS.GPSImgDirectionRef: "M"})
+    write_photo(photos / "c.jpg")
+    for _ in ("read", "cached"):
+        table = read_image_table(photos, cache_folder=tmp_path / "cache")
+        assert table.columns == ["path", *FILE_NAME_FIELDS, "heading_reference"]
+        assert table["path"].to_list() == [str(photos / "a.jpg"), str(photos / "b.jpg")]
+        assert table["utm_north"][1] - table["utm_north"][0] == pytest.approx(11.1, abs=0.1)
+        assert table.select("utm_zone", "utm_letter", "heading", "timestamp").row(0) == (
+            34,
+            "V",
+            90,
+            "2023-04-06T10:19:05",
+        )
+    assert "1 of 3 photos in" in caplog.text
+    assert "have no position and are left out, first c.jpg: it holds no GPS position" in caplog.text
+    assert "1 headings in" in caplog.text
+    assert "are magnetic" in caplog.text
+
+
+def test_no_coordinates_anywhere_says_what_was_looked_for(tmp_path: Path) -> None:
+    write_photo(tmp_path / "photos/IMG_1.jpg", details={BASE.OffsetTimeOriginal: "+01:00"})
+    with pytest.raises(ProgeoError) as error:
+        read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+    for part in (
+        "There are no coordinates anywhere in",
+        "a manifest in it (manifest.csv, manifest.parquet, manifest.geojson)",
+        "SF-XL file names (file names must look like @utm_east@utm_north@",
+        "EXIF GPS positions in its 1 images (first IMG_1.jpg: it holds no GPS position)",
+    ):
+        assert part in str(error.value)
+
+
+def write_manifest(folder: Path, text: str) -> Path:
+    touch(folder, "a.jpg", "b.jpg", "c.jpg")
+    (folder / "manifest.csv").write_text(text)
+    return folder / "manifest.csv"
+
+
+MANIFEST = "file,Y,lon,split,time\na.jpg,59.3,18,train,20230406 101905\nb.jpg,59.3,18.0001,train,20230406 101906\n"
+
+
+def test_manifest_in_place_of_a_folder_and_in_it(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, MANIFEST)
+    table = read_image_table(manifest, columns="lat=Y", split="train")
+    assert table.columns == ["path", *FILE_NAME_FIELDS, "split"]
+    assert table["timestamp"].to_list() == ["2023-04-06T10:19:05", "2023-04-06T10:19:06"]
+    assert table["utm_zone"].to_list() == [34, 34]
+    assert read_image_table(tmp_path, columns="lat=Y").equals(table)
+
+
+def test_headings_from_the_track(tmp_path: Path) -> None:
+    table = read_image_table(write_manifest(tmp_path, MANIFEST), columns="lat=Y", heading_from="track")
+    assert table["heading"].to_list() == pytest.approx([90, 90], abs=3)
+    with pytest.raises(ProgeoError, match="--heading_from compass: it must be track"):
+        read_image_table(tmp_path, columns="lat=Y", heading_from="compass")
+
+
+def test_empty_split(tmp_path: Path) -> None:
+    with pytest.raises(ProgeoError, match=r"manifest\.csv has no rows of the split val; its splits are train \(2\)"):
+        read_image_table(write_manifest(tmp_path, MANIFEST), columns="lat=Y", split="val")
+
+
+def test_split_and_role_from_folders(tmp_path: Path) -> None:
+    names = ("train/@1@1@.jpg", "val/database/@1@1@.jpg", "val/queries_v1/@1@1@.jpg")
+    touch(tmp_path / "photos", *names)
+    table = read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+    assert table.select("split", "role").rows() == [("train", None), ("val", "database"), ("val", "queries_v1")]
+    assert "role" not in read_image_table(tmp_path / "photos/val/database", cache_folder=tmp_path / "cache").columns

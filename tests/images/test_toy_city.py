@@ -103,7 +103,7 @@ def test_panoramas_have_twelve_headings_and_queries_others(tables: dict[str, pl.
 def test_dates_differ_and_some_are_at_night(tables: dict[str, pl.DataFrame]) -> None:
     train, queries = tables["train"], tables["test/queries"]
     assert train["timestamp"].n_unique() == 2
-    assert train["timestamp"].str.contains(r"^\d{4}(0[1-9]|1[0-2])$").all()
+    assert train["timestamp"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all()
     assert set(train["note"]) == {"clear", "night"}
     assert "night" in set(queries["note"])
     assert queries["note"].n_unique() > 2

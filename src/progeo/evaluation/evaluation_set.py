@@ -9,7 +9,8 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.evaluation.protocols import Protocol, check_images, select_queries
-from progeo.images.table import read_image_table
+from progeo.images.positions import match_zone
+from progeo.images.table import find_manifest, read_image_table
 
 DATABASE_FOLDERS: tuple[str, ...] = ("database",)
 QUERIES_FOLDERS: tuple[str, ...] = ("queries", "queries_v1", "queries_v2")
@@ -29,31 +30,58 @@ class EvaluationSet:
 
 
 def read_evaluation_set(
-    folder: str | Path,
+    source: str | Path,
     *,
     queries_folder: str | None = None,
     cache_folder: str | Path = "cache",
     protocol: Protocol | None = None,
+    columns: str | None = None,
+    split: str = "test",
 ) -> EvaluationSet:
     """Read a folder with ``database`` and ``queries`` (else ``queries_v1``, ``queries_v2``, or the one named).
 
+    In place of a folder it can be a manifest whose column ``role`` says which photos are which; ``split`` is taken of
+    it where it has splits, and ``columns`` says how its columns are called (see ``read_image_table``).
     A protocol has its own names of the two folders, may take some of the queries only, and knows where the photos were
     taken and how many there are.
 
     Raises:
-        ProgeoError: the folder or one of the two inside it is missing, holds no image, or names without coordinates;
-            or it is another data set than the protocol's.
+        ProgeoError: one of the two parts is missing or has no photos, or photos have no position; or it is another
+            data set than the protocol's.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
-    database, queries = (read_image_table(part, cache_folder) for part in _find_parts(folder, queries_folder, protocol))
+    folder = Path(source)
+    if find_manifest(folder):
+        table = read_image_table(folder, cache_folder, columns=columns, split=split)
+        database, queries = _take_roles(table, folder, (queries_folder,) if queries_folder else QUERIES_FOLDERS)
+    elif folder.is_dir():
+        database, queries = (
+            read_image_table(part, cache_folder, columns=columns)
+            for part in _find_parts(folder, queries_folder, protocol)
+        )
+        queries = match_zone(queries, database)
+    else:
+        raise ProgeoError(
+            f"There is no folder or manifest {folder}. Check the path (the current folder is {Path.cwd()})."
+        )
     if protocol is None:
         return EvaluationSet(str(folder), database, queries)
     queries = select_queries(protocol, queries)
     return EvaluationSet(
         str(folder), database, queries, protocol, check_images(protocol, str(folder), database, queries)
     )
+
+
+def _take_roles(table: pl.DataFrame, source: Path, candidates: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the database and the queries of one table."""
+    roles = set(table["role"]) if "role" in table.columns else set()
+    queries = next((name for name in candidates if name in roles), None)
+    if queries is None or "database" not in roles:
+        found = f"it says {', '.join(sorted(map(str, roles)))}" if roles else "there is no such column"
+        raise ProgeoError(
+            f"{source} must say in a column role which photos are database and which are "
+            f"{' or '.join(candidates)}; {found}. A folder with database and queries does as well."
+        )
+    return table.filter(pl.col("role") == "database"), table.filter(pl.col("role") == queries)
 
 
 def _find_parts(folder: Path, queries_folder: str | None, protocol: Protocol | None) -> tuple[Path, Path]:

@@ -117,6 +117,7 @@ def _read_set(options: EvalOptions) -> EvaluationSet:
         options.test_set_folder,
         queries_folder=options.queries_folder,
         cache_folder=options.cache_folder,
+        columns=options.columns,
         protocol=protocol,
     )
     if protocol and (options.image_size or options.resize_test_imgs):

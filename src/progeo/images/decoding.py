@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from progeo.errors import ProgeoError
+from progeo.images.formats import open_image
 
 
 def read_image(
@@ -22,7 +23,7 @@ def read_image(
     """Read an image as RGB, turned upright as its EXIF orientation says.
 
     Args:
-        path: a JPEG, PNG or WebP file, or its open content, in any colour mode; transparent parts become white.
+        path: a JPEG, PNG, WebP or HEIC file, or its open content, in any colour mode; transparent parts become white.
         shorter_side: a larger image is shrunk, antialiased and with its aspect ratio kept, until its shorter side has
             this many pixels.
         name: what errors call the image; without it the path.
@@ -35,7 +36,7 @@ def read_image(
     """
     name = name or str(path)
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if shorter_side is not None:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8: twice the final size leaves the shrinking to antialias.
                 image.draft(None, (2 * shorter_side, 2 * shorter_side))
@@ -45,8 +46,8 @@ def read_image(
         raise ProgeoError(f"There is no image {name}.") from error
     except Image.DecompressionBombError as error:
         raise ProgeoError(f"The image {name} is too large: {error}") from error
-    except MemoryError:
-        raise  # says nothing about the image
+    except (ProgeoError, MemoryError):
+        raise  # one says enough, the other nothing about the image
     except Exception as error:  # on damaged files Pillow raises nearly everything
         raise ProgeoError(f"The image {name} cannot be read, it may be damaged: {error}") from error
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)

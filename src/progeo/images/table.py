@@ -1,214 +1,147 @@
-"""The image table: one row per photo, its columns read from the file name.
-
-SF-XL file names carry everything that place recognition needs, between ``@`` signs::
-
-    @utm_east@utm_north@utm_zone@utm_letter@latitude@longitude@pano_id@tile@heading@pitch@roll@height@timestamp@note@.jpg
-
-Only east and north are always needed; the other fields may be empty or, from the end on, missing.
-"""
+"""The image table: one row per photo, whatever its position was read from."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import logging
 from pathlib import Path
 
 import polars as pl
-import polars.selectors as cs
 
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.images.exif import read_exif
+from progeo.images.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
+from progeo.images.listing import read_folder
+from progeo.images.manifest import read_manifest
+from progeo.images.positions import complete_positions
+from progeo.images.timestamps import normalise_timestamps
+from progeo.images.track import HEADING_SOURCES, add_headings_from_track
 
-FILE_NAME_FIELDS: dict[str, pl.DataType] = {
-    "utm_east": pl.Float64(),
-    "utm_north": pl.Float64(),
-    "utm_zone": pl.Int32(),
-    "utm_letter": pl.String(),
-    "latitude": pl.Float64(),
-    "longitude": pl.Float64(),
-    "pano_id": pl.String(),
-    "tile": pl.String(),
-    "heading": pl.Float64(),
-    "pitch": pl.Float64(),
-    "roll": pl.Float64(),
-    "height": pl.Float64(),
-    "timestamp": pl.String(),
-    "note": pl.String(),
-}
-"""The columns of the image table beside ``path``, in the order of the file name (field 0 stands before the first @)."""
+logger = logging.getLogger("progeo")
 
-CACHE_FORMAT = "2"
-"""Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
-FORMAT_HINT = (
-    "file names must look like @utm_east@utm_north@...@.jpg, "
-    "for example @0549100.12@4178022.50@10@S@@@@@270.00@@@@@@.jpg"
-)
+MANIFEST_NAMES = ("manifest.csv", "manifest.parquet", "manifest.geojson")
 
 
-def read_image_table(folder: str | Path, cache_folder: str | Path = "cache") -> pl.DataFrame:
-    """List the photos below ``folder`` as a table, sorted by path.
+def read_image_table(
+    source: str | Path,
+    cache_folder: str | Path = "cache",
+    *,
+    columns: str | None = None,
+    split: str | None = None,
+    heading_from: str | None = None,
+) -> pl.DataFrame:
+    """Read the photos of a folder or a manifest as a table.
 
-    Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
-    folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
-    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same,
-    and no list appears or goes.
+    What the positions are read from is decided by what is there, in this order:
 
-    Returns:
-        One row per photo: ``path`` (string, starting with ``folder`` as given) and the columns of FILE_NAME_FIELDS:
-        ``utm_east`` and ``utm_north`` in metres, ``heading`` in degrees clockwise from north. Empty fields are null.
+    - ``source`` is a manifest (CSV, Parquet or GeoJSON), or a folder that holds one called ``manifest``;
+    - the images below the folder have SF-XL file names;
+    - they have GPS positions in their EXIF data; those without are left out, and named in the log.
 
-    Raises:
-        ProgeoError: the folder is missing, holds no image, or holds a folder that cannot be read; or a file name has
-            no coordinates or is not UTF-8. The message names the file or folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ProgeoError(f"There is no folder {folder}. Check the path (the current folder is {Path.cwd()}).")
-    _check_encoding([str(folder.resolve())])
-    # Two folders must never share a cached table, two spellings of one folder should.
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
-
-    table = _read_cached(cached)
-    if table is None:
-        relative_paths, fingerprint = _list_images(folder)
-        table = parse_file_names(relative_paths, folder)
-        _write_cached(cached, table, fingerprint)
-    return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
-
-
-def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.DataFrame:
-    """Read the columns of the image table out of SF-XL file names.
+    Where ``<folder>_images_paths.txt`` stands beside a folder, as SF-XL ships it, its lines (paths relative to the
+    folder) are taken instead of listing the disk. The table of a folder is kept in ``cache_folder`` until a file is
+    added, removed or renamed.
 
     Args:
-        relative_paths: paths as strings; only the part after the last ``/`` is parsed.
-        folder: where the paths start, for error messages.
+        source: a folder or a manifest.
+        cache_folder: where tables of folders are kept between runs.
+        columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
+        split: take only the rows of this split (train, val, test), where a manifest has splits.
+        heading_from: ``track`` computes headings that are missing from the course from photo to photo.
+
+    Returns:
+        One row per photo, sorted by path where a folder was read. Always there are ``path`` (string, which starts with
+        the folder as given) and the columns of FILE_NAME_FIELDS: ``utm_east`` and ``utm_north`` in metres,
+        ``latitude`` and ``longitude`` in degrees where the zone is known, ``heading`` in degrees clockwise from north,
+        ``timestamp`` in ISO 8601 (see ``normalise_timestamps``). What is not known is null. Further
+        columns come after them: those of a manifest, ``heading_reference`` ("true" or "magnetic") from EXIF, ``split``
+        and ``role`` where the folder holds such folders as train, val and test, database and queries.
 
     Raises:
-        ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
+        ProgeoError: there are no photos, no positions, or impossible ones; the message names the file or row.
     """
-    extension = r"(?i)\.(" + "|".join(IMAGE_EXTENSIONS).replace(".", "") + ")$"
-    name = pl.col("path").str.replace_all("\\", "/", literal=True).str.split("/").list.last()
-    name = name.str.replace(extension, "")
-    fields = name.str.splitn("@", len(FILE_NAME_FIELDS) + 2).struct
-    texts = {column: fields.field(f"field_{k}") for k, column in enumerate(FILE_NAME_FIELDS, start=1)}
-    table = (
-        pl.DataFrame({"path": relative_paths})
-        .lazy()
-        .with_columns(**texts)
-        .with_columns(
-            pl.when(pl.col(column) != "").then(pl.col(column)).cast(data_type, strict=False).alias(column)
-            for column, data_type in FILE_NAME_FIELDS.items()
-        )
-        .with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
-        .collect()
-    )
-    _check_coordinates(table, Path(folder))
+    source = Path(source)
+    manifest = find_manifest(source)
+    if manifest is not None:
+        table = _complete(read_manifest(manifest, columns))
+        table = _take_split(table, split, manifest) if split else table
+    else:
+        table = read_folder(source, cache_folder, _read_photos)
+    if heading_from is not None:
+        if heading_from not in HEADING_SOURCES:
+            raise ProgeoError(f"--heading_from {heading_from}: it must be {' or '.join(HEADING_SOURCES)}.")
+        table = add_headings_from_track(table)
     return table
 
 
-def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
-    """Raise an error that names the first photo without a position; other fields may be anything."""
-    for column in ("utm_east", "utm_north"):
-        bad = table[column].is_null()
-        if bad.any():
-            example = folder / table["path"].filter(bad)[0]
-            raise ProgeoError(
-                f"{bad.sum()} of {len(table)} images have no {column} in their file name, first "
-                f"{example}: {FORMAT_HINT}"
-            )
+def find_manifest(source: Path) -> Path | None:
+    """Return the manifest that ``source`` is or holds; None where it is a folder without one.
+
+    Raises:
+        ProgeoError: there is neither a file nor a folder of this name.
+    """
+    if source.is_dir():
+        return next((source / name for name in MANIFEST_NAMES if (source / name).is_file()), None)
+    if source.is_file():
+        return source
+    raise ProgeoError(
+        f"There is no folder {source} and no manifest of that name. "
+        f"Check the path (the current folder is {Path.cwd()})."
+    )
 
 
-def _check_encoding(paths: list[str], folder: str = "") -> None:
-    """Raise an error that names the first path that is not UTF-8: no table, log or report could hold it."""
-    bad = [path for path in paths if not path.isascii() and path.encode(errors="ignore").decode() != path]
-    if bad:
-        example = os.fsencode(Path(folder, bad[0])).decode(errors="backslashreplace")
-        raise ProgeoError(f"{len(bad)} of {len(paths)} paths are not UTF-8, first {example}: please rename it.")
+def _read_photos(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+    """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
+    table = _read_positions(relative_paths, folder)
+    return table.with_columns(_read_parts(table["path"]))
 
 
-def _list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
-    """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
-    list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
-    fingerprint = _fingerprint([str(list_file)])
-    if list_file.is_file():
-        try:
-            lines = list_file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ProgeoError(f"{list_file} is not UTF-8 (at byte {error.start}): please save it as UTF-8.") from error
-        paths = [line.strip() for line in lines if line.strip()]
-        if paths and not (folder / paths[0]).is_file():
-            raise ProgeoError(
-                f"{list_file} lists {paths[0]}, but {folder / paths[0]} does not exist: "
-                "bring the list and the folder together, or remove the list to have the folder read from disk."
-            )
-        source = str(list_file)
-    else:
-        paths, directories = _walk(folder)
-        fingerprint |= directories
-        source = str(folder)
-    if not paths:
-        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
-    _check_encoding(paths, str(folder))
-    return pl.Series("path", paths, dtype=pl.String).sort(), fingerprint
+def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+    """Read the positions of the images below a folder."""
+    with_position = relative_paths.str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$")
+    if with_position.any():
+        return _complete(parse_file_names(relative_paths, folder))
+    table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
+    problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
+    if len(problems) == len(table):
+        raise ProgeoError(
+            f"There are no coordinates anywhere in {folder}. Looked for a manifest in it "
+            f"({', '.join(MANIFEST_NAMES)}), SF-XL file names ({FORMAT_HINT}), and EXIF GPS positions in its "
+            f"{len(table)} images (first {problems['path'][0]}: {problems['problem'][0]}). "
+            "A manifest that stands elsewhere can be given in place of the folder."
+        )
+    if len(problems):
+        path, problem = problems.row(0)
+        logger.warning(
+            f"{len(problems)} of {len(table)} photos in {folder} have no position and are left out, first {path}: "
+            f"{problem}"
+        )
+    magnetic = (table["heading_reference"] == "magnetic").sum()
+    if magnetic:
+        logger.warning(f"{magnetic} headings in {folder} are magnetic: true north differs by the local declination")
+    return _complete(table.filter(pl.col("problem").is_null()).drop("problem"))
 
 
-def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
-    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
-    paths: list[str] = []
-    fingerprint: Fingerprint = {}
-    pending = [(str(folder.resolve()), "")]
-    seen = set()
-    while pending:
-        directory, prefix = pending.pop()
-        try:
-            status = Path(directory).stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
-            fingerprint[directory] = status.st_mtime_ns
-            with os.scandir(directory) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise ProgeoError(
-                f"Cannot list the folder {directory}: {error.strerror}. Get the right to read it, or move it away."
-            ) from error
-        for entry in visible:
-            if entry.name.lower().endswith(IMAGE_EXTENSIONS):
-                paths.append(prefix + entry.name)
-            elif entry.is_dir():
-                pending.append((entry.path, f"{prefix}{entry.name}/"))
-    return paths, fingerprint
+def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:
+    """Return split and role of photos where they are in folders called train, val and test, database and queries."""
+    folders = relative_paths.str.extract_groups(r"^(?:(train|val|test)[/\\])?(?:(database|queries\w*)[/\\])?").struct
+    split, role = folders.field("1").alias("split"), folders.field("2").alias("role")
+    has_both = (role == "database").any() and (role != "database").any()
+    return [*([split] if split.is_not_null().any() else []), *([role] if has_both else [])]
 
 
-def _fingerprint(places: list[str]) -> Fingerprint:
-    """Return the time of change of each place: adding or removing a file changes its directory's."""
-    return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
+def _complete(table: pl.DataFrame) -> pl.DataFrame:
+    """Bring what a reader has found into the form of the image table."""
+    missing = [pl.lit(None, kind).alias(name) for name, kind in FILE_NAME_FIELDS.items() if name not in table.columns]
+    table = table.with_columns(missing).with_columns(timestamp=normalise_timestamps(pl.col("timestamp")))
+    return complete_positions(table).select("path", *FILE_NAME_FIELDS, pl.exclude("path", *FILE_NAME_FIELDS))
 
 
-def _read_cached(cached: Path) -> pl.DataFrame | None:
-    """Return the cached table, or None where there is none or its folder has changed since."""
-    if not cached.is_file():
-        return None
-    try:
-        metadata = pl.read_parquet_metadata(cached)
-        fingerprint = json.loads(metadata["fingerprint"])
-        if metadata["format"] != CACHE_FORMAT or _fingerprint(list(fingerprint)) != fingerprint:
-            return None
-        return pl.read_parquet(cached)
-    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
-        return None  # a damaged cache is only a slower start
-
-
-def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint) -> None:
-    """Write the table for the next run."""
-    try:
-        with atomic_write(cached) as temporary:
-            table.write_parquet(temporary, metadata={"format": CACHE_FORMAT, "fingerprint": json.dumps(fingerprint)})
-    except ProgeoError as error:
-        raise ProgeoError(f"{error} (It is the cached image table: --cache_folder chooses another place.)") from error
+def _take_split(table: pl.DataFrame, split: str, manifest: Path) -> pl.DataFrame:
+    """Return the rows of a split, or all where the table has no splits."""
+    if "split" not in table.columns:
+        return table
+    rows = table.filter(pl.col("split") == split)
+    if rows.is_empty():
+        counts = ", ".join(f"{name} ({count})" for name, count in table["split"].value_counts(sort=True).iter_rows())
+        raise ProgeoError(f"{manifest} has no rows of the split {split}; its splits are {counts}.")
+    return rows

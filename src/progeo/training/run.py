@@ -65,7 +65,8 @@ def _read_inputs(options: TrainOptions) -> Inputs:
     device = choose_device(options.device)
     if options.augmentation_device:
         choose_device(options.augmentation_device)
-    table = read_image_table(options.train_set_folder, options.cache_folder)
+    reading: dict[str, Any] = {"cache_folder": options.cache_folder, "columns": options.columns}
+    table = read_image_table(options.train_set_folder, **reading, split="train", heading_from=options.heading_from)
     groups = make_groups(
         table,
         M=options.M,
@@ -81,10 +82,8 @@ def _read_inputs(options: TrainOptions) -> Inputs:
         device=device,
         table=table,
         groups=groups,
-        validation_set=read_evaluation_set(options.val_set_folder, cache_folder=options.cache_folder),
-        test_set=read_evaluation_set(
-            options.test_set_folder, queries_folder=options.queries_folder, cache_folder=options.cache_folder
-        ),
+        validation_set=read_evaluation_set(options.val_set_folder, **reading, split="val"),
+        test_set=read_evaluation_set(options.test_set_folder, **reading, queries_folder=options.queries_folder),
     )
 
 

@@ -1,0 +1,145 @@
+"""Listing the image files of a folder, millions of them, and keeping what was read of them for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+from progeo.images.formats import IMAGE_EXTENSIONS
+
+CACHE_FORMAT = "3"
+"""Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
+
+Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
+
+
+def read_folder(
+    folder: Path, cache_folder: str | Path, read: Callable[[pl.Series, Path], pl.DataFrame]
+) -> pl.DataFrame:
+    """List the images below ``folder`` and read the table of them, or take it from the cache.
+
+    Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
+    folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
+    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same,
+    and no list appears or goes.
+
+    Args:
+        folder: where to look.
+        cache_folder: where tables are kept.
+        read: makes the table, with a column ``path``, from the sorted relative paths and the folder.
+
+    Returns:
+        The table with ``folder`` before each path.
+
+    Raises:
+        ProgeoError: the folder holds no image, or a folder that cannot be read, or a path is not UTF-8.
+    """
+    _check_encoding([str(folder.resolve())])
+    # Two folders must never share a cached table, two spellings of one folder should.
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
+
+    table = _read_cached(cached)
+    if table is None:
+        relative_paths, fingerprint = list_images(folder)
+        table = read(relative_paths, folder)
+        _write_cached(cached, table, fingerprint)
+    return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
+
+
+def _check_encoding(paths: list[str], folder: str = "") -> None:
+    """Raise an error that names the first path that is not UTF-8: no table, log or report could hold it."""
+    bad = [path for path in paths if not path.isascii() and path.encode(errors="ignore").decode() != path]
+    if bad:
+        example = os.fsencode(Path(folder, bad[0])).decode(errors="backslashreplace")
+        raise ProgeoError(f"{len(bad)} of {len(paths)} paths are not UTF-8, first {example}: please rename it.")
+
+
+def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
+    """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
+    list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
+    fingerprint = _fingerprint([str(list_file)])
+    if list_file.is_file():
+        try:
+            lines = list_file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ProgeoError(f"{list_file} is not UTF-8 (at byte {error.start}): please save it as UTF-8.") from error
+        paths = [line.strip() for line in lines if line.strip()]
+        if paths and not (folder / paths[0]).is_file():
+            raise ProgeoError(
+                f"{list_file} lists {paths[0]}, but {folder / paths[0]} does not exist: "
+                "bring the list and the folder together, or remove the list to have the folder read from disk."
+            )
+        source = str(list_file)
+    else:
+        paths, directories = _walk(folder)
+        fingerprint |= directories
+        source = str(folder)
+    if not paths:
+        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
+    _check_encoding(paths, str(folder))
+    return pl.Series("path", paths, dtype=pl.String).sort(), fingerprint
+
+
+def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
+    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
+    paths: list[str] = []
+    fingerprint: Fingerprint = {}
+    pending = [(str(folder.resolve()), "")]
+    seen = set()
+    while pending:
+        directory, prefix = pending.pop()
+        try:
+            status = Path(directory).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
+            fingerprint[directory] = status.st_mtime_ns
+            with os.scandir(directory) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise ProgeoError(
+                f"Cannot list the folder {directory}: {error.strerror}. Get the right to read it, or move it away."
+            ) from error
+        for entry in visible:
+            if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+                paths.append(prefix + entry.name)
+            elif entry.is_dir():
+                pending.append((entry.path, f"{prefix}{entry.name}/"))
+    return paths, fingerprint
+
+
+def _fingerprint(places: list[str]) -> Fingerprint:
+    """Return the time of change of each place: adding or removing a file changes its directory's."""
+    return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
+
+
+def _read_cached(cached: Path) -> pl.DataFrame | None:
+    """Return the cached table, or None where there is none or its folder has changed since."""
+    if not cached.is_file():
+        return None
+    try:
+        metadata = pl.read_parquet_metadata(cached)
+        fingerprint = json.loads(metadata["fingerprint"])
+        if metadata["format"] != CACHE_FORMAT or _fingerprint(list(fingerprint)) != fingerprint:
+            return None
+        return pl.read_parquet(cached)
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
+        return None  # a damaged cache is only a slower start
+
+
+def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint) -> None:
+    """Write the table for the next run."""
+    try:
+        with atomic_write(cached) as temporary:
+            table.write_parquet(temporary, metadata={"format": CACHE_FORMAT, "fingerprint": json.dumps(fingerprint)})
+    except ProgeoError as error:
+        raise ProgeoError(f"{error} (It is the cached image table: --cache_folder chooses another place.)") from error

@@ -1,0 +1,46 @@
+"""Tiny photos with EXIF data, as cameras write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+GPS, BASE = ExifTags.GPS, ExifTags.Base
+
+
+def to_sexagesimal(degrees: float) -> tuple[float, float, float]:
+    """Degrees, minutes and seconds of an angle without its sign."""
+    degrees = abs(degrees)
+    minutes = degrees % 1 * 60
+    return float(int(degrees)), float(int(minutes)), minutes % 1 * 60
+
+
+def write_photo(
+    path: Path,
+    position: tuple[float, float] | None = None,
+    *,
+    heading: float | None = None,
+    time: str | None = None,
+    gps: dict[int, Any] | None = None,
+    details: dict[int, Any] | None = None,
+) -> Path:
+    """Write a photo of 8 x 6 pixels; ``gps`` and ``details`` set further tags, or take away those that are None."""
+    tags: dict[int, Any] = {}
+    if position is not None:
+        latitude, longitude = position
+        tags |= {GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S", GPS.GPSLatitude: to_sexagesimal(latitude)}
+        tags |= {GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W", GPS.GPSLongitude: to_sexagesimal(longitude)}
+    if heading is not None:
+        tags |= {GPS.GPSImgDirectionRef: "T", GPS.GPSImgDirection: heading}
+    exif = Image.Exif()
+    exif[BASE.Orientation] = 1  # without any tag of the main directory, PNG writes none at all
+    for ifd, values in (
+        (ExifTags.IFD.GPSInfo, tags | (gps or {})),
+        (ExifTags.IFD.Exif, ({BASE.DateTimeOriginal: time} if time else {}) | (details or {})),
+    ):
+        exif.get_ifd(ifd).update({int(tag): value for tag, value in values.items() if value is not None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), "gray").save(path, exif=exif)
+    return path
