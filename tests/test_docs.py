@@ -185,6 +185,8 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
     load = torch.hub.load
 
     def load_from_here(repository: str, name: str, *, source: str = "github", **settings: Any) -> Any:
+        if repository == str(Path("path/to/clone").resolve()):
+            return load(repository, name, source=source, **settings)
         assert (repository, source) in (("OWNER/progeo", "github"), ("path/to/progeo", "local"))
         return load(str(REPOSITORY), name, source="local", **settings)
 

@@ -92,6 +92,17 @@ def test_a_set_without_frames_or_places_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "set", "amstertime")
 
 
+def test_a_set_whose_queries_have_no_positive_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "set" / "database", [name_of(1), name_of(2)])
+    write_images(tmp_path / "set" / "queries", [name_of(3, north=26.0)])
+    with pytest.raises(
+        ProgeoError, match="amstertime .* Not one query has a database image of the same place. Perhaps"
+    ):
+        read(tmp_path / "set", "amstertime")
+    with pytest.raises(ProgeoError, match="st-lucia .* Not one query has a database image within 25 m. Perhaps"):
+        read(tmp_path / "set", "st-lucia")
+
+
 def test_queries_are_those_that_a_column_marks() -> None:
     protocol = find_protocol("msls-val")
     marked = pl.DataFrame({"path": ["a", "b", "c"], "subtask_all": [True, None, False]})

@@ -152,7 +152,7 @@ def test_descriptors_on_disk_give_the_same_results(
     chunk.write_bytes(chunk.read_bytes()[:-1])
     assert cli.main(["eval", "--test_set_folder", "town", *models[:2], "--descriptors_folder", "kept"]) == 0
     words = " ".join(capsys.readouterr().err.split())
-    assert "5 chunks; 1 were stale or damaged and were made anew" in words
+    assert "first.safetensors: 5; stale or damaged ones made anew: 1" in words
 
 
 @pytest.mark.parametrize(

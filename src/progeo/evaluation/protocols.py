@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import polars as pl
+from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule, read_coordinates
@@ -131,7 +132,7 @@ _ALL = (
     ),
     Protocol(
         name="nordland",
-        description="Nordland, all frames, within 10 frames",
+        description="Nordland, every frame as query",
         database_images=27_592,
         queries=27_592,
         checked=False,
@@ -142,7 +143,7 @@ _ALL = (
     ),
     Protocol(
         name="nordland-2760",
-        description="Nordland, every tenth frame as query, within 1 frame",
+        description="Nordland, every tenth frame as query",
         database_images=27_592,
         queries=2_760,
         checked=False,
@@ -235,8 +236,8 @@ def check_images(protocol: Protocol, folder: str, database: pl.DataFrame, querie
     """Return how a test set differs from what its protocol fixes, as sentences; nothing where it does not.
 
     Raises:
-        ProgeoError: the images were taken elsewhere, or have no frame or place numbers where the protocol needs them,
-            so that this is another data set.
+        ProgeoError: the images were taken elsewhere, have no frame or place numbers where the protocol needs them, or
+            no query has a positive, so that this is another data set.
     """
     zones = {zone for table in (database, queries) for zone in table["utm_zone"].drop_nulls().unique().to_list()}
     if zones - set(protocol.utm_zones):
@@ -247,7 +248,9 @@ def check_images(protocol: Protocol, folder: str, database: pl.DataFrame, querie
             + (f" Protocols of that zone: {', '.join(here)}." if here else "")
         )
     try:
-        read_coordinates(protocol.rule, database, queries)
+        in_database, in_queries = read_coordinates(protocol.rule, database, queries)
+        if not (cKDTree(in_database).query(in_queries)[0] <= protocol.rule.limit).any():
+            raise ProgeoError(f"Not one query has a database image {protocol.rule}.")
     except ProgeoError as error:
         raise ProgeoError(
             f"--protocol {protocol.name} ({protocol.description}) cannot be measured on {folder}: {error} Perhaps it "

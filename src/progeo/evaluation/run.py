@@ -216,8 +216,8 @@ def _evaluate(
     network.cpu()
     if descriptor_folder and (descriptor_folder.reused or descriptor_folder.replaced):
         logger.info(
-            f"Taken from {descriptor_folder.folder}: {descriptor_folder.reused} chunks; "
-            f"{descriptor_folder.replaced} were stale or damaged and were made anew"
+            f"Chunks taken from {descriptor_folder.folder}: {descriptor_folder.reused}; stale or damaged ones made "
+            f"anew: {descriptor_folder.replaced}"
         )
     if evaluation.queries_without_positives:
         logger.info(
