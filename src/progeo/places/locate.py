@@ -11,7 +11,8 @@ import polars as pl
 
 from progeo.config import LocateOptions
 from progeo.errors import ProgeoError
-from progeo.images.table import FILE_NAME_FIELDS, IMAGE_EXTENSIONS
+from progeo.images.file_names import FILE_NAME_FIELDS
+from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.places.adding import read_time
 from progeo.places.database import Descriptors, PlaceDatabase, describing_settings
 from progeo.places.estimate import Estimate, Located
