@@ -25,7 +25,7 @@ CITY = CitySizes(image_size=192, blocks=4, train_places=64, train_dates=6)
 # Two minutes instead of two days: few steps ask for larger rates, half the colour jitter and all the classes there are.
 TRAINING: dict[str, Any] = {
     **{"N": 2, "groups_num": 4, "min_images_per_class": 5},
-    **{"epochs_num": 3, "iterations_per_epoch": 50, "lr": 0.001},
+    **{"epochs_num": 4, "iterations_per_epoch": 50, "lr": 0.001},
     **{"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.05},
     **{"epochs_num_stage1": 48, "batch_size_stage1": 1024, "lr_stage1": 0.03},
 }
