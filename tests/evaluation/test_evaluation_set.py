@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.evaluate import read_evaluation_set
+from progeo.evaluation.evaluation_set import read_evaluation_set
 
 ROWS = """file,lat,lon,split,role
 a.jpg,59.3,18.1,test,database

@@ -96,7 +96,7 @@ def test_train_all_layers_frees_everything(backbone: str) -> None:
 
 
 def test_unknown_backbone_is_answered_with_the_nearest_names() -> None:
-    with pytest.raises(ProgeoError, match=r"no backbone 'resnet-50' \(did you mean .*ResNet50.*The backbones are: Eff"):
+    with pytest.raises(ProgeoError, match=r"no backbone 'resnet-50' \(did you mean .*ResNet50.*backbones are: CLIP"):
         create_network("resnet-50", 4, weights="none")
     with pytest.raises(ProgeoError, match="no backbone 'timn:resnet18'"):
         create_network("timn:resnet18", 4, weights="none")

@@ -100,7 +100,7 @@ def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
 
 def test_priors(locate: Locate, queries: Path) -> None:
     path = min(queries.iterdir())
-    (entry,) = json.loads(locate(path, "--json", "--near", "36.13899,3.00006", "--within", "12", "--heading", "10")[0])
+    (entry,) = json.loads(locate(path, "--json", "--near", "36.14476,3.00006", "--within", "12", "--heading", "10")[0])
     assert all(match["longitude"] < 3.0003 for match in entry["matches"])
     _, message = locate(path, "--near", "-33.9,151.2", "--within", "100", code=2)
     assert "No photo of the database" in message
@@ -131,7 +131,7 @@ def test_photos_that_cannot_be_read_do_not_stop_the_others(locate: Locate, queri
         (["PHOTO", "--json", "--csv"], "--json, --geojson and --csv all go to stdout: please choose one"),
         (["PHOTO", "--near", "45.1"], "--near 45.1: please give latitude and longitude in degrees with a comma"),
         (["PHOTO", "--near", "45,9"], "--near LAT,LON and --within METRES belong together"),
-        (["PHOTO", "--after", "yesterday"], "--after yesterday: please give a day as year, month and day"),
+        (["PHOTO", "--after", "yesterday"], "--after yesterday: please give a date as year, month and day"),
         (["PHOTO", "--min_confidence", "2"], "--min_confidence: Not of type ClosedUnitInterval"),
         (["PHOTO", "--map", "/proc/map.html"], "Cannot write /proc/map.html"),
     ],

@@ -47,7 +47,7 @@ def test_photos_that_fit_nowhere_at_the_ends_stay_with_their_neighbours() -> Non
 
 
 def test_more_time_allows_more_distance() -> None:
-    matches = [matches_at(0), matches_at(2000, 100)]
+    matches = [matches_at(0), matches_at(2000, 100, 9000)]
     assert walk(find_path(matches, np.array([0.0, 10.0]), max_speed=15)) == [0, 100]
     assert walk(find_path(matches, np.array([0.0, 200.0]), max_speed=15)) == [0, 2000]
 

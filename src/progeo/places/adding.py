@@ -135,8 +135,8 @@ def commit(photos: Any, rows: list[Values], address: str) -> int:
     """Store rows in one commit, in place of those with the same path, and empty the list; return how many they were."""
     count = len(rows)
     if count:
-        merge = photos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
         with storage.translate_errors(address, "write to"):
+            merge = photos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
             merge.execute(pa.Table.from_pylist(rows, schema=photos.schema))
         rows.clear()
     return count
@@ -165,7 +165,8 @@ def read_time() -> pl.Expr:
     """
     digits = pl.col("timestamp").cast(pl.String).str.replace_all(r"\D", "").str.head(14)
     filled = digits + pl.lit("00000101000000").str.tail(14 - digits.str.len_chars().cast(pl.Int64))
-    return filled.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="us")
+    time = filled.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="us")
+    return pl.when(digits.str.len_chars() >= len("2024")).then(time).alias("timestamp")
 
 
 def make_id(path: str, content_hash: str) -> str:

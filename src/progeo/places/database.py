@@ -91,7 +91,7 @@ class PlaceDatabase:
         if cls.exists(address):
             raise ProgeoError(f"There is a place database in {address} already. Open it, or choose another place.")
         network = load_network(model)
-        connection = storage.connect(address)
+        connection = storage.connect(address, "create")
         with storage.translate_errors(address, "create"):
             photos = storage.create_photos_table(connection, network.fc_output_dim)
             description = storage.describe_database(network, photos)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -127,13 +127,10 @@ class Describer:
         return {path: described[path] for path in paths if path in described}, failures
 
 
-def read_large(path: str | Path | BinaryIO, image_size: int, *, name: str | None = None) -> torch.Tensor:
-    """Read an image as uint8 (3, H, W), of a large one no more pixels than models of this size and thumbnails need.
-
-    ``name`` is what errors call the image; without it the path.
-    """
+def read_large(path: str | Path, image_size: int) -> torch.Tensor:
+    """Read an image as uint8 (3, H, W), of a large one no more pixels than models of this size and thumbnails need."""
     # Twice the size, so that the last step is the model's own way of resizing.
-    return read_image(path, shorter_side=max(2 * image_size, THUMBNAIL_SIDE), name=name)
+    return read_image(path, shorter_side=max(2 * image_size, THUMBNAIL_SIDE))
 
 
 def make_thumbnail(image: torch.Tensor) -> bytes:

@@ -92,9 +92,9 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def connect(address: str) -> Any:
-    """Return the connection to a folder or an object store."""
-    with translate_errors(address, "open"):
+def connect(address: str, purpose: str = "open") -> Any:
+    """Return the connection to a folder or an object store; errors say what it was wanted for."""
+    with translate_errors(address, purpose):
         return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER)
 
 

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from PIL import Image, UnidentifiedImageError
 
 from progeo.errors import ProgeoError
-from progeo.places.describing import read_large
+from progeo.images.decoding import read_image
 
 # What cameras and phones write. Pillow knows dozens more, which no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")
@@ -31,7 +31,8 @@ def read_upload(file: BinaryIO, name: str, *, max_pixels: int, image_size: int) 
         raise HTTPException(413, f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:g} megapixels.")
     file.seek(0)
     try:
-        return read_large(file, image_size, name=name)
+        # Twice the size, so that the last step is the model's own way of resizing.
+        return read_image(file, shorter_side=2 * image_size, name=name)
     except ProgeoError as error:
         raise HTTPException(422, str(error)) from error
 
