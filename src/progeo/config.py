@@ -316,7 +316,7 @@ class LocateOptions(PlaceOptions):
 
     photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
     min_confidence: ClosedUnitInterval = option(
-        0.2, "probability of being right within 25 m below which a photo counts as of an unknown place"
+        0.5, "probability of being right within 25 m below which a photo counts as of an unknown place"
     )
     near: str | None = option(None, "LAT,LON: look only around this place, in degrees; needs --within")
     within: PositiveFloat | None = option(None, "metres around --near")

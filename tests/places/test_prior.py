@@ -47,7 +47,7 @@ def select(rows: pa.Table, prior: Prior) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("centre", CENTRES, ids=str)
-@pytest.mark.parametrize("within", [150.0, 700.0, 5_000_000.0])
+@pytest.mark.parametrize("within", [250.0, 700.0, 5_000_000.0])
 def test_near_takes_exactly_what_lies_within(rows: pa.Table, centre: tuple[float, float], within: float) -> None:
     everything = rows.to_arrow()
     points = to_points(everything["latitude"].to_numpy(), everything["longitude"].to_numpy())

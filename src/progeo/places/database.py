@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 PATHS_PER_DELETION = 1000
+MIN_CONFIDENCE = 0.5
+"""Below it an estimate is more likely wrong than right."""
 SEQUENCE_MATCHES = 50
 """Along a path the right match may come later, as its neighbours speak for it."""
 
@@ -292,7 +294,7 @@ class PlaceDatabase:
         *,
         prior: Prior | None = None,
         k: int = 20,
-        min_confidence: float = 0.0,
+        min_confidence: float = MIN_CONFIDENCE,
     ) -> list[Estimate]:
         """Estimate where photos were taken.
 
@@ -314,7 +316,7 @@ class PlaceDatabase:
         *,
         prior: Prior | None = None,
         k: int = 20,
-        min_confidence: float = 0.0,
+        min_confidence: float = MIN_CONFIDENCE,
         exact: bool = False,
     ) -> list[Estimate]:
         """Estimate where photos were taken from their descriptors, float32 (Q, D); else as ``locate``."""
@@ -331,7 +333,7 @@ class PlaceDatabase:
         *,
         prior: Prior | None = None,
         k: int = 20,
-        min_confidence: float = 0.0,
+        min_confidence: float = MIN_CONFIDENCE,
         exact: bool = False,
     ) -> list[Estimate]:
         """Estimate where photos were taken that follow each other along a path.
