@@ -29,7 +29,7 @@ from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.training.run import BEST_MODEL, run_training
 
-IMAGE_SIZE = 160
+IMAGE_SIZE = 128
 BACKBONE = "EfficientNet-Lite0"
 Recalls = dict[str, dict[str, float]]
 
@@ -48,7 +48,7 @@ class Training:
 
 TRAININGS = {
     "ie_tower_indoor": Training("ie_tower_indoor/database", "ie_tower_indoor", 50, 2, 2, 4),
-    "gsv_windows": Training("gsv_windows", "gsv_manila_hyderabad", 50, 2, 4, 5),
+    "gsv_windows": Training("gsv_windows", "gsv_manila_hyderabad", 50, 2, 2, 5),
 }
 
 
@@ -72,8 +72,13 @@ def make_options(training: Training, datasets: Path, out: Path, seed: int) -> Tr
         min_images_per_class=training.min_images_per_class,
         image_size=IMAGE_SIZE,
         resize_test_imgs=True,
-        lr=1e-4,
-        epochs_num=4,
+        # Few photos and few steps: a larger rate, and colours that change less, as in the demo.
+        lr=3e-4,
+        brightness=0.5,
+        contrast=0.5,
+        saturation=0.5,
+        hue=0.05,
+        epochs_num=2,
         iterations_per_epoch=50,
         seed=seed,
         cache_folder=str(out / "cache"),
