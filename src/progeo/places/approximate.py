@@ -31,11 +31,20 @@ def refresh(photos: Any, settings: Any, dimension: int, search: Any) -> str | No
     if count >= PHOTOS_TO_INDEX and not is_fresh:
         train(photos, dimension)
         storage.write_settings(settings, {"index": {"photos": photos.name, "count": count}})
-    photos.optimize(cleanup_older_than=READERS_FINISH_WITHIN)
+    tidy_up(photos)
     if count < PHOTOS_TO_INDEX:
         return None
     agreed, sample = measure_agreement(photos, search)
     return f"The approximate index finds the same first photo as exact search in {agreed} of {sample} cases"
+
+
+def tidy_up(photos: Any) -> None:
+    """Join the small files that additions leave, unless another run is adding or tidying up: then it is its turn."""
+    try:
+        photos.optimize(cleanup_older_than=READERS_FINISH_WITHIN)
+    except (OSError, RuntimeError, ValueError) as error:
+        if "commit conflict" not in str(error):
+            raise
 
 
 def train(photos: Any, dimension: int) -> None:
