@@ -133,8 +133,18 @@ class PlaceDatabase:
         address = str(address)
         if not storage.is_remote(address) and not Path(address).is_dir():
             return False
+        connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
-            return storage.SETTINGS in storage.connect(address).list_tables().tables
+            if storage.SETTINGS not in connection.list_tables().tables:
+                return False
+            try:
+                connection.open_table(storage.SETTINGS)
+            except ValueError as error:
+                # Another run is making it: its folder is there before its first commit.
+                if "was not found" not in str(error):
+                    raise
+                return False
+            return True
 
     def __len__(self) -> int:
         """Return the number of photos."""
