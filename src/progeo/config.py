@@ -311,13 +311,19 @@ class IndexOptions(PlaceOptions):
 
 
 @dataclass(kw_only=True)
-class LocateOptions(PlaceOptions):
-    """Locating"""
+class EstimateOptions(PlaceOptions):
+    """Estimates"""
 
-    photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
     min_confidence: ClosedUnitInterval = option(
         0.5, "probability of being right within 25 m below which a photo counts as of an unknown place"
     )
+
+
+@dataclass(kw_only=True)
+class LocateOptions(EstimateOptions):
+    """Locating"""
+
+    photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
     near: str | None = option(None, "LAT,LON: look only around this place, in degrees; needs --within")
     within: PositiveFloat | None = option(None, "metres around --near")
     heading: float | None = option(
@@ -373,10 +379,9 @@ class ConvertOptions(PhotoOptions):
 
 
 @dataclass(kw_only=True)
-class ServeOptions:
+class ServeOptions(EstimateOptions):
     """Serving"""
 
-    database: str = option(REQUIRED, "place database that progeo index made: a folder, or an address such as s3://…")
     host: str = option(
         "127.0.0.1",
         "address to listen on. The default lets only this machine in; 0.0.0.0 lets everybody in who can reach it, so "
@@ -399,10 +404,6 @@ class ServeOptions:
     max_images: PositiveInt = option(16, "photos in a request")
     max_waiting: PositiveInt = option(64, "photos waiting or in work; requests beyond it are told to come back (429)")
     max_seconds: PositiveFloat = option(30, "time for a request, upload included")
-    infer_batch_size: PositiveInt = option(16, "photos of different requests that the model describes together")
-    device: str = option(
-        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
-    )
 
 
 @dataclass(kw_only=True)

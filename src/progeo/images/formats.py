@@ -20,13 +20,13 @@ def open_image(path: str | Path | BinaryIO) -> Image.Image:
     Raises:
         ProgeoError: it is HEIC and that library is not installed. Otherwise what Pillow raises.
     """
-    if str(path).lower().endswith(HEIC_EXTENSIONS) and not _can_open_heic():
+    if str(path).lower().endswith(HEIC_EXTENSIONS) and not can_open_heic():
         raise ProgeoError(f'To read {path}, install the library for HEIC: pip install "progeo[heic]"')
     return Image.open(path)
 
 
 @cache
-def _can_open_heic() -> bool:
+def can_open_heic() -> bool:
     """Teach Pillow to open HEIC, and return whether pillow-heif is installed."""
     try:
         from pillow_heif import register_heif_opener

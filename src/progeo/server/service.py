@@ -41,7 +41,7 @@ class Service:
         self._options = options
         self._places = PlacesMap(database.positions())
         # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
-        self._threads = ThreadPoolExecutor(count_readers(None), thread_name_prefix="progeo-serve")
+        self._threads = ThreadPoolExecutor(count_readers(options.num_workers), thread_name_prefix="progeo-serve")
 
     @property
     def places(self) -> PlacesMap:
@@ -67,7 +67,12 @@ class Service:
                 for name, file in photos
             ]
             descriptors = await asyncio.wrap_future(self.batcher.submit(images))
-            return await self._run(self.database.locate_descriptors, descriptors, prior=prior)
+            return await self._run(
+                self.database.locate_descriptors,
+                descriptors,
+                prior=prior,
+                min_confidence=self._options.min_confidence,
+            )
 
     async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:
         """Run a function in one of the threads."""

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from progeo.errors import ProgeoError
 from progeo.images.decoding import read_image
+from progeo.images.formats import can_open_heic
 
 # What cameras and phones write. Pillow knows dozens more, which no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")
@@ -40,13 +41,14 @@ def read_upload(file: BinaryIO, name: str, *, max_pixels: int, image_size: int) 
 def _read_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Return width and height from the file's head."""
     Image.init()
-    formats = [known for known in FORMATS if known in Image.OPEN]  # some come with an extra
+    can_open_heic()
+    formats = [known for known in FORMATS if known in Image.OPEN]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
-        readable = ", ".join(known for known in formats if known != "MPO")
+        readable = ", ".join(known for known in formats if known != "MPO")  # phones' JPEG of several pictures
         raise HTTPException(415, f"{name} is not a photo of a kind that can be read ({readable}).") from error
     except Image.DecompressionBombError as error:
         raise HTTPException(413, f"{name} has too many pixels.") from error
