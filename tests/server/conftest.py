@@ -59,7 +59,9 @@ class ColourDatabase:
         self.before_describing(images)
         return np.stack([image.float().mean(dim=(1, 2)).numpy() for image in images])
 
-    def locate_descriptors(self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None) -> list[Estimate]:
+    def locate_descriptors(
+        self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None, min_confidence: float = 0.5
+    ) -> list[Estimate]:
         self.priors.append(prior)
         if prior and prior.near and prior.near[0] < 0:
             raise ProgeoError(f"No photo of the database is {prior.describe()}. Please widen the search.")
