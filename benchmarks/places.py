@@ -99,7 +99,7 @@ def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[
 
 
 def time_each(search: Callable[[Descriptors], list[int]], queries: Descriptors) -> dict[str, Any]:
-    """Search for one query after the other; return the milliseconds of each and its first hit, without three warm-ups."""
+    """Search for one query after the other; return the milliseconds and the first hit of each, less three warm-ups."""
     for query in queries[:3]:
         search(query[None])
     milliseconds, hits = [], []
