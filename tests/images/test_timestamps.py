@@ -11,7 +11,8 @@ from progeo.images.timestamps import compact_timestamps, normalise_timestamps, p
 
 
 def apply(function, text: str | None):  # type: ignore[no-untyped-def]
-    return pl.select(function(pl.lit(text, pl.String))).item()
+    # A column, as in tables: Polars 2.0, the last one for Python 3.10, loses the row of a literal here.
+    return pl.DataFrame({"text": [text]}, {"text": pl.String}).select(function(pl.col("text"))).item()
 
 
 @pytest.mark.parametrize(
