@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from progeo.descriptor_folder import DescriptorFolder, fingerprint_model
+from progeo.descriptor_folder import DescriptorFolder
 from progeo.errors import ProgeoError
+from progeo.models.fingerprint import fingerprint_model
 from progeo.models.network import create_network
 
 DIMENSION = 6

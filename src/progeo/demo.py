@@ -22,7 +22,7 @@ IMAGE_SIZE = 128
 # Small pictures of many places: they are drawn in a minute, and streets that were never seen are learned from variety.
 CITY = CitySizes(image_size=192, blocks=4, train_places=64, train_dates=6)
 
-# Two minutes instead of two days: few steps ask for larger rates, half the colour jitter and all the classes there are.
+# Minutes instead of days: few steps ask for larger rates, colours that change less, and small classes too.
 TRAINING: dict[str, Any] = {
     **{"N": 2, "groups_num": 4, "min_images_per_class": 5},
     **{"epochs_num": 4, "iterations_per_epoch": 50, "lr": 0.001},

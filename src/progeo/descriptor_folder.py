@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -107,15 +106,6 @@ class DescriptorFolder:
         content = save({"descriptors": half}, metadata={"key": key, "checksum": _checksum(half)})
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
-
-
-def fingerprint_model(network: torch.nn.Module, **settings: object) -> str:
-    """Return a hash of all weights of a network and of what else its descriptors depend on."""
-    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _to_half(descriptors: npt.NDArray[np.float32], paths: Sequence[str]) -> npt.NDArray[np.float16]:

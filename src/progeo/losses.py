@@ -37,8 +37,7 @@ def contrast_images_and_texts(
     one class are positives, the temperature is 1 and the features are not normalised. The published code holds the text
     of a class once for every image of it; here each text stands once and is counted as often, which is the same.
 
-    Source: Mao and Hu, "ProGEO", ICANN 2024, equations 3 and 4, after Khosla et al., "Supervised Contrastive Learning",
-    NeurIPS 2020.
+    Source: Mao and Hu, "ProGEO", ICANN 2024, after Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
 
     Args:
         image_features: (B, D).
@@ -57,7 +56,7 @@ def contrast_images_and_texts(
 def compare_with_texts(descriptors: torch.Tensor, text_features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy, label smoothing 0.1, of dot products of descriptors and the texts of all classes.
 
-    Source: Mao and Hu, "ProGEO", ICANN 2024, equation 6; there is no temperature.
+    Source: Mao and Hu, "ProGEO", ICANN 2024; there is no temperature.
 
     Args:
         descriptors: (B, D).

@@ -15,7 +15,7 @@ import torch
 
 from progeo.config import EvalOptions, list_repeated, save_options
 from progeo.console import console
-from progeo.descriptor_folder import DescriptorFolder, fingerprint_model
+from progeo.descriptor_folder import DescriptorFolder
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.evaluation.comparison import bootstrap_difference, draw_comparison, format_markdown
@@ -27,6 +27,7 @@ from progeo.evaluation.protocols import find_protocol
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation
 from progeo.files import atomic_write
 from progeo.images.sampling import derive_seed
+from progeo.models.fingerprint import fingerprint_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json

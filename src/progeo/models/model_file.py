@@ -107,10 +107,10 @@ def identify(tensors: Mapping[str, torch.Tensor]) -> str:
         entry = find_backbone(name)
         with torch.device("meta"):
             backbone = entry.cut(entry.build(False))
-        names = [f"backbone.{key}" for key in backbone.state_dict()]
-        if shapes.keys() == set(names) and all(
-            shapes[f"backbone.{key}"] == tensor.shape
-            for key, tensor in backbone.state_dict().items()
+        expected = {f"backbone.{key}": tensor.shape for key, tensor in backbone.state_dict().items()}
+        if shapes.keys() == expected.keys() and all(
+            shapes[key] == shape
+            for key, shape in expected.items()
             if not key.endswith("positional_embedding")  # which goes with the size of the images
         ):
             return f"{name}, fc_output_dim {dimension}"

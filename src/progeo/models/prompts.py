@@ -1,12 +1,11 @@
 """Prompts: a sentence with learned tokens in it, one set of them for every class.
 
 Source: Mao and Hu, "ProGEO: Generating Prompts through Image-Text Contrastive Learning for Visual Geo-localization",
-ICANN 2024, section 3.2: four learned tokens X in "A photo of a X X X X street.".
+ICANN 2024: four learned tokens X in "A photo of a X X X X street.".
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.image_text import ImageTextModel, TextTower
+from progeo.models.image_text import TextTower
 
 INITIAL_DEVIATION = 0.02
 TEXTS_AT_ONCE = 256
@@ -93,12 +92,3 @@ def find_nearest_words(tokens: torch.Tensor, text: TextTower, count: int = 3) ->
         embeddings = F.normalize(text.embed(torch.arange(len(words))).float(), dim=1)
     nearest = (F.normalize(tokens, dim=1) @ embeddings.T).topk(count, dim=1).indices
     return [[words[index].removesuffix("</w>") for index in row] for row in nearest.tolist()]
-
-
-def fingerprint_model(model: ImageTextModel) -> str:
-    """Return a short digest of all weights, which tells one image-text model from another."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -5,7 +5,6 @@ Both are Lance tables, so that one code serves a folder and an object store, and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import uuid
@@ -20,6 +19,7 @@ import lancedb
 import pyarrow as pa
 
 from progeo.errors import ProgeoError
+from progeo.models.fingerprint import fingerprint_model
 from progeo.models.model_file import load_model_file, save_model
 from progeo.models.network import PlaceNetwork
 
@@ -129,12 +129,12 @@ def make_settings(values: dict[str, bytes | dict[str, Any]]) -> pa.Table:
 
 def compute_fingerprint(network: PlaceNetwork) -> str:
     """Return 64 hexadecimal digits that two networks share only if they describe photos in the same way."""
-    digest = hashlib.sha256(f"{network.backbone_name} {network.fc_output_dim}".encode())
-    digest.update(json.dumps(asdict(network.preprocessing), sort_keys=True).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return fingerprint_model(
+        network,
+        backbone=network.backbone_name,
+        fc_output_dim=network.fc_output_dim,
+        preprocessing=asdict(network.preprocessing),
+    )
 
 
 def encode_model(network: PlaceNetwork) -> bytes:

@@ -171,10 +171,7 @@ def read_checkpoint(path: Path, kept: dict[str, Any], groups: list[Group]) -> Ma
         raise ProgeoError(
             f"{path} is no checkpoint of this program. To start from a trained model use --resume_model instead."
         )
-    written = content["options"]
-    different = [
-        f"--{name} {written.get(name)} (now {value})" for name, value in kept.items() if written.get(name) != value
-    ]
+    different = list_differences(content["options"], kept)
     if different:
         raise ProgeoError(
             f"{path} was written with {', '.join(different)}. Resume with the same options, or start a new run."
@@ -185,6 +182,11 @@ def read_checkpoint(path: Path, kept: dict[str, Any], groups: list[Group]) -> Ma
             "Bring back the same training set, or start a new run from the model with --resume_model."
         )
     return content
+
+
+def list_differences(written: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
+    """Return the options in ``kept`` that were written with other values, as ``--name then (now value)``."""
+    return [f"--{name} {written.get(name)} (now {value})" for name, value in kept.items() if written.get(name) != value]
 
 
 def move_optimizer(optimizer: torch.optim.Adam, device: torch.device) -> None:

@@ -24,6 +24,7 @@ from progeo.images.sampling import Batch, BatchReader, derive_seed, draw_batches
 from progeo.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
 from progeo.models.network import PlaceNetwork
 from progeo.training.checkpoint import TrainingState, move_optimizer
+from progeo.training.fabric import get_scaler
 from progeo.training.interrupt import Interruption
 
 SECONDS_BETWEEN_READINGS = 1.0
@@ -36,7 +37,6 @@ def create_state(network: PlaceNetwork, groups: list[Group], options: TrainOptio
     classifiers = [CosFaceClassifier(network.fc_output_dim, len(group)) for group in groups]
     network = network.to(fabric.device)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    precision = fabric.strategy.precision
     return TrainingState(
         network=network,
         optimizer=torch.optim.Adam(trainable, lr=options.lr),
@@ -44,7 +44,7 @@ def create_state(network: PlaceNetwork, groups: list[Group], options: TrainOptio
         classifier_optimizers=[
             torch.optim.Adam(classifier.parameters(), lr=options.classifiers_lr) for classifier in classifiers
         ],
-        scaler=getattr(precision, "scaler", None) or torch.amp.GradScaler(enabled=False),
+        scaler=get_scaler(fabric),
         losses=torch.zeros(options.iterations_per_epoch, device=fabric.device),
     )
 

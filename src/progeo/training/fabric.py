@@ -15,3 +15,8 @@ def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
     elif use_amp16:
         precision = MixedPrecision("bf16-mixed", device.type)
     return Fabric(accelerator=device.type, devices=1, plugins=[precision])
+
+
+def get_scaler(fabric: Fabric) -> torch.amp.GradScaler:
+    """Return the loss scale of float16 training, a passive one for other precisions."""
+    return getattr(fabric.strategy.precision, "scaler", None) or torch.amp.GradScaler(enabled=False)

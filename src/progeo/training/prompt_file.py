@@ -17,6 +17,7 @@ from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
+from progeo.training.checkpoint import list_differences
 
 PROMPTS = "prompts.safetensors"
 FORMAT_VERSION = 1
@@ -77,12 +78,7 @@ def load_prompts(path: str | Path) -> PromptFile:
 
 def check_prompts(prompts: PromptFile, path: str | Path, options: TrainOptions, groups: list[Group]) -> None:
     """Raise ProgeoError, saying what differs, unless the prompts were learned for these groups and this backbone."""
-    written = prompts.card["options"]
-    different = [
-        f"--{name} {written.get(name)} (now {getattr(options, name)})"
-        for name in KEPT_OPTIONS
-        if written.get(name) != getattr(options, name)
-    ]
+    different = list_differences(prompts.card["options"], {name: getattr(options, name) for name in KEPT_OPTIONS})
     if different:
         raise ProgeoError(
             f"The prompts {path} were learned with {', '.join(different)}. Give the same options, or learn prompts "

@@ -6,7 +6,6 @@ features of all the group's images, with Adam and a learning rate that falls to 
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from dataclasses import dataclass, field
@@ -22,13 +21,14 @@ from progeo.config import TrainOptions
 from progeo.console import progress_bar
 from progeo.devices import copy_to
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.images.sampling import derive_seed
 from progeo.losses import contrast_images_and_texts
 from progeo.models.image_text import TextTower
 from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features
+from progeo.run_folder import write_csv
 from progeo.training.checkpoint import describe_groups, move_optimizer, read_checkpoint, write_checkpoint
+from progeo.training.fabric import get_scaler
 from progeo.training.image_features import Features
 from progeo.training.interrupt import Interruption
 
@@ -111,7 +111,7 @@ def create_prompt_state(
     return PromptState(
         prompts=prompts,
         optimizers=[torch.optim.Adam(group.parameters(), lr=options.lr_stage1) for group in prompts],
-        scaler=getattr(fabric.strategy.precision, "scaler", None) or torch.amp.GradScaler(enabled=False),
+        scaler=get_scaler(fabric),
     )
 
 
@@ -190,7 +190,7 @@ class PromptTraining:
                     last_checkpoint = time.monotonic()
                 interruption.raise_if_requested()
         save_prompt_state(state, checkpoint, options, self.groups)
-        self._write_history(folder / STAGE1_METRICS)
+        write_csv(folder / STAGE1_METRICS, state.history)
 
     def train_epoch(self) -> float:
         """Go once through the features of the current epoch's group, in random order; return the mean loss."""
@@ -272,12 +272,6 @@ class PromptTraining:
         if not total:
             return {}
         return {"R@1": 100 * right / total, "chance": 100 * chance / total, "held_out_images": total}
-
-    def _write_history(self, path: Path) -> None:
-        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.state.history[-1]))
-            writer.writeheader()
-            writer.writerows(self.state.history)
 
 
 def describe_measure(measured: dict[str, Any]) -> str:

@@ -15,8 +15,9 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.models.backbones import create_image_text_model, find_backbone
+from progeo.models.fingerprint import fingerprint_model
 from progeo.models.image_text import ImageTextModel
-from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features, fingerprint_model
+from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features
 from progeo.run_folder import logger
 from progeo.training.checkpoint import describe_groups
 from progeo.training.fabric import create_fabric
@@ -54,10 +55,11 @@ def prepare_text_targets(
         return _load_targets(path, belongs_to)
     model = _create_model(options, device)
     if options.text_targets == "class_mean":
-        features = _extract_features(options, table, groups, folder, device, model)
+        features = _extract_features(options, table, groups, folder, device, model, fingerprint_model(model))
         targets = _average_classes(features, groups)
     else:
-        prompts = _find_prompts(options, groups, folder) or learn_prompts(options, table, groups, folder, device, model)
+        prompts = _find_prompts(options, groups, folder, model)
+        prompts = prompts or learn_prompts(options, table, groups, folder, device, model)
         targets = _describe_prompts(prompts, model)
         if options.text_targets == "shuffled":
             targets = [_shuffle(target, options.seed, number) for number, target in enumerate(targets)]
@@ -81,7 +83,8 @@ def learn_prompts(
     ``model`` is on the device; without it, it is made from the options.
     """
     model = model or _create_model(options, device)
-    features = _extract_features(options, table, groups, folder, device, model)
+    fingerprint = fingerprint_model(model)
+    features = _extract_features(options, table, groups, folder, device, model, fingerprint)
     # Half precision on GPUs always, as published; on the CPU it is slower for prompts of a dozen tokens.
     fabric = create_fabric(device, options.use_amp16 or device.type == "cuda")
     template = PromptTemplate.parse(options.prompt_template)
@@ -100,7 +103,7 @@ def learn_prompts(
     card = {
         "options": {name: getattr(options, name) for name in KEPT_OPTIONS},
         "template": str(template),
-        "model": fingerprint_model(model),
+        "model": fingerprint,
         "training": {"epochs": state.epoch, "lr": options.lr_stage1, "seed": options.seed},
         "loss": state.history[-1]["loss"],
         "measured": measured,
@@ -117,13 +120,18 @@ def _create_model(options: TrainOptions, device: torch.device) -> ImageTextModel
     return create_image_text_model(find_backbone(options.backbone), options.backbone_weights).to(device)
 
 
-def _find_prompts(options: TrainOptions, groups: list[Group], folder: Path) -> PromptFile | None:
+def _find_prompts(options: TrainOptions, groups: list[Group], folder: Path, model: ImageTextModel) -> PromptFile | None:
     """Return the prompts that the options name, or those that this run has learned, if any."""
     path = Path(options.prompts) if options.prompts else folder / PROMPTS
     if not options.prompts and not path.is_file():
         return None
     prompts = load_prompts(path)
     check_prompts(prompts, path, options, groups)
+    if prompts.card["model"] != fingerprint_model(model):
+        raise ProgeoError(
+            "The prompts were learned with other weights of this backbone: their tokens mean nothing to these. Give "
+            "the same --backbone_weights, or learn prompts anew (without --prompts)."
+        )
     return prompts
 
 
@@ -134,6 +142,7 @@ def _extract_features(
     folder: Path,
     device: torch.device,
     model: ImageTextModel,
+    fingerprint: str,
 ) -> Features:
     """Return the image features of all groups' images, group after group."""
     images = np.concatenate([group.images for group in groups])
@@ -141,7 +150,7 @@ def _extract_features(
         Path(options.cache_feature_folder) if options.cache_feature_folder else folder,
         table["path"].gather(images).to_list(),
         model,
-        fingerprint_model(model),
+        fingerprint,
         device=device,
         num_workers=options.num_workers,
         max_unreadable_images=options.max_unreadable_images,
@@ -150,11 +159,6 @@ def _extract_features(
 
 def _describe_prompts(file: PromptFile, model: ImageTextModel) -> list[torch.Tensor]:
     """Return the text features of the prompts of each group."""
-    if file.card["model"] != fingerprint_model(model):
-        raise ProgeoError(
-            "The prompts were learned with other weights of this backbone: their tokens mean nothing to these. Give "
-            "the same --backbone_weights, or learn prompts anew (without --prompts)."
-        )
     template = PromptTemplate.parse(file.card["template"])
     targets = []
     for tokens in file.tokens:

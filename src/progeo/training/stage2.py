@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import time
 from pathlib import Path
@@ -15,11 +14,10 @@ from progeo.config import TrainOptions
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
-from progeo.files import atomic_write
 from progeo.models.backbones import find_backbone
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork
-from progeo.run_folder import logger
+from progeo.run_folder import logger, write_csv
 from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, save_checkpoint
 from progeo.training.encoder import EncoderTraining
 from progeo.training.interrupt import delay_interruption
@@ -115,10 +113,7 @@ def _finish_epoch(
 
 def _write_history(state: TrainingState, folder: Path) -> None:
     """Write the figures of all epochs as CSV, and those of the last one, step by step, as TensorBoard events."""
-    with atomic_write(folder / "metrics.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(state.history[-1]))
-        writer.writeheader()
-        writer.writerows(state.history)
+    write_csv(folder / "metrics.csv", state.history)
     first_step = state.epoch * len(state.losses)
     # Events of a stretch that is trained again after a resume are hidden by purge_step.
     with SummaryWriter(str(folder), purge_step=first_step) as events:
