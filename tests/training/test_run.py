@@ -20,6 +20,7 @@ from progeo.config import TrainOptions, load_options
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
+from progeo.images.sampling import Batch
 from progeo.models.zoo import load_model
 from progeo.training.encoder import EncoderTraining
 from progeo.training.run import BEST_MODEL, run_training
@@ -316,6 +317,26 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     assert "--resume_train run" in str(error.value)
     checkpoint = torch.load("run/last_checkpoint.pth", weights_only=True)
     assert (checkpoint["epoch"], checkpoint["step"]) == (1, 0)
+
+
+def test_a_run_out_of_memory_continues_with_smaller_batches(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = EncoderTraining.train_step
+    sizes = []
+
+    def step_on_a_small_device(self: EncoderTraining, batch: Batch, *others: Any) -> torch.Tensor:
+        if len(batch.images) > 2 and self.state.epoch == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        sizes.append(len(batch.images))
+        return train_step(self, batch, *others)
+
+    monkeypatch.setattr(EncoderTraining, "train_step", step_on_a_small_device)
+    with pytest.raises(ProgeoError, match="lower --batch_size.*--resume_train run"):
+        run_in("run", make_options())
+    run_training(make_options(resume_train="run", batch_size=2))
+    assert sizes == [4, 4, 2, 2, 2, 2]
+    assert len(losses_of(Path("run"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from progeo.run_folder import CONFIG
 LAST_CHECKPOINT = "last_checkpoint.pth"
 
 # Options that a run must keep to continue: with others the weights would not fit, or the batches would not follow on.
+# batch_size is not among them, for a smaller one is how a run goes on that ran out of memory.
 KEPT_OPTIONS = (
     *("M", "alpha", "N", "L", "groups_num", "min_images_per_class"),
     *("backbone", "fc_output_dim", "train_all_layers"),
-    *("batch_size", "images_per_class", "iterations_per_epoch", "seed"),
+    *("images_per_class", "iterations_per_epoch", "seed"),
     *("text_targets", "text_loss_weight", "soft_triplet", "freeze_cnn", "freeze_trans"),
 )
 
