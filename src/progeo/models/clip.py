@@ -186,10 +186,12 @@ class ClipTextTower(TextTower):
         features: torch.Tensor = self.ln_final(outputs[:, -1]) @ self.text_projection
         return features
 
-    def vocabulary(self) -> list[str]:
-        """Return the byte pairs as text; one that ends a word ends in ``</w>``."""
-        decoder = _tokenizer().decoder
-        return [decoder[token] for token in range(len(decoder))]
+    def words(self) -> dict[int, str]:
+        """Return the byte pairs that end a word, by id; the vocabulary does not say which of them also begin it."""
+        texts = {
+            token: text.removesuffix("</w>") for token, text in _tokenizer().decoder.items() if text.endswith("</w>")
+        }
+        return {token: text for token, text in texts.items() if text.isascii() and text.isalpha()}
 
 
 class ClipModel(ImageTextModel):

@@ -34,8 +34,8 @@ class TextTower(nn.Module, ABC):
         """Return the text features (B, dimension) of whole sequences of embeddings (B, L, width), all of one length."""
 
     @abstractmethod
-    def vocabulary(self) -> list[str]:
-        """Return the text of every token, by id."""
+    def words(self) -> dict[int, str]:
+        """Return the tokens that are a word of their own, by id."""
 
 
 class ImageTextModel(nn.Module, ABC):

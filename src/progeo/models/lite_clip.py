@@ -65,9 +65,9 @@ class MiniLMTower(TextTower):
         features: torch.Tensor = self.projection(self.pool(embeddings))
         return features
 
-    def vocabulary(self) -> list[str]:
-        """Return the 30522 word pieces of BERT, by id; one that continues a word starts with ``##``."""
-        return [self.tokenizer.id_to_token(token) for token in range(self.tokenizer.get_vocab_size())]
+    def words(self) -> dict[int, str]:
+        """Return the word pieces of BERT that begin a word and are none of its special tokens, by id."""
+        return {token: text for text, token in self.tokenizer.get_vocab().items() if text.isascii() and text.isalpha()}
 
 
 class LiteCLIP(ImageTextModel):

@@ -87,8 +87,8 @@ def compute_text_features(prompts: Prompts, text: TextTower) -> torch.Tensor:
 
 def find_nearest_words(tokens: torch.Tensor, text: TextTower, count: int = 3) -> list[list[str]]:
     """Return for each learned token (T, width) the ``count`` words of the vocabulary nearest to it, by cosine."""
-    words = text.vocabulary()
+    ids, words = zip(*sorted(text.words().items()), strict=True)
     with torch.no_grad():
-        embeddings = F.normalize(text.embed(torch.arange(len(words))).float(), dim=1)
+        embeddings = F.normalize(text.embed(torch.tensor(ids)).float(), dim=1)
     nearest = (F.normalize(tokens, dim=1) @ embeddings.T).topk(count, dim=1).indices
-    return [[words[index].removesuffix("</w>") for index in row] for row in nearest.tolist()]
+    return [[words[index] for index in row] for row in nearest.tolist()]
