@@ -121,9 +121,7 @@ def main() -> None:
             options = make_options(TRAININGS["ie_tower_indoor"], datasets, out, seed)
             torch.manual_seed(derive_seed(seed))
             network = create_network(BACKBONE, options.fc_output_dim)
-            network.preprocessing = type(network.preprocessing)(
-                **{**vars(network.preprocessing), "image_size": IMAGE_SIZE}
-            )
+            network.set_image_size(IMAGE_SIZE)
             return measure(network, sets, datasets, options)
 
         results["before training"].append(measure_once(out / f"before_{seed}.json", describe_untrained))
