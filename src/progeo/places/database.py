@@ -14,7 +14,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from progeo.config import PlaceOptions
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
@@ -391,13 +390,3 @@ class PlaceDatabase:
 def load_network(model: str | Path | PlaceNetwork) -> PlaceNetwork:
     """Return a network in evaluation mode, loaded where only its name or file is given."""
     return (model if isinstance(model, PlaceNetwork) else load_model(model)).eval()
-
-
-def describing_settings(options: PlaceOptions) -> DescribingSettings:
-    """Return how a command's options say that photos are described, for ``open`` and ``create``."""
-    return {
-        "device": options.device,
-        "batch_size": options.infer_batch_size,
-        "num_workers": options.num_workers,
-        "show_progress": True,
-    }
