@@ -359,7 +359,7 @@ class PlaceDatabase:
         matches = self.search(descriptors, max(k, SEQUENCE_MATCHES), prior, exact)
         path = find_path(matches, intervals, max_speed)
         return [
-            make_estimate(table.head(k), weigh_evidence(table.head(k), around=point), self.calibration, min_confidence)
+            make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, min_confidence)
             for table, point in zip(matches, path, strict=True)
         ]
 
