@@ -289,11 +289,13 @@ class PlaceOptions:
 
 
 @dataclass(kw_only=True)
-class IndexOptions(PlaceOptions):
+class IndexOptions(PhotoOptions, PlaceOptions):
     """Indexing"""
 
     photos: list[str] = option(
-        REQUIRED, "folders of photos with positions; may be left out with --prune or --rebuild", positional=True
+        REQUIRED,
+        "folders of photos with positions, or manifests; may be left out with --prune or --rebuild",
+        positional=True,
     )
     model: str | None = option(
         None,
@@ -347,11 +349,12 @@ class LocateOptions(EstimateOptions):
 
 
 @dataclass(kw_only=True)
-class CalibrateOptions(PlaceOptions):
+class CalibrateOptions(PhotoOptions, PlaceOptions):
     """Calibration"""
 
     queries: str = option(
-        REQUIRED, "folder of photos with positions that are not in the database; some may be of places outside it"
+        REQUIRED,
+        "photos with positions that are not in the database, a folder or a manifest; some may be of places outside it",
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 

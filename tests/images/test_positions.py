@@ -109,3 +109,15 @@ def test_queries_of_another_region() -> None:
     database, queries = complete_positions(degrees((50, 11.99))), complete_positions(degrees((37.7, -122)))
     with pytest.raises(ProgeoError, match="span more than two neighbouring UTM zones"):
         match_zone(queries, database)
+
+
+def test_photos_all_over_the_world_get_their_own_zones() -> None:
+    made_up = utm(33, "N") | {"utm_letter": None}
+    table = photos(
+        made_up, utm(33, "N"), {"latitude": 59.33, "longitude": 18.07}, {"latitude": -33.9, "longitude": 151}
+    )
+    completed = complete_positions(table, one_plane=False)
+    assert completed["utm_zone"].to_list() == [33, 33, 34, 56]
+    assert completed["utm_letter"].to_list() == [None, "U", "V", "H"]
+    assert completed["utm_north"].to_list() == pytest.approx([5.5e6, 5.5e6, 6_580_000, 6_246_000], abs=5000)
+    assert completed[0].equals(table[0])

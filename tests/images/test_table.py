@@ -257,6 +257,13 @@ def test_headings_from_the_track(tmp_path: Path) -> None:
         read_image_table(tmp_path, columns="lat=Y", heading_from="compass")
 
 
+def test_photos_of_several_continents(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, "file,lat,lon\na.jpg,59.3,18\nb.jpg,-33.9,151.2\nc.jpg,37.7,-122.4\n")
+    with pytest.raises(ProgeoError, match="span more than two neighbouring UTM zones"):
+        read_image_table(manifest)
+    assert read_image_table(manifest, one_plane=False)["utm_zone"].to_list() == [34, 56, 10]
+
+
 def test_empty_split(tmp_path: Path) -> None:
     with pytest.raises(ProgeoError, match=r"manifest\.csv has no rows of the split val; its splits are train \(2\)"):
         read_image_table(write_manifest(tmp_path, MANIFEST), columns="lat=Y", split="val")

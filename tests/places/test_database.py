@@ -193,8 +193,8 @@ def test_what_fails_is_named_and_the_rest_is_added(
     assert re.search("cannot be read, it may be damaged", reasons[0])
     assert re.search("No such file", reasons[1])
     assert re.search("no latitude and longitude, and no UTM position with zone and letter .*@utm_east", reasons[2])
-    assert re.search("out of range: latitudes go from -90 to 90", reasons[3])
-    assert re.search("its position is 0, 0, which cameras write when they know none", reasons[4])
+    assert re.search("latitude 95.0 is not between -90 and 90", reasons[3])
+    assert re.search("latitude and longitude are both 0, which devices write when they do not know", reasons[4])
 
 
 def test_removing_takes_any_path(database: PlaceDatabase, photos: Path, read_photos: ReadPhotos) -> None:

@@ -10,7 +10,6 @@ from progeo import cli
 from progeo.models.model_file import save_model
 from progeo.places import rebuilding, storage
 from progeo.places.database import PlaceDatabase
-from progeo.places.positions import NULL_ISLAND
 
 from .conftest import make_network
 
@@ -119,12 +118,32 @@ def test_two_folders_go_into_one_database(index: Index, tiny_city: Path, model_f
     assert "16 photos added" in index(*folders, "--model", model_file)
 
 
+def test_a_manifest_of_photos_on_three_continents(index: Index, photos: Path, model_file: Path) -> None:
+    places = [(59.3, 18.0), (-33.9, 151.2), (37.7, -122.4)]
+    rows = [f"{path.name},{place[0]},{place[1]}" for path, place in zip(sorted(photos.iterdir()), places, strict=False)]
+    (photos / "list.csv").write_text("\n".join(["photo,vertical,horizontal", *rows]))
+    columns = ["--columns", "latitude=vertical,longitude=horizontal"]
+    assert "3 photos added" in index(photos / "list.csv", *columns, "--model", model_file)
+    with PlaceDatabase.open(index.database) as database:
+        assert sorted(database.positions().select("latitude", "longitude").rows()) == sorted(places)
+        assert sorted(database._photos.to_arrow()["utm_zone"].to_pylist()) == [10, 34, 56]
+
+
+def test_headings_from_the_track(index: Index, photos: Path, model_file: Path) -> None:
+    names = [path.name for path in sorted(photos.iterdir())[:2]]
+    rows = [f"{name},59.3,{18 + second / 1e4},20230406 10190{second}" for second, name in enumerate(names)]
+    (photos / "list.csv").write_text("\n".join(["photo,latitude,longitude,time", *rows]))
+    index(photos / "list.csv", "--heading_from", "track", "--model", model_file)
+    with PlaceDatabase.open(index.database) as database:
+        assert database.positions()["heading"].to_list() == pytest.approx([90, 90], abs=3)
+
+
 def test_photos_at_zero_zero_are_named(index: Index, photos: Path, model_file: Path) -> None:
     first = min(photos.iterdir())
     first.rename(photos / "@0@0@31@N@0.0@0.0@p@@@@@@@@.jpg")
     output = index(photos, "--model", model_file)
     assert "7 photos added, 0 kept, 1 failed" in output
-    assert NULL_ISLAND in output
+    assert "latitude and longitude are both 0" in output
 
 
 def test_photos_without_a_zone_say_what_was_looked_for(index: Index, photos: Path, model_file: Path) -> None:

@@ -14,6 +14,9 @@ import pytest
 
 from progeo import cli
 from progeo.places.database import PlaceDatabase
+from progeo.places.locate import read_times
+
+from ..images.photos import write_photo
 
 
 @pytest.fixture
@@ -110,6 +113,15 @@ def test_priors(locate: Locate, queries: Path) -> None:
 def test_sequence(locate: Locate, queries: Path) -> None:
     entries = json.loads(locate(queries, "--json", "--sequence", "--max_speed", "20")[0])
     assert len(entries) == 8
+
+
+def test_times_come_from_the_name_or_the_camera(tmp_path: Path) -> None:
+    named = tmp_path / "@500005@4000005@31@S@@@@@@@@@20230406_101906@@.jpg"
+    shutil.copy(write_photo(tmp_path / "camera.jpg", time="2023:04:06 10:19:05"), named)
+    names = [str(named), str(tmp_path / "camera.jpg"), "walk@1@2@31@S@@@@@@@@@201311@@.jpg", str(tmp_path / "gone.jpg")]
+    times = read_times(names)
+    assert times[2:] == [None, None]  # not known to the second
+    assert [time and time.second for time in times[:2]] == [6, 5]
 
 
 def test_photos_that_cannot_be_read_do_not_stop_the_others(locate: Locate, queries: Path, tmp_path: Path) -> None:

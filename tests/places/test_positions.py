@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from progeo.places.positions import (
     NO_POSITION,
-    NULL_ISLAND,
-    OUT_OF_RANGE,
     complete_positions,
     measure_distances,
     to_degrees,
     to_points,
 )
 
+ZERO_ZERO = "latitude and longitude are both 0, which devices write when they do not know"
 # From the metadata of Street View panoramas and of a campus, which give both, and a third one south of the equator.
 PLACES = {
     "Hyderabad": (17.4816068, 78.3607088, 219710.92, 1934774.31, 44, "Q"),
@@ -58,9 +57,9 @@ def test_zones_may_differ_within_a_table() -> None:
         ({"utm_east": [500000.0], "utm_north": [4e6], "utm_zone": [10]}, NO_POSITION),
         ({"utm_east": [500000.0], "utm_north": [4e6], "utm_zone": [61], "utm_letter": ["S"]}, NO_POSITION),
         ({"latitude": [float("nan")], "longitude": [8.0]}, NO_POSITION),
-        ({"latitude": [91.0], "longitude": [8.0]}, OUT_OF_RANGE),
-        ({"latitude": [45.0], "longitude": [-180.5]}, OUT_OF_RANGE),
-        ({"latitude": [0.0], "longitude": [0.0]}, NULL_ISLAND),
+        ({"latitude": [91.0], "longitude": [8.0]}, "latitude 91.0 is not between -90 and 90"),
+        ({"latitude": [45.0], "longitude": [-180.5]}, "longitude -180.5 is not between -180 and 180"),
+        ({"latitude": [0.0], "longitude": [0.0]}, ZERO_ZERO),
     ],
 )
 def test_unusable_positions_are_explained(columns: dict[str, list[float | str | None]], problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Completing the positions of an image table: UTM from latitude and longitude, and back, all in one zone.
+"""Completing the positions of an image table: UTM from latitude and longitude, and back, on one plane if it must be.
 
 UTM coordinates that are given are kept as they are, whatever their zone: that is how published sets of several far
 cities are measured. Only where photos lie on both sides of a border between two zones are they brought into one.
@@ -10,27 +10,40 @@ import numpy as np
 import polars as pl
 
 from progeo.errors import ProgeoError
-from progeo.images.geodesy import Zone, choose_zone, find_letters, is_north, to_latitude_longitude, to_utm
+from progeo.images.geodesy import (
+    Zone,
+    choose_zone,
+    describe_impossible,
+    find_letters,
+    find_zone_numbers,
+    is_north,
+    to_latitude_longitude,
+    to_utm,
+)
 
 UTM_COLUMNS = ("utm_east", "utm_north", "utm_zone", "utm_letter")
 CELLS_PER_DEGREE = 100
 """Photos of two zones within one cell, about a kilometre, are taken to be of one town on the border."""
 
 
-def complete_positions(table: pl.DataFrame) -> pl.DataFrame:
+def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.DataFrame:
     """Fill in the UTM columns where only latitude and longitude are known, and the other way round.
 
     Args:
         table: UTM_COLUMNS, ``latitude`` and ``longitude``; every row has UTM coordinates or latitude and longitude.
+        one_plane: whether distances between UTM coordinates must mean something; if not, each row gets those of its
+            own zone.
 
     Returns:
         The table with UTM coordinates in every row. Latitude and longitude are null where the zone or its letter is
         not known, as for made-up coordinates.
 
     Raises:
-        ProgeoError: the photos span more than two zones.
+        ProgeoError: the photos span more than two zones, and must lie on one plane.
     """
     table = _fill_latitude_longitude(table)
+    if not one_plane:
+        return _into_own_zones(table)
     only_degrees = table["utm_east"].is_null() | table["utm_north"].is_null()
     if only_degrees.all():
         table = into_zone(table, choose_zone(table["latitude"], table["longitude"]))
@@ -68,6 +81,18 @@ def into_zone(table: pl.DataFrame, zone: Zone) -> pl.DataFrame:
         utm_zone=pl.lit(zone.number, pl.Int32),
         utm_letter=pl.Series(find_letters(table["latitude"], zone), dtype=pl.String),
     )
+
+
+def _into_own_zones(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with UTM coordinates in each row's own zone; rows without a possible position keep theirs."""
+    rows = table.with_row_index("row")
+    is_possible = describe_impossible(pl.col("latitude"), pl.col("longitude")).is_null()
+    parts = [rows.filter(~is_possible)]
+    possible = rows.filter(is_possible)
+    numbers = pl.Series("number", find_zone_numbers(possible["latitude"], possible["longitude"]))
+    for (number, north), part in possible.group_by(numbers, pl.col("latitude") >= 0):
+        parts.append(into_zone(part, Zone(number, north)))
+    return pl.concat(parts).sort("row").drop("row")
 
 
 def _find_zones(table: pl.DataFrame) -> list[Zone]:

@@ -28,6 +28,7 @@ def read_image_table(
     columns: str | None = None,
     split: str | None = None,
     heading_from: str | None = None,
+    one_plane: bool = True,
 ) -> pl.DataFrame:
     """Read the photos of a folder or a manifest as a table.
 
@@ -47,6 +48,8 @@ def read_image_table(
         columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
+        one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
+            the world, and each gets the coordinates of its own zone.
 
     Returns:
         One row per photo, sorted by path where a folder was read. Always there are ``path`` (string, which starts with
@@ -62,10 +65,10 @@ def read_image_table(
     source = Path(source)
     manifest = find_manifest(source)
     if manifest is not None:
-        table = _complete(read_manifest(manifest, columns))
+        table = complete_positions(_complete_columns(read_manifest(manifest, columns)), one_plane=one_plane)
         table = _take_split(table, split, manifest) if split else table
     else:
-        table = read_folder(source, cache_folder, _read_photos)
+        table = complete_positions(read_folder(source, cache_folder, _read_photos), one_plane=one_plane)
     if heading_from is not None:
         if heading_from not in HEADING_SOURCES:
             raise ProgeoError(f"--heading_from {heading_from}: it must be {' or '.join(HEADING_SOURCES)}.")
@@ -91,7 +94,7 @@ def find_manifest(source: Path) -> Path | None:
 
 def _read_photos(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
-    table = _read_positions(relative_paths, folder)
+    table = _complete_columns(_read_positions(relative_paths, folder))
     return table.with_columns(_read_parts(table["path"]))
 
 
@@ -99,7 +102,7 @@ def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     """Read the positions of the images below a folder."""
     with_position = relative_paths.str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$")
     if with_position.any():
-        return _complete(parse_file_names(relative_paths, folder))
+        return parse_file_names(relative_paths, folder)
     table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
     if len(problems) == len(table):
@@ -118,7 +121,7 @@ def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     magnetic = (table["heading_reference"] == "magnetic").sum()
     if magnetic:
         logger.warning(f"{magnetic} headings in {folder} are magnetic: true north differs by the local declination")
-    return _complete(table.filter(pl.col("problem").is_null()).drop("problem"))
+    return table.filter(pl.col("problem").is_null()).drop("problem")
 
 
 def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:
@@ -129,11 +132,11 @@ def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:
     return [*([split] if split.is_not_null().any() else []), *([role] if has_both else [])]
 
 
-def _complete(table: pl.DataFrame) -> pl.DataFrame:
-    """Bring what a reader has found into the form of the image table."""
+def _complete_columns(table: pl.DataFrame) -> pl.DataFrame:
+    """Bring what a reader has found into the form of the image table, but for missing positions."""
     missing = [pl.lit(None, kind).alias(name) for name, kind in FILE_NAME_FIELDS.items() if name not in table.columns]
     table = table.with_columns(missing).with_columns(timestamp=normalise_timestamps(pl.col("timestamp")))
-    return complete_positions(table).select("path", *FILE_NAME_FIELDS, pl.exclude("path", *FILE_NAME_FIELDS))
+    return table.select("path", *FILE_NAME_FIELDS, pl.exclude("path", *FILE_NAME_FIELDS))
 
 
 def _take_split(table: pl.DataFrame, split: str, manifest: Path) -> pl.DataFrame:

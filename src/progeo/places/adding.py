@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.images.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
 from progeo.places.describing import Describer, make_thumbnail
 from progeo.places.positions import complete_positions
@@ -24,6 +25,7 @@ from progeo.places.positions import complete_positions
 SECONDS_PER_COMMIT = 20.0
 PHOTOS_PER_COMMIT = 4096
 SAME_DEGREES = 1e-9
+START_OF_YEAR = "YYYY-01-01T00:00:00"
 FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", "heading", "timestamp")
 TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "heading", "timestamp")
 Values = dict[str, Any]
@@ -159,14 +161,13 @@ def make_absolute(path: str | Path) -> str:
 
 
 def read_time() -> pl.Expr:
-    """Return the column ``timestamp`` as a time: its first 14 digits are year, month, day, hour, minute and second.
+    """Return the column ``timestamp`` as a time on the clock of the place; what makes no date becomes null.
 
-    A month that is missing is January, a day the first; what makes no date becomes null.
+    A month that is missing is January, a day the first, and a time of day midnight.
     """
-    digits = pl.col("timestamp").cast(pl.String).str.replace_all(r"\D", "").str.head(14)
-    filled = digits + pl.lit("00000101000000").str.tail(14 - digits.str.len_chars().cast(pl.Int64))
-    time = filled.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="us")
-    return pl.when(digits.str.len_chars() >= len("2024")).then(time).alias("timestamp")
+    text = normalise_timestamps(pl.col("timestamp").cast(pl.String)).str.replace(r"(Z|[+-]\d\d:\d\d)$", "")
+    start = pl.lit(START_OF_YEAR).str.slice(text.str.len_chars())
+    return parse_timestamps(text + start).dt.replace_time_zone(None).alias("timestamp")
 
 
 def make_id(path: str, content_hash: str) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 from progeo.config import CalibrateOptions
 from progeo.console import console
 from progeo.errors import ProgeoError
-from progeo.images.table import read_image_table
 from progeo.places.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
-from progeo.places.database import PlaceDatabase, describing_settings
+from progeo.places.database import PlaceDatabase
+from progeo.places.describing import describing_settings
 from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
-from progeo.places.positions import complete_positions, measure_distances, to_points
+from progeo.places.positions import complete_positions, measure_distances, read_photos, to_points
 
 
 def run_calibration(options: CalibrateOptions) -> Calibration:
@@ -20,7 +20,7 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
     Raises:
         ProgeoError: there are too few queries with a position, or no database.
     """
-    table = complete_positions(read_image_table(options.queries, options.cache_folder))
+    table = complete_positions(read_photos(options.queries, options))
     unusable = table.filter(table["problem"].is_not_null())
     table = table.filter(table["problem"].is_null())
     if table.is_empty():

@@ -14,7 +14,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from progeo.config import PlaceOptions
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
@@ -360,7 +359,7 @@ class PlaceDatabase:
         matches = self.search(descriptors, max(k, SEQUENCE_MATCHES), prior, exact)
         path = find_path(matches, intervals, max_speed)
         return [
-            make_estimate(table.head(k), weigh_evidence(table.head(k), around=point), self.calibration, min_confidence)
+            make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, min_confidence)
             for table, point in zip(matches, path, strict=True)
         ]
 
@@ -391,13 +390,3 @@ class PlaceDatabase:
 def load_network(model: str | Path | PlaceNetwork) -> PlaceNetwork:
     """Return a network in evaluation mode, loaded where only its name or file is given."""
     return (model if isinstance(model, PlaceNetwork) else load_model(model)).eval()
-
-
-def describing_settings(options: PlaceOptions) -> DescribingSettings:
-    """Return how a command's options say that photos are described, for ``open`` and ``create``."""
-    return {
-        "device": options.device,
-        "batch_size": options.infer_batch_size,
-        "num_workers": options.num_workers,
-        "show_progress": True,
-    }

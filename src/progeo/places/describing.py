@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from progeo.config import PlaceOptions
 from progeo.console import progress_bar
 from progeo.descriptors import describe_images
 from progeo.devices import choose_device
@@ -125,6 +126,16 @@ class Describer:
         for batch, descriptors in self.describe(images()):
             described.update(zip(batch, descriptors, strict=True))
         return {path: described[path] for path in paths if path in described}, failures
+
+
+def describing_settings(options: PlaceOptions) -> DescribingSettings:
+    """Return how a command's options say that photos are described."""
+    return {
+        "device": options.device,
+        "batch_size": options.infer_batch_size,
+        "num_workers": options.num_workers,
+        "show_progress": True,
+    }
 
 
 def read_large(path: str | Path, image_size: int) -> torch.Tensor:

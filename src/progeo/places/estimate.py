@@ -22,8 +22,6 @@ REACH = 15.0
 SHARPNESS = 6.0
 """How much more the first match counts than the last: e to this power."""
 SMALLEST_RADIUS = 5.0
-FEWEST_VOTES = 0.02
-"""Share of the vote below which a place is not moved by the matches near it."""
 
 
 @dataclass(frozen=True)
@@ -114,23 +112,23 @@ def weigh_matches(descriptor_distances: Floats) -> Floats:
     return shares
 
 
-def weigh_evidence(matches: pl.DataFrame, around: Floats | None = None) -> Evidence:
+def weigh_evidence(matches: pl.DataFrame, point: Floats | None = None) -> Evidence:
     """Join the matches of one query.
 
-    Each match gets the votes of all matches near it (a Gaussian of REACH metres); the one with the most is the place,
-    and the estimate is the mean of the votes around it.
+    Each match gets the votes of all matches near it (a Gaussian of REACH metres); the one with the most is the place.
+    The estimate is the position of the most similar match within RIGHT_WITHIN metres of it: where that one is right, a
+    mean of several would only lie farther from the truth.
 
     Args:
         matches: as ``PlaceDatabase.search`` gives them, at least one.
-        around: where the place is known to be instead: a point (3,) in metres from the centre of the earth.
+        point: the estimate (3,) in metres from the centre of the earth, where it is known already.
     """
     points = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
     descriptor_distances = matches["descriptor_distance"].to_numpy()
     weights = weigh_matches(descriptor_distances)
-    if around is None:
-        around = points[np.argmax(measure_nearness(points[:, None], points) @ weights)]
-    votes = weights * measure_nearness(points, around)
-    point = np.average(points, axis=0, weights=votes) if votes.sum() > FEWEST_VOTES else around
+    if point is None:
+        place = points[np.argmax(measure_nearness(points[:, None], points) @ weights)]
+        point = points[np.argmax(measure_distances(points, place) <= RIGHT_WITHIN)]
     distances = measure_distances(points, point)
     here = distances <= RIGHT_WITHIN
     best = float(descriptor_distances[here].min()) if here.any() else float(descriptor_distances[-1])

@@ -9,12 +9,13 @@ import polars as pl
 from progeo.config import IndexOptions
 from progeo.console import console
 from progeo.errors import ProgeoError
-from progeo.images.table import read_image_table
 from progeo.models.network import PlaceNetwork
 from progeo.models.zoo import load_model
 from progeo.places import storage
 from progeo.places.adding import AddReport
-from progeo.places.database import PlaceDatabase, describing_settings
+from progeo.places.database import PlaceDatabase
+from progeo.places.describing import describing_settings
+from progeo.places.positions import read_photos
 
 FAILURES_SHOWN = 10
 
@@ -29,7 +30,7 @@ def run_index(options: IndexOptions) -> AddReport:
         raise ProgeoError("Please give the photos: progeo index PHOTOS --database DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("--image_size belongs to --model: the database keeps both. Please give --model too.")
-    tables = [read_image_table(folder, options.cache_folder) for folder in options.photos]
+    tables = [read_photos(source, options) for source in options.photos]
     table = pl.concat(tables, how="diagonal_relaxed") if tables else None
     network = None if options.model is None else load_resized(options.model, options.image_size)
     with open_or_create(options, network) as database:

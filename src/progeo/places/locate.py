@@ -11,10 +11,12 @@ import polars as pl
 
 from progeo.config import LocateOptions
 from progeo.errors import ProgeoError
+from progeo.images.exif import read_exif
 from progeo.images.file_names import FILE_NAME_FIELDS
 from progeo.images.formats import IMAGE_EXTENSIONS
-from progeo.places.adding import read_time
-from progeo.places.database import Descriptors, PlaceDatabase, describing_settings
+from progeo.images.timestamps import normalise_timestamps, parse_timestamps
+from progeo.places.database import PlaceDatabase
+from progeo.places.describing import Descriptors, describing_settings
 from progeo.places.estimate import Estimate, Located
 from progeo.places.output import print_results
 from progeo.places.prior import Prior
@@ -84,10 +86,13 @@ def list_photos(places: list[str]) -> list[str]:
 
 
 def read_times(paths: list[str]) -> list[datetime | None]:
-    """Return when each photo was taken, as far as its file name says."""
+    """Return when each photo was taken, to the second, as its file name or else its EXIF data says."""
     number = 1 + list(FILE_NAME_FIELDS).index("timestamp")
     fields = pl.Series("timestamp", [Path(path).name for path in paths]).str.split("@")
-    return fields.list.get(number, null_on_oob=True).to_frame().select(read_time()).to_series().to_list()
+    in_names = fields.list.get(number, null_on_oob=True).replace("", None)
+    texts = in_names.fill_null(read_exif(pl.Series("path", paths))["timestamp"])
+    moments = parse_timestamps(normalise_timestamps(pl.col("timestamp")))
+    return texts.to_frame().select(moments).to_series().to_list()
 
 
 def read_prior(options: LocateOptions) -> Prior | None:
