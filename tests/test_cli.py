@@ -115,7 +115,11 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
             "Error: --patience: Not of type PositiveInt: does not conform to restriction v>0, given 0 (progeo",
         ),
         (["train", *FOLDERS, "--device", "tpu"], "--device: invalid choice: 'tpu' (choose from"),
-        (["train", "--val_set_folder", "b"], "please give: --train_set_folder, --test_set_folder"),
+        (["train", "--val_set_folder", "b"], "please give: --train_set_folder"),
+        (
+            ["train", "--train_set_folder", ".", "--val_set_folder", "b"],
+            "please give: --test_set_folder. Neither is needed where --train_set_folder is a manifest",
+        ),
         (["train", *FOLDERS, "--config", "nowhere.yaml"], "File does not exist"),
         (["eval"], "please give: --test_set_folder"),
         (["data", "toy-city"], "please give: out (progeo data toy-city --help"),

@@ -8,6 +8,7 @@ a misspelt option, a missing file or a removed command fails while nothing takes
   weights instead of the one shown, whose name is checked, unless a trained model is started from; a tiny CLIP for one
   with a text tower;
 - evaluation: the CPU, and random weights where no model is given;
+- ``progeo data split``: small cells and a small buffer, since the tiny city is a hundred metres long;
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
 - published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder.
 
@@ -224,6 +225,8 @@ def test_commands_and_snippets_of_a_page_run(
         named = read_image_table("named_photos").sort("pano_id")
         assert named["heading"].to_list() == [270.0, None]
         assert named["utm_east"].to_list() == pytest.approx([549100, 549100], abs=50)
+        divided = read_image_table("split.csv")
+        assert set(divided["split"].drop_nulls()) == {"train", "val", "test"}
     if page.stem == "evaluating":
         results = json.loads(Path("results.json").read_text(encoding="utf-8"))
         assert sorted(first_cells(read_section(page, "## The results"))) == sorted(results)
@@ -303,6 +306,8 @@ def small_settings(name: str, arguments: list[str]) -> list[str]:
     """Return the options to append, after a look at those that they hide."""
     if name == "prompts show":
         return ["--backbone_weights", "none"]
+    if name == "data split":
+        return ["--cell", "10", "--buffer", "5"]
     if name not in SCRIPTS.values():
         return []
     shown = cli.parse_options(name, arguments)

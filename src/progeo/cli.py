@@ -83,6 +83,12 @@ COMMANDS = {
         "write photos under SF-XL file names, or a manifest of them",
         "progeo data convert PHOTOS manifest.csv",
     ),
+    "data split": Command(
+        "SplitOptions",
+        "progeo.images.split:run_split",
+        "make train, val and test that lie apart from each other",
+        "progeo data split PHOTOS split.csv",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",

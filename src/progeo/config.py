@@ -174,13 +174,19 @@ class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, 
     """Training"""
 
     train_set_folder: str = option(
-        REQUIRED, "training images: a folder (positions in SF-XL file names or EXIF) or a manifest"
+        REQUIRED,
+        "training images: a folder (positions in SF-XL file names or EXIF) or a manifest. One manifest with columns "
+        "split and role, such as progeo data split writes, is enough for all three sets",
     )
-    val_set_folder: str = option(
-        REQUIRED, "validation set: a folder with database and queries, or a manifest with a column role"
+    val_set_folder: str | None = option(
+        None,
+        "validation set: a folder with database and queries, or a manifest with a column role; without it the split "
+        "val of the manifest",
     )
-    test_set_folder: str = option(
-        REQUIRED, "test set: a folder with database and queries (or queries_v1, queries_v2), or a manifest as above"
+    test_set_folder: str | None = option(
+        None,
+        "test set: a folder with database and queries (or queries_v1, queries_v2), or a manifest as above; without it "
+        "the split test of the manifest",
     )
     train_all_layers: bool = option(False, "train the whole backbone instead of its last layers")
     use_amp16: bool = option(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
@@ -378,6 +384,29 @@ class ConvertOptions(PhotoOptions):
         positional=True,
     )
     copy: bool = option(False, "copy the photos to the folder instead of linking to them")
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+@dataclass(kw_only=True)
+class SplitOptions(PhotoOptions):
+    """Splitting"""
+
+    source: str = option(REQUIRED, "a folder of photos, or a manifest", positional=True)
+    out: str = option(
+        REQUIRED,
+        "where to: a manifest (.csv, .parquet or .geojson), or a new folder for train, val and test with links to the "
+        "photos under SF-XL file names",
+        positional=True,
+    )
+    shares: list[PositiveFloat] | None = option(
+        None, "shares of train, val and test, in numbers of photos; without it 0.8 0.1 0.1"
+    )
+    buffer: NonNegativeFloat = option(50, "metres between the parts; photos nearer than that belong to none")
+    cell: PositiveFloat = option(50, "side in metres of the cells that are never cut")
+    query_share: ClosedUnitInterval = option(0.2, "share of the photos of val and test that become queries")
+    positive_dist_threshold: PositiveFloat = option(25, "metres within which every query has a database photo")
+    draw_roles: bool = option(False, "draw database and queries anew, even where the photos say which are which")
+    seed: NonNegativeInt = option(0, "another seed, other places for val and test")
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 
 

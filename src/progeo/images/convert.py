@@ -20,12 +20,21 @@ def run_convert(options: ConvertOptions) -> None:
     table = read_image_table(
         options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
     )
-    out = Path(options.out)
-    if out.suffix[1:].isalpha():
+    write_photos(table, Path(options.out), copy=options.copy)
+    console.print(f"{len(table)} photos are in {options.out}", markup=False, soft_wrap=True)
+
+
+def is_manifest(out: Path) -> bool:
+    """Return whether photos are to be written as a manifest, which has an extension, or as a folder."""
+    return out.suffix[1:].isalpha()
+
+
+def write_photos(table: pl.DataFrame, out: Path, *, copy: bool = False) -> None:
+    """Write the image table as a manifest, or its photos as links or copies into a folder, as ``out`` is named."""
+    if is_manifest(out):
         write_manifest(table, out)
     else:
-        write_named_photos(table, out, copy=options.copy)
-    console.print(f"{len(table)} photos are in {out}", markup=False, soft_wrap=True)
+        write_named_photos(table, out, copy=copy)
 
 
 def write_named_photos(table: pl.DataFrame, folder: Path, *, copy: bool = False) -> None:

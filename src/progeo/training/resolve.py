@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.images.sampling import check_batch_size
+from progeo.images.table import find_manifest
 from progeo.models.backbones import BackboneEntry, find_backbone
 from progeo.models.network import DEFAULT_DIMENSION, create_network
 from progeo.models.prompts import PromptTemplate
@@ -29,7 +32,7 @@ def resolve_options(options: TrainOptions) -> TrainOptions:
     entry = find_backbone(options.backbone)
     has_text = entry.create_image_text is not None
     resolved = dataclasses.replace(
-        options,
+        _find_sets(options),
         text_targets=options.text_targets or ("prompts" if has_text else "none"),
         fc_output_dim=options.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION,
         epochs_num=options.epochs_num or (EPOCHS_WITH_TEXT if has_text else EPOCHS),
@@ -42,6 +45,18 @@ def resolve_options(options: TrainOptions) -> TrainOptions:
         network = create_network(options.backbone, resolved.fc_output_dim, weights="none")
         network.set_image_size(options.image_size)
     return resolved
+
+
+def _find_sets(options: TrainOptions) -> TrainOptions:
+    """Return the options with the manifest of all three sets where those of validation and test are not given."""
+    missing = [name for name in ("val_set_folder", "test_set_folder") if getattr(options, name) is None]
+    if missing and find_manifest(Path(options.train_set_folder)) is None:
+        raise ProgeoError(
+            f"please give: {', '.join(f'--{name}' for name in missing)}. Neither is needed where --train_set_folder is "
+            "a manifest of all three sets, as progeo data split makes one."
+        )
+    found: dict[str, Any] = dict.fromkeys(missing, options.train_set_folder)
+    return dataclasses.replace(options, **found)
 
 
 def uses_text(options: TrainOptions) -> bool:

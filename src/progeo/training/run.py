@@ -14,6 +14,7 @@ import torch
 
 from progeo.config import TrainOptions, save_options
 from progeo.devices import choose_device
+from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import save_results
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.images.groups import Group, make_groups
@@ -66,7 +67,13 @@ def _read_inputs(options: TrainOptions) -> Inputs:
     if options.augmentation_device:
         choose_device(options.augmentation_device)
     reading: dict[str, Any] = {"cache_folder": options.cache_folder, "columns": options.columns}
+    assert options.val_set_folder is not None and options.test_set_folder is not None
     table = read_image_table(options.train_set_folder, **reading, split="train", heading_from=options.heading_from)
+    if options.train_set_folder in (options.val_set_folder, options.test_set_folder) and "split" not in table.columns:
+        raise ProgeoError(
+            f"{options.train_set_folder} has no column split that tells training from validation and test photos. "
+            "progeo data split makes one."
+        )
     groups = make_groups(
         table,
         M=options.M,
@@ -158,6 +165,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
 
 def _test(state: TrainingState, inputs: Inputs, options: TrainOptions, folder: Path) -> dict[str, Any]:
     """Test the best model and write its results."""
+    assert options.test_set_folder is not None
     best = load_model(folder / BEST_MODEL).to(inputs.device)
     evaluation = evaluate_network(best, inputs.test_set, options, inputs.device, "Testing")
     settings = {
