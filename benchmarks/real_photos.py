@@ -73,13 +73,13 @@ def make_options(training: Training, datasets: Path, out: Path, seed: int) -> Tr
         image_size=IMAGE_SIZE,
         resize_test_imgs=True,
         # Few photos and few steps: a larger rate, and colours that change less, as in the demo.
-        lr=3e-4,
+        lr=1e-3,
         brightness=0.5,
         contrast=0.5,
         saturation=0.5,
         hue=0.05,
-        epochs_num=2,
-        iterations_per_epoch=50,
+        epochs_num=4,
+        iterations_per_epoch=100,
         seed=seed,
         cache_folder=str(out / "cache"),
     )
