@@ -10,6 +10,7 @@ a misspelt option, a missing file or a removed command fails while nothing takes
 - evaluation: the CPU, and random weights where no model is given;
 - ``progeo data split``: small cells and a small buffer, since the tiny city is a hundred metres long;
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
+- ``walk.mp4`` and ``walk.gpx`` are ten seconds of one walk;
 - published data sets are tiny samples in their publishers' structure;
 - published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder.
 
@@ -48,6 +49,7 @@ from progeo.training.run import run_training
 
 from .conftest import REPOSITORY
 from .images import published
+from .images.footage import write_track, write_video
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
@@ -141,6 +143,8 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
         photo.rename(photo.with_name(photo.name.replace("@@@.jpg", "@20190105_120000@@.jpg")))
     for name, write in PUBLISHED_SETS.items():
         write(folder / "path/to" / name)
+    write_video(folder / "walk.mp4")
+    write_track(folder / "walk.gpx")
     (folder / "path/to/clone").mkdir()
     (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
     torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")

@@ -15,7 +15,7 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.formats import IMAGE_EXTENSIONS
 
-CACHE_FORMAT = "5"
+CACHE_FORMAT = "4"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
 
 Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
