@@ -10,6 +10,8 @@ a misspelt option, a missing file or a removed command fails while nothing takes
 - evaluation: the CPU, and random weights where no model is given;
 - ``progeo data split``: small cells and a small buffer, since the tiny city is a hundred metres long;
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
+- ``walk.mp4`` and ``walk.gpx`` are ten seconds of one walk;
+- published data sets are tiny samples in their publishers' structure;
 - published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder.
 
 The commands of docs/benchmarks.md take hours, so only their options are read.
@@ -46,10 +48,12 @@ from progeo.models.network import create_network
 from progeo.training.run import run_training
 
 from .conftest import REPOSITORY
+from .images import published
+from .images.footage import write_track, write_video
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-NAMES = ("quick-start", "your-photos", "training", "reproduce", "evaluating")
+NAMES = ("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating")
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
 HUBCONF = """
 import torch
@@ -60,6 +64,16 @@ def get_trained_model():
 """
 ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
 
+PUBLISHED_SETS = {
+    "gsv_cities": published.write_gsv_cities,
+    "msls": published.write_mapillary_sls,
+    "pittsburgh": published.write_pittsburgh,
+    "tokyo247": published.write_tokyo247,
+    "nordland": published.write_nordland,
+    "amstertime": published.write_amstertime,
+    "eynsham": published.write_eynsham,
+    "svox": lambda folder: published.write_reformatted(folder, "30@U", "gallery", "queries_night"),
+}
 TINY_BACKBONE = "timm:test_resnet"
 TINY_CLIP = "open_clip:progeo-tiny-rn"
 SMALL_SETTINGS: dict[str, Any] = {
@@ -127,6 +141,10 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
         photo.rename(photo.with_name(photo.name.replace("@31@S@", "@56@J@")))
     for photo in (folder / "photos/test/queries").iterdir():
         photo.rename(photo.with_name(photo.name.replace("@@@.jpg", "@20190105_120000@@.jpg")))
+    for name, write in PUBLISHED_SETS.items():
+        write(folder / "path/to" / name)
+    write_video(folder / "walk.mp4")
+    write_track(folder / "walk.gpx")
     (folder / "path/to/clone").mkdir()
     (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
     torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")

@@ -89,6 +89,12 @@ COMMANDS = {
         "make train, val and test that lie apart from each other",
         "progeo data split PHOTOS split.csv",
     ),
+    "data frames": Command(
+        "FramesOptions",
+        "progeo.images.frames:run_frames",
+        "take frames with positions out of a video or photos, and a GPX track",
+        "progeo data frames VIDEO FRAMES --gpx TRACK.gpx",
+    ),
     "data toy-city": Command(
         "ToyCityOptions",
         "progeo.images.toy_city:run_toy_city",

@@ -55,8 +55,8 @@ def test_images_without_a_frame_are_named() -> None:
 
 
 def test_places_match_where_they_are_equal() -> None:
-    database = table(["1", "2", "3"], place_id=["church", "bridge", "church"], pano_id=["x", "x", "x"])
-    queries = table(["4", "5"], place_id=["bridge", "nowhere"], pano_id=["x", "x"])
+    database = table(["1", "2", "3"], place=["church", "bridge", "church"], pano_id=["x", "x", "x"])
+    queries = table(["4", "5"], place=["bridge", "nowhere"], pano_id=["x", "x"])
     evaluation = measure_recalls(np.array([[0, 1], [0, 1]]), *read_coordinates(PLACES, database, queries), PLACES)
     assert evaluation.right.tolist() == [[False, True], [False, False]]
     assert evaluation.has_positives.tolist() == [True, False]

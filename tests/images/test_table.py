@@ -134,7 +134,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "readme.txt")
-    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .png, .webp, .heic, .heif\) in"):
+    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .png, .webp, .ppm, .heic, .heif\) in"):
         read_image_table(tmp_path)
 
 

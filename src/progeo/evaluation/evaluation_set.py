@@ -9,6 +9,7 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.evaluation.protocols import Protocol, check_images, select_queries
+from progeo.images.layouts import find_layout
 from progeo.images.positions import match_zone
 from progeo.images.table import find_manifest, read_image_table
 
@@ -40,8 +41,9 @@ def read_evaluation_set(
 ) -> EvaluationSet:
     """Read a folder with ``database`` and ``queries`` (else ``queries_v1``, ``queries_v2``, or the one named).
 
-    In place of a folder it can be a manifest whose column ``role`` says which photos are which; ``split`` is taken of
-    it where it has splits, and ``columns`` says how its columns are called (see ``read_image_table``).
+    In place of a folder it can be a manifest whose column ``role`` says which photos are which, or a published data set
+    as its publishers distribute it; ``split`` is taken of it where it has splits, and ``columns`` says how a manifest's
+    columns are called (see ``read_image_table``).
     A protocol has its own names of the two folders, may take some of the queries only, and knows where the photos were
     taken and how many there are.
 
@@ -49,10 +51,12 @@ def read_evaluation_set(
         ProgeoError: one of the two parts is missing or has no photos, or photos have no position; or it is another
             data set than the protocol's.
     """
-    folder = Path(source)
-    if find_manifest(folder):
+    folder = _find_structure(Path(source), protocol)
+    if find_manifest(folder) or find_layout(folder):
+        split = protocol.split if protocol else split
         table = read_image_table(folder, cache_folder, columns=columns, split=split)
-        database, queries = _take_roles(table, folder, (queries_folder,) if queries_folder else QUERIES_FOLDERS)
+        candidates = protocol.queries_folders if protocol else QUERIES_FOLDERS
+        database, queries = _take_roles(table, folder, (queries_folder,) if queries_folder else candidates)
     elif folder.is_dir():
         database, queries = (
             read_image_table(part, cache_folder, columns=columns)
@@ -69,6 +73,14 @@ def read_evaluation_set(
     return EvaluationSet(
         str(folder), database, queries, protocol, check_images(protocol, str(folder), database, queries)
     )
+
+
+def _find_structure(source: Path, protocol: Protocol | None) -> Path:
+    """Return the structure that a protocol names, where the folder holds it, or else the source as it is."""
+    if protocol is None or protocol.structure is None:
+        return source
+    places = (source / protocol.structure, source / "datasets" / protocol.structure)
+    return next((place for place in places if place.is_file()), source)
 
 
 def _take_roles(table: pl.DataFrame, source: Path, candidates: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:

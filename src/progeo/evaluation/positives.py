@@ -48,7 +48,7 @@ def read_coordinates(rule: PositiveRule, database: pl.DataFrame, queries: pl.Dat
     - frames: column ``frame`` where both tables have it. Otherwise the number at the end of ``pano_id``, or else of the
       file name, turned into its place in the numeric order of the database, so that frames which were left out of a
       recording leave no gap. d = 1.
-    - places: column ``place_id`` where both tables have it, otherwise ``pano_id``; d = 1.
+    - places: column ``place`` where both tables have it, otherwise ``pano_id``; d = 1.
 
     Raises:
         ProgeoError: an image has no frame number or no place, or two database images have the same frame number.
@@ -88,7 +88,7 @@ def _read_trailing_numbers(table: pl.DataFrame, part: str) -> NDArray[np.int64]:
 
 
 def _read_places(database: pl.DataFrame, queries: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
-    column = "place_id" if "place_id" in database.columns and "place_id" in queries.columns else "pano_id"
+    column = "place" if "place" in database.columns and "place" in queries.columns else "pano_id"
     for part, table in (("database", database), ("queries", queries)):
         places = table[column] if column in table.columns else pl.repeat(None, len(table), eager=True)
         _check_all_known(places, table, part, f"place in the column {column}")

@@ -41,8 +41,12 @@ class Protocol:
     database_folders: tuple[str, ...] = ("database",)
     queries_folders: tuple[str, ...] = ("queries",)
     split: str = "test"
+    structure: str | None = None
+    """The file that lists the images where the set lies as NetVLAD's authors distribute it."""
     queries_column: str | None = None
     """A column of the image table that is true for the queries to evaluate; without it all are."""
+    queries_step: int = 1
+    """Of queries with a column ``frame``, those are evaluated whose frame is a multiple of this."""
     queries_shorter_side: int | None = None
     """Queries with a longer shorter side are shrunk to this many pixels; otherwise photos are as their set has them."""
     note: str = ""
@@ -78,6 +82,7 @@ _ALL = (
         checked=True,
         source=f"NetVLAD (arXiv 1511.07247), {_DOWNLOADER}",
         utm_zones=(PITTSBURGH,),
+        structure="pitts30k_test.mat",
     ),
     Protocol(
         name="pitts250k-test",
@@ -87,6 +92,7 @@ _ALL = (
         checked=False,
         source=f"NetVLAD (arXiv 1511.07247), {_DOWNLOADER}",
         utm_zones=(PITTSBURGH,),
+        structure="pitts250k_test.mat",
     ),
     Protocol(
         name="tokyo247",
@@ -97,6 +103,7 @@ _ALL = (
         source=f"24/7 Place Recognition by View Synthesis (CVPR 2015), {_DOWNLOADER}",
         queries_shorter_side=480,
         utm_zones=(TOKYO,),
+        structure="tokyo247.mat",
     ),
     Protocol(
         name="msls-val",
@@ -108,7 +115,7 @@ _ALL = (
         split="val",
         queries_column="subtask_all",
         utm_zones=(COPENHAGEN, SAN_FRANCISCO),
-        note="queries that subtask_index.csv marks as all, without panoramas",
+        note="queries that subtask_index.csv marks as all and that have a positive, without panoramas",
     ),
     Protocol(
         name="msls-val-full",
@@ -150,6 +157,7 @@ _ALL = (
         source="VPR-Bench (arXiv 2005.08135), VPR-datasets-downloader",
         rule=PositiveRule("frames", 1),
         utm_zones=NORDLAND_RAILWAY,
+        queries_step=10,
         note="VPR-Bench has the database in winter and the queries in summer, VPR-datasets-downloader the reverse",
     ),
     Protocol(
@@ -217,11 +225,15 @@ def select_queries(protocol: Protocol, queries: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ProgeoError: the table does not say which they are, and has more than they can be.
     """
+    if protocol.queries_step > 1 and "frame" in queries.columns:
+        return queries.filter(pl.col("frame") % protocol.queries_step == 0)
     column = protocol.queries_column
     if column is None:
         return queries
     if column in queries.columns:
-        return queries.filter(pl.col(column).fill_null(False))
+        # In a CSV manifest it is a text.
+        is_marked = pl.col(column).cast(pl.String).str.to_lowercase() == "true"
+        return queries.filter(is_marked.fill_null(False))
     if len(queries) > protocol.queries:
         same_size = [other.name for other in _ALL if other.queries == len(queries)]
         hint = f" These look like the queries of --protocol {same_size[0]}." if same_size else ""

@@ -19,6 +19,7 @@ FIELDS: dict[str, pl.DataType] = {
     "split": pl.String(),
     "role": pl.String(),
     "sequence": pl.String(),
+    "frame": pl.Float64(),
 }
 """The columns that mean something to progeo, beside which a table may have any others."""
 

@@ -11,7 +11,7 @@ from PIL import Image
 from progeo.errors import ProgeoError
 
 HEIC_EXTENSIONS = (".heic", ".heif")
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", *HEIC_EXTENSIONS)
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".ppm", *HEIC_EXTENSIONS)
 
 
 def open_image(path: str | Path | BinaryIO) -> Image.Image:

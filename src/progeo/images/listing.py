@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -14,26 +15,30 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.formats import IMAGE_EXTENSIONS
 
-CACHE_FORMAT = "3"
+CACHE_FORMAT = "4"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
 
 Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
 
 
 def read_folder(
-    folder: Path, cache_folder: str | Path, read: Callable[[pl.Series, Path], pl.DataFrame]
+    folder: Path,
+    cache_folder: str | Path,
+    read: Callable[[pl.Series, Path], pl.DataFrame],
+    sources: Iterable[Path] = (),
 ) -> pl.DataFrame:
     """List the images below ``folder`` and read the table of them, or take it from the cache.
 
     Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
     folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
-    as long as the folder's fingerprint (the time of change of every directory in it, or of the list) stays the same,
-    and no list appears or goes.
+    as long as the folder's fingerprint (the time of change of every directory in it, or of the list, and of the
+    sources) stays the same, and no list or source appears or goes.
 
     Args:
         folder: where to look.
         cache_folder: where tables are kept.
         read: makes the table, with a column ``path``, from the sorted relative paths and the folder.
+        sources: files that it reads beside the images.
 
     Returns:
         The table with ``folder`` before each path.
@@ -46,11 +51,12 @@ def read_folder(
     key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
 
-    table = _read_cached(cached)
+    described_by = _fingerprint([str(source.resolve()) for source in sources])
+    table = _read_cached(cached, described_by)
     if table is None:
         relative_paths, fingerprint = list_images(folder)
         table = read(relative_paths, folder)
-        _write_cached(cached, table, fingerprint)
+        _write_cached(cached, table, fingerprint | described_by)
     return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
 
 
@@ -117,19 +123,33 @@ def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
     return paths, fingerprint
 
 
+def list_folders(folders: pl.Series) -> pl.Series:
+    """Return the paths of everything in some folders, for looking up many files: asking for each one takes longer.
+
+    Folders are listed once each; those that cannot be read have nothing in them. "" is the root, null the current one.
+    """
+    existing = []
+    for folder in folders.fill_null(".").unique():
+        with suppress(OSError), os.scandir(folder or "/") as entries:
+            prefix = "" if folder == "." else f"{folder}/"
+            existing += [prefix + entry.name for entry in entries]
+    return pl.Series("path", existing, dtype=pl.String)
+
+
 def _fingerprint(places: list[str]) -> Fingerprint:
     """Return the time of change of each place: adding or removing a file changes its directory's."""
     return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
 
 
-def _read_cached(cached: Path) -> pl.DataFrame | None:
-    """Return the cached table, or None where there is none or its folder has changed since."""
+def _read_cached(cached: Path, sources: Fingerprint) -> pl.DataFrame | None:
+    """Return the cached table, or None where there is none, or its folder or a source has changed since."""
     if not cached.is_file():
         return None
     try:
         metadata = pl.read_parquet_metadata(cached)
         fingerprint = json.loads(metadata["fingerprint"])
-        if metadata["format"] != CACHE_FORMAT or _fingerprint(list(fingerprint)) != fingerprint:
+        places = list(fingerprint | sources)
+        if metadata["format"] != CACHE_FORMAT or _fingerprint(places) != fingerprint:
             return None
         return pl.read_parquet(cached)
     except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +17,7 @@ from progeo.errors import ProgeoError
 from progeo.images.columns import FIELDS, find_columns, parse_columns
 from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.images.geodesy import describe_impossible
+from progeo.images.listing import list_folders
 from progeo.images.table_files import read_table_file, write_table_file
 from progeo.images.timestamps import normalise_timestamps
 
@@ -198,17 +198,8 @@ def _resolve_paths(paths: pl.Series, folder: Path) -> pl.Series:
 
 
 def _check_files(table: pl.DataFrame, source: Path) -> None:
-    """Raise an error where rows name files that do not exist; log how many images have no row.
-
-    The folders that rows name are listed once, which takes less time than asking for each file.
-    """
-    folders = table.select(pl.col("path").str.extract("^(.*)/").fill_null(".").unique()).to_series()
-    existing = []
-    for folder in folders:
-        with suppress(OSError), os.scandir(folder or "/") as entries:
-            prefix = "" if folder == "." else f"{folder}/"
-            existing += [prefix + entry.name for entry in entries]
-    files = pl.Series("path", existing, dtype=pl.String)
+    """Raise an error where rows name files that do not exist; log how many images have no row."""
+    files = list_folders(table["path"].str.extract("^(.*)/"))
     missing = ~table["path"].is_in(files.implode())
     if missing.any():
         raise ProgeoError(

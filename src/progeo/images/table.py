@@ -10,6 +10,7 @@ import polars as pl
 from progeo.errors import ProgeoError
 from progeo.images.exif import read_exif
 from progeo.images.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
+from progeo.images.layouts import find_layout, structures
 from progeo.images.listing import read_folder
 from progeo.images.manifest import read_manifest
 from progeo.images.positions import complete_positions
@@ -34,7 +35,9 @@ def read_image_table(
 
     What the positions are read from is decided by what is there, in this order:
 
-    - ``source`` is a manifest (CSV, Parquet or GeoJSON), or a folder that holds one called ``manifest``;
+    - ``source`` is a manifest (CSV, Parquet or GeoJSON), or a folder that holds one called ``manifest``; a structure
+      of NetVLAD's data sets (``pitts30k_test.mat``) does as well;
+    - the folder has the layout of a published data set (``layouts``);
     - the images below the folder have SF-XL file names;
     - they have GPS positions in their EXIF data; those without are left out, and named in the log.
 
@@ -46,7 +49,7 @@ def read_image_table(
         source: a folder or a manifest.
         cache_folder: where tables of folders are kept between runs.
         columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
-        split: take only the rows of this split (train, val, test), where a manifest has splits.
+        split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
             the world, and each gets the coordinates of its own zone.
@@ -57,7 +60,8 @@ def read_image_table(
         ``latitude`` and ``longitude`` in degrees where the zone is known, ``heading`` in degrees clockwise from north,
         ``timestamp`` in ISO 8601 (see ``normalise_timestamps``). What is not known is null. Further
         columns come after them: those of a manifest, ``heading_reference`` ("true" or "magnetic") from EXIF, ``split``
-        and ``role`` where the folder holds such folders as train, val and test, database and queries.
+        and ``role`` where the folder holds such folders as train, val and test, database and queries; and what a
+        published set says of its images.
 
     Raises:
         ProgeoError: there are no photos, no positions, or impossible ones; the message names the file or row.
@@ -65,10 +69,17 @@ def read_image_table(
     source = Path(source)
     manifest = find_manifest(source)
     if manifest is not None:
-        table = complete_positions(_complete_columns(read_manifest(manifest, columns)), one_plane=one_plane)
-        table = _take_split(table, split, manifest) if split else table
+        is_structure = manifest.suffix.lower() == structures.SUFFIX
+        table = structures.read_structure(manifest) if is_structure else read_manifest(manifest, columns)
+        table = _complete_columns(table)
+    elif layout := find_layout(source):
+        read = layout.read
+        sources = layout.find(source)
+        table = read_folder(source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder)), sources)
     else:
-        table = complete_positions(read_folder(source, cache_folder, _read_photos), one_plane=one_plane)
+        table, split = read_folder(source, cache_folder, _read_photos), None  # the folder itself is a split
+    table = complete_positions(table, one_plane=one_plane)
+    table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:
         if heading_from not in HEADING_SOURCES:
             raise ProgeoError(f"--heading_from {heading_from}: it must be {' or '.join(HEADING_SOURCES)}.")
@@ -77,13 +88,20 @@ def read_image_table(
 
 
 def find_manifest(source: Path) -> Path | None:
-    """Return the manifest that ``source`` is or holds; None where it is a folder without one.
+    """Return the manifest or structure that ``source`` is or holds; None where it is a folder without one.
 
     Raises:
-        ProgeoError: there is neither a file nor a folder of this name.
+        ProgeoError: there is neither a file nor a folder of this name, or the folder holds several structures.
     """
     if source.is_dir():
-        return next((source / name for name in MANIFEST_NAMES if (source / name).is_file()), None)
+        manifest = next((source / name for name in MANIFEST_NAMES if (source / name).is_file()), None)
+        candidates = [] if manifest else structures.find_structures(source)
+        if len(candidates) > 1:
+            raise ProgeoError(
+                f"{source} holds {len(candidates)} structures ({', '.join(path.name for path in candidates)}): give "
+                f"one of them in place of the folder, for example {candidates[0]}, or evaluate with --protocol."
+            )
+        return next(iter(candidates), manifest)
     if source.is_file():
         return source
     raise ProgeoError(
@@ -126,8 +144,9 @@ def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
 
 def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:
     """Return split and role of photos where they are in folders called train, val and test, database and queries."""
-    folders = relative_paths.str.extract_groups(r"^(?:(train|val|test)[/\\])?(?:(database|queries\w*)[/\\])?").struct
-    split, role = folders.field("1").alias("split"), folders.field("2").alias("role")
+    pattern = r"^(?:images[/\\])?(?:(train|val|test)[/\\])?(?:(database|gallery|queries\w*)[/\\])?"
+    folders = relative_paths.str.extract_groups(pattern).struct
+    split, role = folders.field("1").alias("split"), folders.field("2").replace("gallery", "database").alias("role")
     has_both = (role == "database").any() and (role != "database").any()
     return [*([split] if split.is_not_null().any() else []), *([role] if has_both else [])]
 
@@ -139,12 +158,12 @@ def _complete_columns(table: pl.DataFrame) -> pl.DataFrame:
     return table.select("path", *FILE_NAME_FIELDS, pl.exclude("path", *FILE_NAME_FIELDS))
 
 
-def _take_split(table: pl.DataFrame, split: str, manifest: Path) -> pl.DataFrame:
+def _take_split(table: pl.DataFrame, split: str, source: Path) -> pl.DataFrame:
     """Return the rows of a split, or all where the table has no splits."""
     if "split" not in table.columns:
         return table
     rows = table.filter(pl.col("split") == split)
     if rows.is_empty():
         counts = ", ".join(f"{name} ({count})" for name, count in table["split"].value_counts(sort=True).iter_rows())
-        raise ProgeoError(f"{manifest} has no rows of the split {split}; its splits are {counts}.")
+        raise ProgeoError(f"{source} has no rows of the split {split}; its splits are {counts}.")
     return rows

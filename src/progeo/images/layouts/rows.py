@@ -1,0 +1,78 @@
+"""Rows of published tables: which columns they must have, and which image files belong to them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from progeo.errors import ProgeoError
+from progeo.images.table_files import read_table_file
+
+logger = logging.getLogger("progeo")
+
+Columns = Mapping[str, type[pl.DataType]]
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def read_columns(path: Path, columns: Columns) -> pl.DataFrame:
+    """Read a CSV file of which some columns are needed, and give these their types.
+
+    Raises:
+        ProgeoError: a column is missing, or a value is not of its type; the message names the file and the row.
+    """
+    table = read_table_file(path)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        found = ", ".join(name for name in table.columns if name)
+        raise ProgeoError(
+            f"{path} has no column {' and no column '.join(missing)}, which its publisher's files have. Its columns "
+            f"are {found}. Please fetch the file again."
+        )
+    for name, data_type in columns.items():
+        values = table[name].str.strip_chars()
+        if data_type == pl.Boolean:
+            typed = values.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+        else:
+            typed = values.cast(data_type, strict=False)
+        wrong = (typed.is_null() & values.is_not_null() & (values != "")).arg_true()
+        if len(wrong):
+            raise ProgeoError(f"{path}, row {wrong[0] + 1}: {name} cannot be {values[wrong[0]]!r}.")
+        table = table.with_columns(typed.alias(name))
+    return table
+
+
+def match_files(rows: pl.DataFrame, files: pl.DataFrame, source: Path, name: str) -> pl.DataFrame:
+    """Return the rows with the ``path`` of their images, in the order of the rows.
+
+    Rows of which not one has its image are left out, and the log says so: of sets that come in parts, often only some
+    are fetched. Images without a row are left out as well.
+
+    Args:
+        rows: what one table says; a column ``key`` tells its images apart.
+        files: the images that may belong to them, ``key`` and ``path``.
+        source: the table's file, for messages.
+        name: what the rows are, for messages.
+
+    Raises:
+        ProgeoError: some rows have an image and others none.
+    """
+    matched = rows.with_row_index("row").join(files, on="key", how="left", maintain_order="left")
+    missing = matched.filter(pl.col("path").is_null())
+    if len(missing) == len(matched):
+        logger.warning(f"{name} is left out: not one of the {len(rows)} images in {source} is there")
+    elif len(missing):
+        raise ProgeoError(
+            f"{len(missing)} of the {len(rows)} images in {source} are not there, first {missing['key'][0]} "
+            f"(row {missing['row'][0] + 1}): part of {name} is missing. Please unpack its images again."
+        )
+    else:
+        without_row = files.join(rows, on="key", how="anti")
+        if len(without_row):
+            logger.warning(
+                f"{len(without_row)} images of {name} have no row in {source} and are left out, first "
+                f"{without_row['path'].sort()[0]}"
+            )
+    return matched.filter(pl.col("path").is_not_null()).drop("row", "key")

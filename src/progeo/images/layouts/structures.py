@@ -1,0 +1,107 @@
+"""NetVLAD's structures of Pittsburgh and Tokyo: MATLAB files that list database, queries and their UTM positions.
+
+One file such as ``pitts30k_test.mat`` is one split of one set. It stands in the folder of the images or in ``datasets``
+below that. Where the images are depends on who unpacked them, so the usual places are tried with the first of each
+half. Source: dbBase.m, dbPitts.m and dbTokyo247.m of Relja/netvlad, and Nanne/pytorch-NetVlad.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.io import loadmat
+
+from progeo.errors import ProgeoError
+from progeo.images.listing import list_folders
+
+SUFFIX = ".mat"
+SPLITS = {"pitts30k": ("_train", "_val", "_test"), "pitts250k": ("_train", "_val", "_test"), "tokyo247": ("",)}
+FIELDS = ("dbImageFns", "utmDb", "qImageFns", "utmQ")
+ZONES = {"pitts": (17, "T"), "tokyo": (54, "S")}
+"""UTM zone and latitude band by how the name of a structure starts."""
+
+DATABASE_PLACES = ("", "images", "database", "database_gsv_vga", "tokyo247")
+QUERIES_PLACES = ("queries_real", "queries", "query", "247query_subset_v2", "tokyo247/247query_subset_v2")
+EXTENSIONS = (".jpg", ".png")
+"""Tokyo's database is listed as JPEG and distributed as PNG."""
+
+
+def find_structures(folder: Path) -> list[Path]:
+    """Return the structures in a folder, or in ``datasets`` below it."""
+    names = [f"{name}{split}{SUFFIX}" for name, splits in SPLITS.items() for split in splits]
+    paths = [place / name for place in (folder, folder / "datasets") for name in names]
+    return [path for path in paths if path.is_file()]
+
+
+def read_structure(source: Path) -> pl.DataFrame:
+    """Return the images that a structure lists: ``path``, UTM position and ``role``.
+
+    Raises:
+        ProgeoError: the file is no such structure, or lists images that are not there.
+    """
+    structure = _load(source)
+    folder = source.parent.parent if source.parent.name == "datasets" else source.parent
+    halves = []
+    for role, names, positions, places in (
+        ("database", "dbImageFns", "utmDb", DATABASE_PLACES),
+        ("queries", "qImageFns", "utmQ", QUERIES_PLACES),
+    ):
+        files = pl.Series("file", [str(name) for name in np.atleast_1d(structure[names])], dtype=pl.String)
+        utm = np.asarray(structure[positions], dtype=float).reshape(2, -1)
+        if utm.shape[1] != len(files):
+            raise ProgeoError(
+                f"{source} is damaged: {len(files)} names in {names}, but {utm.shape[1]} positions in {positions}."
+            )
+        paths = _find_images(files.str.replace_all("\\", "/", literal=True), folder, places, source)
+        half = pl.DataFrame({"path": paths, "utm_east": utm[0], "utm_north": utm[1]})
+        halves.append(half.with_columns(role=pl.lit(role)))
+    table = pl.concat(halves)
+    zone, letter = next((zone for start, zone in ZONES.items() if source.name.lower().startswith(start)), (None, None))
+    return table.with_columns(
+        utm_zone=pl.lit(zone, pl.Int32),
+        utm_letter=pl.lit(letter, pl.String),
+        pano_id=pl.col("path").str.extract(r"([^/]*)\.\w+$"),
+    )
+
+
+def _load(source: Path) -> dict[str, Any]:
+    """Return the fields of the structure in a file."""
+    try:
+        content = loadmat(source, simplify_cells=True)
+    except Exception as error:  # of damaged files SciPy raises nearly everything
+        raise ProgeoError(f"{source} cannot be read as a MATLAB file: {error}") from error
+    structure: Any = content.get("dbStruct")
+    fields: dict[str, Any] = structure if isinstance(structure, dict) else {}
+    missing = [name for name in FIELDS if name not in fields]
+    if missing:
+        names = ", ".join(fields or (name for name in content if not name.startswith("__")))
+        raise ProgeoError(
+            f"{source} is no structure of NetVLAD's data sets: its dbStruct lacks {', '.join(missing)}. It holds "
+            f"{names or 'nothing'}."
+        )
+    return fields
+
+
+def _find_images(names: pl.Series, folder: Path, places: tuple[str, ...], source: Path) -> pl.Series:
+    """Return the paths of the images that a structure names.
+
+    Raises:
+        ProgeoError: the first is in none of the usual places, or others are missing.
+    """
+    stem = names.str.replace(r"\.\w+$", "")
+    for place in places:
+        for extension in EXTENSIONS:
+            paths = (folder / place).as_posix() + "/" + stem + extension
+            if Path(paths[0]).is_file():
+                missing = paths.filter(~paths.is_in(list_folders(paths.str.extract("^(.*)/")).implode()))
+                if len(missing):
+                    raise ProgeoError(
+                        f"{len(missing)} of the {len(paths)} images that {source} lists are not there, first "
+                        f"{missing[0]}. Please unpack the images again."
+                    )
+                return paths
+    looked = ", ".join(str(folder / place) for place in places)
+    raise ProgeoError(f"The images that {source} lists are not there: looked for {names[0]} in {looked}.")
