@@ -5,7 +5,7 @@
 TOY_CITY is a folder that ``progeo data toy-city`` has drawn, DATASETS one of test sets, each with ``database`` and
 ``queries``. Without --model, EfficientNet-Lite0 is used as ImageNet left it, at 160 pixels.
 
-- Error and R@1: of the vote of the matches, and of the first match alone.
+- Error and R@1: of the estimate, and of the first match alone.
 - Confidence: learned on four fifths of the queries and judged on the last, in turn, with as many photos of other sets
   among them, whose places are outside the database.
 - Traverse: the toy city's queries in the order of a walk that always goes on to the nearest one not yet passed, at
@@ -102,12 +102,12 @@ def search_queries(folder: Path, database: PlaceDatabase, out: Path) -> Queries:
 
 
 def compare_with_first_match(queries: Queries) -> list[str]:
-    """Return median error and R@1 of the first match and of the vote."""
+    """Return median error and R@1 of the first match and of the estimate."""
     first = np.stack([to_points(table["latitude"][0], table["longitude"][0]) for table in queries.matches])
-    vote = np.stack([evidence.point for evidence in queries.evidence])
+    estimates = np.stack([evidence.point for evidence in queries.evidence])
     cells = []
     for measure in (np.median, lambda errors: 100 * np.mean(errors <= RIGHT_WITHIN)):
-        cells += [f"{measure(queries.measure_errors(points)):.1f}" for points in (first, vote)]
+        cells += [f"{measure(queries.measure_errors(points)):.1f}" for points in (first, estimates)]
     return cells
 
 
@@ -233,7 +233,7 @@ def main() -> None:
             judgements[name] = judge(queries[name], database.search(others))
             confidence.append([name, *describe_judgement(judgements[name])])
     draw_reliability(judgements)
-    header = ["", "queries", "median error, first match", "vote", "R@1, first match", "vote"]
+    header = ["", "queries", "median error, first match", "estimate", "R@1, first match", "estimate"]
     replace_section("locating", format_table(header, errors))
     header = ["", "calibration error, not calibrated", "calibrated"]
     header += ["average precision, distance", "confidence", "precision at 90 % recall, distance", "confidence"]

@@ -12,7 +12,8 @@ a misspelt option, a missing file or a removed command fails while nothing takes
 - ``make demo`` runs the demo with these settings on the tiny city, and ``progeo data toy-city`` copies the tiny city;
 - ``walk.mp4`` and ``walk.gpx`` are ten seconds of one walk;
 - published data sets are tiny samples in their publishers' structure;
-- published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder.
+- published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder;
+- ``progeo serve`` opens the database and all else but the port, and ``curl`` asks that service.
 
 The commands of docs/benchmarks.md take hours, so only their options are read.
 """
@@ -25,6 +26,7 @@ import re
 import runpy
 import shlex
 import shutil
+import socket
 import sys
 from functools import cache
 from importlib.metadata import metadata
@@ -35,6 +37,9 @@ from typing import Any
 
 import pytest
 import torch
+import uvicorn
+from fastapi.testclient import TestClient
+from PIL import Image
 
 from progeo import cli
 from progeo.config import EvalOptions, ToyCityOptions, TrainOptions
@@ -50,10 +55,11 @@ from progeo.training.run import run_training
 from .conftest import REPOSITORY
 from .images import published
 from .images.footage import write_track, write_video
+from .images.photos import write_photo
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-NAMES = ("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating")
+NAMES = ("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving")
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
 HUBCONF = """
 import torch
@@ -149,6 +155,17 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
     (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
     torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")
 
+    table = read_image_table(tiny_city / "test/database", tmp_path_factory.mktemp("cache"))
+    for number, row in enumerate(table.iter_rows(named=True)):
+        with Image.open(row["path"]) as image:
+            position = (row["latitude"], row["longitude"])
+            write_photo(folder / f"phone_photos/IMG_{number}.jpg", position, heading=row["heading"], image=image)
+    for copied, target in {"val/database": "holidays/2024", "train": "kept_apart", "test/queries": "walk"}.items():
+        shutil.copytree(tiny_city / copied, folder / target)
+    shutil.copytree(folder / "walk", folder / "more_photos")
+    shutil.copy(min((folder / "walk").iterdir()), folder / "where_is_this.jpg")
+    (folder / "serve.yaml").write_text("token: open-sesame\n")
+
     photos = sorted((tiny_city / "train").iterdir())[:2]
     (folder / "originals").mkdir()
     rows = ["file,latitude,longitude,heading"]
@@ -192,6 +209,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
     import progeo.demo
     import progeo.images.toy_city
+    import progeo.server.serve
 
     monkeypatch.setattr(progeo.images.toy_city, "run_toy_city", run_toy_city, raising=False)
     monkeypatch.setattr(progeo.demo, "make_toy_city", copy_city)
@@ -200,6 +218,9 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(progeo.demo, "TrainOptions", lambda **given: TrainOptions(**(given | small)))
     few = {name: small[name] for name in ("image_size", "device", "backbone_weights")}
     monkeypatch.setattr(progeo.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
+
+    monkeypatch.setattr(uvicorn.Server, "run", Served.take)
+    monkeypatch.setattr(progeo.server.serve, "listen", lambda host, port: socket.create_server((host, 0)))
 
     load = torch.hub.load
 
@@ -245,6 +266,10 @@ def test_commands_and_snippets_of_a_page_run(
         assert named["utm_east"].to_list() == pytest.approx([549100, 549100], abs=50)
         divided = read_image_table("split.csv")
         assert set(divided["split"].drop_nulls()) == {"train", "val", "test"}
+    if page.stem == "serving":
+        metrics = Path("curl.out").read_text(encoding="utf-8")
+        assert first_cells(read_section(page, "## Metrics"))
+        assert [name for name in first_cells(read_section(page, "## Metrics")) if f"\n{name}" not in metrics] == []
     if page.stem == "evaluating":
         results = json.loads(Path("results.json").read_text(encoding="utf-8"))
         assert sorted(first_cells(read_section(page, "## The results"))) == sorted(results)
@@ -278,6 +303,8 @@ def run_command(
             assert code == 0, f"{command}\n{output.err}"
             if output_file:
                 Path(output_file).write_text(output.out, encoding="utf-8")
+        case ["curl", *arguments]:
+            run_curl(arguments, command)
         case ["make", target]:
             makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
             assert re.search(rf"^{target}:.*\n\t", makefile, re.MULTILINE), command
@@ -309,6 +336,44 @@ def run_progeo(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     with pytest.raises(SystemExit) as exit_info:
         runpy.run_path(str(REPOSITORY / words[1]), run_name="__main__")
     return int(exit_info.value.code or 0)
+
+
+class Served:
+    """The service that the last ``progeo serve`` of a page would have run."""
+
+    app: Any = None
+
+    @staticmethod
+    def take(server: uvicorn.Server, sockets: list[Any]) -> None:
+        """Stand in for ``uvicorn.Server.run``."""
+        Served.app = server.config.app
+
+
+def run_curl(arguments: list[str], command: str) -> None:
+    """Ask the service what ``curl`` would ask it; the answer goes to ``curl.out``, or where ``-o`` says."""
+    form: list[tuple[str, Any]] = []
+    headers, target, address = {}, "curl.out", ""
+    words = iter(arguments)
+    for word in words:
+        if word == "-F":
+            name, _, value = next(words).partition("=")
+            is_file = value.startswith("@")
+            form.append((name, (value[1:], Path(value[1:]).read_bytes()) if is_file else (None, value)))
+        elif word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-o":
+            target = next(words)
+        else:
+            assert not address and word.startswith("http://127.0.0.1:8000/"), command
+            address = word
+    with TestClient(Served.app, base_url="http://127.0.0.1:8000") as client:
+        if address.endswith("/ID"):
+            places = client.get("/api/places").json()
+            address = address.removesuffix("ID") + places["features"][0]["properties"]["id"]
+        answer = client.request("POST" if form else "GET", address, files=form or None, headers=headers)
+    assert answer.status_code == 200, f"{command}\n{answer.text}"
+    Path(target).write_bytes(answer.content)
 
 
 def read_command(words: list[str]) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The main job on an embedded default: toy city, both trainings, evaluation before and after. Works offline."""
+"""The main job on an embedded default: toy city, both trainings, evaluation before and after, a map. Works offline."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 from rich.table import Table
 
-from progeo.config import DemoOptions, EvalOptions, TrainOptions
+from progeo.config import DemoOptions, EvalOptions, IndexOptions, TrainOptions
 from progeo.console import console
 from progeo.evaluation.run import run_evaluation
 from progeo.images.toy_city import CitySizes, make_toy_city
+from progeo.places.database import PlaceDatabase
+from progeo.places.estimate import Located
+from progeo.places.ingest import run_index
+from progeo.places.map_page import write_map
 from progeo.run_folder import CONFIG, RESULTS
 from progeo.training.run import run_training
 from progeo.training.stage2 import BEST_MODEL
@@ -30,6 +34,9 @@ TRAINING: dict[str, Any] = {
     **{"epochs_num_stage1": 48, "batch_size_stage1": 1024, "lr_stage1": 0.03},
 }
 METHODS = {"CosPlace": "none", "ProGEO": "prompts"}
+TRAINED = "ProGEO"
+PLACES, MAP = "places", "map.html"
+QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
 
 
 def run_demo(options: DemoOptions) -> None:
@@ -45,16 +52,16 @@ def run_demo(options: DemoOptions) -> None:
         "cache_folder": str(folder / "cache"),
         "seed": options.seed,
     }
-    console.rule("1/4  A town to train on")
+    console.rule("1/5  A town to train on")
     make_toy_city(city, seed=options.seed, sizes=CITY, show_progress=True)
 
     results = {}
-    console.rule(f"2/4  {BACKBONE} as ImageNet left it, before it has learned any place")
+    console.rule(f"2/5  {BACKBONE} as ImageNet left it, before it has learned any place")
     untrained = _prepare(folder, "untrained")
     results["untrained"] = _read_results(untrained) or run_evaluation(EvalOptions(**common), untrained)
 
     for number, (method, text_targets) in enumerate(METHODS.items(), start=3):
-        console.rule(f"{number}/4  Training with {method}, and the test afterwards")
+        console.rule(f"{number}/5  Training with {method}, and the test afterwards")
         run_folder = _prepare(folder, method)
         train_options = TrainOptions(
             **common,
@@ -65,7 +72,21 @@ def run_demo(options: DemoOptions) -> None:
             resume_train=str(run_folder) if (run_folder / CONFIG).is_file() else None,
         )
         results[method] = _read_results(run_folder) or run_training(train_options, run_folder)
+    console.rule("5/5  Where some of the queries were taken")
+    _locate_queries(city / "test", folder / TRAINED, common["cache_folder"])
     _print_summary(results, folder)
+
+
+def _locate_queries(test_set: Path, trained: Path, cache_folder: str) -> None:
+    """Put the test database into a place database beside the model, and write a map of queries located with it."""
+    database = str(trained / PLACES)
+    model, photos = str(trained / BEST_MODEL), [str(test_set / "database")]
+    run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
+    queries = sorted((test_set / "queries").iterdir())
+    queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
+    with PlaceDatabase.open(database) as places:
+        located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
+        write_map(located, places, trained / MAP, num_matches=MATCHES_ON_MAP)
 
 
 def _prepare(folder: Path, name: str) -> Path:
@@ -90,14 +111,17 @@ def _print_summary(results: dict[str, dict[str, Any]], folder: Path) -> None:
     for name, result in results.items():
         table.add_row(name, *(f"{recall:.1f} %" for recall in result["recalls"].values()))
     console.print(table)
-    trained = folder / list(METHODS)[-1]
+    trained = folder / TRAINED
     console.print(
         "\nWhere to look:\n"
         f"  {trained / 'report.html'}   recall, map and worst mistakes, in the browser\n"
+        f"  {trained / MAP}   some queries on a map, beside the photos that they were found by\n"
         f"  {trained / 'preds'}   queries with their first predictions\n"
         f"  {folder / 'untrained' / 'report.html'}   the same before training\n"
         f"  {folder / 'toy_city' / 'train'}   the photos\n"
         "What to try next:\n"
+        f"  progeo serve --database {trained / PLACES}   to drop photos on a web page, such as those in "
+        f"{folder / 'toy_city' / 'test' / 'queries'}\n"
         f"  progeo prompts show {trained / 'prompts.safetensors'}\n"
         f"  progeo eval --model {trained / BEST_MODEL} --test_set_folder {folder / 'toy_city' / 'val'}\n"
         "  progeo train --help   to train on photos of your own: docs/your-photos.md",

@@ -25,8 +25,12 @@ def write_photo(
     time: str | None = None,
     gps: dict[int, Any] | None = None,
     details: dict[int, Any] | None = None,
+    image: Image.Image | None = None,
 ) -> Path:
-    """Write a photo of 8 x 6 pixels; ``gps`` and ``details`` set further tags, or take away those that are None."""
+    """Write a photo, grey and of 8 x 6 pixels if no ``image`` is given.
+
+    ``gps`` and ``details`` set further tags, or take away those that are None.
+    """
     tags: dict[int, Any] = {}
     if position is not None:
         latitude, longitude = position
@@ -42,5 +46,5 @@ def write_photo(
     ):
         exif.get_ifd(ifd).update({int(tag): value for tag, value in values.items() if value is not None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 6), "gray").save(path, exif=exif)
+    (image or Image.new("RGB", (8, 6), "gray")).save(path, exif=exif)
     return path

@@ -15,14 +15,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
 from progeo.config import ServeOptions
 from progeo.models.network import create_network
 from progeo.places.database import PlaceDatabase
 from progeo.server.app import create_app
 
-from .conftest import serve
+from .conftest import make_photo, serve
 
 COUNT = 6
 LATITUDE, WEST, STEP = 52.52, 13.4, 0.0003  # 20 metres between photos, from west to east
@@ -76,18 +78,21 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, app: Any, path: str = "/", **settings: Any) -> Iterator[Page]:
-    """Open the page of a service; fail if a script fails, the policy stops something, or another server is asked."""
+def open_page(browser: Browser, app: Any, path: str = "/", others: str = "", **settings: Any) -> Iterator[Page]:
+    """Open the page of a service; fail if a script fails, the policy stops something, or another server is asked that
+    is not in ``others``.
+    """
     with serve(app) as address:
         context = browser.new_context(reduced_motion="reduce", **settings)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         troubles: list[str] = []
+        allowed = (address, "blob:", *([others] if others else []))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", lambda message: troubles.append(message.text) if "Security Policy" in message.text else None)
         page.on(
             "request",
-            lambda request: None if request.url.startswith((address, "blob:")) else troubles.append(request.url),
+            lambda request: None if request.url.startswith(allowed) else troubles.append(request.url),
         )
         page.goto(address + path)
         yield page
@@ -249,6 +254,24 @@ def test_theme_is_chosen_and_remembered(browser: Browser, database: PlaceDatabas
         assert light != dark
         page.reload()
         assert page.evaluate(ground) == dark
+
+
+def test_map_shows_the_tiles_of_another_server(browser: Browser, database: PlaceDatabase) -> None:
+    asked: list[str] = []
+
+    async def draw_tile(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response(make_photo((0, 128, 0), (256, 256)), media_type="image/png")
+
+    with serve(Starlette(routes=[Route("/tiles/{z:int}/{x:int}/{y:int}.png", draw_tile)])) as tiles:
+        app = make_app(database, tiles=f"{tiles}/tiles/{{z}}/{{x}}/{{y}}.png", tiles_attribution="Town hall")
+        with open_page(browser, app, others=tiles) as page:
+            page.wait_for_function("() => [...document.querySelectorAll('img.leaflet-tile')].some(i => i.naturalWidth)")
+            expect(page.locator(".leaflet-control-attribution")).to_contain_text("Town hall")
+            expect(page.locator("path.place")).to_have_count(COUNT)
+    zoom, column, row = map(int, asked[0].removeprefix("/tiles/").removesuffix(".png").split("/"))
+    turns = (WEST + 180) / 360 * 2**zoom
+    assert column == pytest.approx(turns, abs=4) and 0 < row < 2**zoom
 
 
 def test_everything_works_below_a_path(browser: Browser, database: PlaceDatabase, photos: list[Path]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from fastapi import HTTPException
 from PIL import Image
 
+from progeo.images.formats import can_open_heic
 from progeo.server.uploads import read_upload
 
 from .conftest import make_photo
@@ -26,6 +27,13 @@ def refusal_of(content: bytes, **settings: int) -> tuple[int, str]:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_photos_are_read_whatever_they_are_called(format: str) -> None:
     assert read(make_photo((200, 30, 30), format=format)) == (3, 32, 48)
+
+
+def test_photos_of_iphones_are_read() -> None:
+    can_open_heic()
+    content = make_photo((200, 30, 30), format="HEIF")
+    assert content[4:12] == b"ftypheic"
+    assert read(content) == (3, 32, 48)
 
 
 def test_photos_are_turned_upright_and_no_larger_than_the_model_needs() -> None:
