@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.images.exif import read_exif
+from progeo.images.faults import Faults, set_aside
 from progeo.images.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
-from progeo.images.listing import read_folder
+from progeo.images.listing import list_images, read_folder
 from progeo.images.manifest import read_manifest
 from progeo.images.positions import complete_positions
 from progeo.images.timestamps import normalise_timestamps
@@ -28,7 +30,11 @@ def read_image_table(
     columns: str | None = None,
     split: str | None = None,
     heading_from: str | None = None,
+<<<<<<< HEAD
     one_plane: bool = True,
+=======
+    faults: Faults | None = None,
+>>>>>>> 03262cf (Check a set: unreadable photos, positions, duplicates, positives, classes; as a page or JSON)
 ) -> pl.DataFrame:
     """Read the photos of a folder or a manifest as a table.
 
@@ -48,8 +54,13 @@ def read_image_table(
         columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
+<<<<<<< HEAD
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
             the world, and each gets the coordinates of its own zone.
+=======
+        faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out; the
+            cache is not used then.
+>>>>>>> 03262cf (Check a set: unreadable photos, positions, duplicates, positives, classes; as a page or JSON)
 
     Returns:
         One row per photo, sorted by path where a folder was read. Always there are ``path`` (string, which starts with
@@ -65,8 +76,15 @@ def read_image_table(
     source = Path(source)
     manifest = find_manifest(source)
     if manifest is not None:
+<<<<<<< HEAD
         table = complete_positions(_complete_columns(read_manifest(manifest, columns)), one_plane=one_plane)
+=======
+        table = _complete(read_manifest(manifest, columns, faults))
+>>>>>>> 03262cf (Check a set: unreadable photos, positions, duplicates, positives, classes; as a page or JSON)
         table = _take_split(table, split, manifest) if split else table
+    elif faults is not None:
+        table = _read_photos(list_images(source)[0], source, faults)
+        table = table.with_columns(path=pl.lit(f"{source}{os.sep}") + pl.col("path"))
     else:
         table = complete_positions(read_folder(source, cache_folder, _read_photos), one_plane=one_plane)
     if heading_from is not None:
@@ -92,17 +110,25 @@ def find_manifest(source: Path) -> Path | None:
     )
 
 
-def _read_photos(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None = None) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
+<<<<<<< HEAD
     table = _complete_columns(_read_positions(relative_paths, folder))
+=======
+    table = _read_positions(relative_paths, folder, faults)
+>>>>>>> 03262cf (Check a set: unreadable photos, positions, duplicates, positives, classes; as a page or JSON)
     return table.with_columns(_read_parts(table["path"]))
 
 
-def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Read the positions of the images below a folder."""
     with_position = relative_paths.str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$")
     if with_position.any():
+<<<<<<< HEAD
         return parse_file_names(relative_paths, folder)
+=======
+        return _complete(parse_file_names(relative_paths, folder, faults))
+>>>>>>> 03262cf (Check a set: unreadable photos, positions, duplicates, positives, classes; as a page or JSON)
     table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
     if len(problems) == len(table):
@@ -112,7 +138,9 @@ def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
             f"{len(table)} images (first {problems['path'][0]}: {problems['problem'][0]}). "
             "A manifest that stands elsewhere can be given in place of the folder."
         )
-    if len(problems):
+    if faults is not None:
+        set_aside(table, table["problem"], "position", faults)
+    elif len(problems):
         path, problem = problems.row(0)
         logger.warning(
             f"{len(problems)} of {len(table)} photos in {folder} have no position and are left out, first {path}: "
