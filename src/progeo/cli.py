@@ -77,6 +77,12 @@ COMMANDS = {
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",
     ),
+    "data check": Command(
+        "CheckOptions",
+        "progeo.checking.check:run_check",
+        "look for what should be mended in a set of photos, and for settings to start with",
+        "progeo data check PHOTOS",
+    ),
     "data convert": Command(
         "ConvertOptions",
         "progeo.images.convert:run_convert",
@@ -105,7 +111,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 2 an error that the user can mend, 130 interrupted."""
+    """Run a command and return the exit code: 0 done, 1 a check found problems, 2 an error, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -128,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (ProgeoError, OSError) as error:
         _print_error(f"Error: {error}", debug)
-        return 2
+        return getattr(error, "exit_code", 2)
 
 
 def describe_commands() -> str:

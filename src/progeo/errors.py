@@ -12,8 +12,16 @@ SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED"
 class ProgeoError(Exception):
     """Something the user can mend: the message says what was wrong, where (path, row, option), and what to do.
 
-    The command line prints the message alone and exits with 2; a traceback appears only with ``--debug``.
+    The command line prints the message alone and exits with ``exit_code``; a traceback appears only with ``--debug``.
     """
+
+    exit_code = 2
+
+
+class ProblemsFoundError(ProgeoError):
+    """A check has done its work, and found something to mend."""
+
+    exit_code = 1
 
 
 @contextmanager

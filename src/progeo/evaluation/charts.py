@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from progeo.evaluation.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
-from progeo.evaluation.recall import RECALL_RANKS, Evaluation, Floats, Integers
+from progeo.evaluation.recall import RECALL_RANKS, Evaluation, Integers
 
 MAX_RANK = 20
 MAX_DATABASE_POINTS = 20_000
@@ -171,9 +172,8 @@ class Map:
     queries: list[list[Any]] = field(repr=False)
     """Per drawn query: x, y, x and y of its first prediction (or None), number, name, outcome, error as text."""
 
-    width: float = 720
-    margin: float = 14
-    footer: float = 36
+    width: float = WIDTH
+    margin: float = MARGIN
 
 
 OUTCOMES = ("right", "wrong", "impossible")
@@ -214,22 +214,10 @@ def _draw_map(
 ) -> Map:
     """Lay out the map of some database images and queries."""
     database, queries = evaluation.database_positions[database_rows], evaluation.query_positions[query_rows]
-    everything = np.concatenate([database, queries])
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    # Some metres round the outermost points also give a map to a set whose images all stand at one place.
-    around = max(evaluation.rule.limit / 2, 1.0)
-    low, high = low - around, high + around
-    inner_width = Map.width - 2 * Map.margin
-    metres_per_unit = float(max((high[0] - low[0]) / inner_width, (high[1] - low[1]) / 460))
-    inner_height = max(float(high[1] - low[1]) / metres_per_unit, 120.0)
-    middle = (low + high) / 2
-
-    def place(positions: Floats) -> Floats:
-        units = (positions - middle) / metres_per_unit
-        return np.stack([Map.width / 2 + units[:, 0], Map.margin + inner_height / 2 - units[:, 1]], axis=1).round(1)
+    frame = MapFrame.around(np.concatenate([database, queries]), max(evaluation.rule.limit / 2, 1.0))
 
     random = np.random.default_rng(0)
-    dots = np.unique(place(database).round(), axis=0)
+    dots = np.unique(frame.place(database).round(), axis=0)
     database_note = f"{len(database):,} database images"
     if len(dots) > MAX_DATABASE_POINTS:
         database_note += f" (as {MAX_DATABASE_POINTS:,} dots, picked at random)"
@@ -241,18 +229,18 @@ def _draw_map(
         queries_note = f"{MAX_QUERY_POINTS:,} of the {len(query_rows):,} queries (picked at random)"
         query_rows = np.sort(random.choice(query_rows, MAX_QUERY_POINTS, replace=False))
 
-    places = place(evaluation.query_positions[query_rows])
+    places = frame.place(evaluation.query_positions[query_rows])
     predictions = evaluation.predictions[query_rows, 0]
-    targets = place(evaluation.database_positions[predictions])
+    targets = frame.place(evaluation.database_positions[predictions])
     on_map = np.isin(predictions, database_rows)
     outcomes = find_outcomes(evaluation)[query_rows]
     # Where many queries lie upon each other, mixed layers keep one outcome from hiding the others.
     layers = np.array_split(random.permutation(len(query_rows)), len(query_rows) // 200 + 1)
-    bar_metres, bar_label = _scale_bar(inner_width * metres_per_unit / 4)
+    bar_units, bar_label = frame.scale_bar()
     return Map(
         title=title,
-        height=round(inner_height + 2 * Map.margin + Map.footer, 1),
-        database_path="".join(f"M{x:.0f} {y:.0f}h0" for x, y in dots.tolist()),
+        height=frame.height,
+        database_path=draw_dots(dots),
         database_note=database_note,
         queries_note=queries_note,
         query_points=[
@@ -261,7 +249,7 @@ def _draw_map(
             for outcome in OUTCOMES
         ],
         point_size=round(min(1.0, max(0.4, math.sqrt(400 / max(len(query_rows), 1)))), 2),
-        bar_units=round(bar_metres / metres_per_unit, 1),
+        bar_units=bar_units,
         bar_label=bar_label,
         queries=[
             [
@@ -275,13 +263,6 @@ def _draw_map(
             for i, query in enumerate(query_rows)
         ],
     )
-
-
-def _scale_bar(longest: float) -> tuple[float, str]:
-    """Return the largest of 1, 2 or 5 times a power of ten that is at most ``longest`` metres, and its label."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    metres = max(factor * power for factor in (1, 2, 5) if factor * power <= longest)
-    return metres, f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
 
 
 def _power_label(power: int) -> str:

@@ -7,11 +7,9 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import polars as pl
 
@@ -20,7 +18,7 @@ from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
 from progeo.evaluation.pictures import format_error, format_metres, read_tile
 from progeo.evaluation.recall import Evaluation
-from progeo.files import atomic_write
+from progeo.pages import write_page
 from progeo.versions import collect_versions
 
 THUMBNAIL_HEIGHT = 180
@@ -85,15 +83,14 @@ def write_report(
         raise ValueError("tables and evaluation are not of the same images")
     names = [Path(query).name for query in queries["path"]]
     metric = evaluation.rule.is_metric
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["metres"] = format_metres
-    template = environment.from_string(files("progeo.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
     zones = (database["utm_zone"].to_list(), queries["utm_zone"].to_list()) if metric else ([], [])
-    page = template.render(
+    write_page(
+        "evaluation/report.html",
+        path,
         title=title,
+        median_error=format_metres(evaluation.median_error),
+        percentile_90_error=format_metres(evaluation.percentile_90_error),
         evaluation=evaluation,
         measurements=measurements,
         protocol=evaluation_set.protocol,
@@ -109,8 +106,6 @@ def write_report(
         versions=collect_versions(),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def _collect_mistakes(
@@ -125,13 +120,13 @@ def _collect_mistakes(
         right = evaluation.right[query]
         shown = evaluation.predictions[query, :PREDICTIONS_SHOWN].tolist()
         nearest = int(evaluation.nearest_images[query])
-        thumbnails = [_make_thumbnail("query", "Query", query_paths[query])]
+        thumbnails = [make_thumbnail("query", "Query", query_paths[query])]
         for rank, prediction in enumerate(shown):
             role = "right" if right[rank] else "wrong"
             label = f"{rank + 1}. {format_error(evaluation.errors[query, rank], rule)}"
-            thumbnails.append(_make_thumbnail(role, label, database_paths[prediction]))
+            thumbnails.append(make_thumbnail(role, label, database_paths[prediction]))
         label = f"Nearest {format_error(evaluation.nearest_distances[query], rule)}"
-        thumbnails.append(_make_thumbnail("nearest", label, database_paths[nearest]))
+        thumbnails.append(make_thumbnail("nearest", label, database_paths[nearest]))
         if right.any():
             explanation = f"the first right prediction has rank {int(right.argmax()) + 1}"
         else:
@@ -140,7 +135,7 @@ def _collect_mistakes(
     return mistakes, len(wrong)
 
 
-def _make_thumbnail(role: str, label: str, path: str) -> Thumbnail:
+def make_thumbnail(role: str, label: str, path: str) -> Thumbnail:
     """Return an image file as a small JPEG inside the page."""
     jpeg = io.BytesIO()
     tile = read_tile(path, THUMBNAIL_HEIGHT)

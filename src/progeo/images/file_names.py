@@ -14,6 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults, set_aside
 from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.images.timestamps import compact_timestamps
 
@@ -52,12 +53,13 @@ FORMAT_HINT = (
 )
 
 
-def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.DataFrame:
+def parse_file_names(relative_paths: pl.Series, folder: str | Path = "", faults: Faults | None = None) -> pl.DataFrame:
     """Read the columns of the image table out of SF-XL file names.
 
     Args:
         relative_paths: paths as strings; only the part after the last ``/`` is parsed.
         folder: where the paths start, for error messages.
+        faults: gets the photos whose name has no UTM coordinates, instead of an error.
 
     Raises:
         ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
@@ -78,6 +80,10 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "") -> pl.D
         .with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
         .collect()
     )
+    if faults is not None:
+        has_none = pl.any_horizontal(pl.col("utm_east", "utm_north").is_null())
+        problem = table.select(pl.when(has_none).then(pl.lit("no UTM coordinates in its file name"))).to_series()
+        return set_aside(table, problem, "position", faults)
     _check_coordinates(table, Path(folder))
     return table
 

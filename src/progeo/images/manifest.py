@@ -15,6 +15,7 @@ import polars.selectors as cs
 
 from progeo.errors import ProgeoError
 from progeo.images.columns import FIELDS, find_columns, parse_columns
+from progeo.images.faults import Fault, Faults, set_aside
 from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.images.geodesy import describe_impossible
 from progeo.images.listing import list_folders
@@ -32,16 +33,19 @@ VALUES: dict[str, dict[str, str]] = {
 """Other spellings of the values of some columns."""
 
 POSITION = ("utm_east", "utm_north", "utm_zone", "utm_letter", "latitude", "longitude")
+NEAR_DEGREES = 1.0
+"""Positions this far from the median of both coordinates count as of the same region."""
 HEMISPHERES = {"NORTH": "N", "SOUTH": "M", "NORTHERN": "N", "SOUTHERN": "M"}
 """Letters for those who write hemispheres: N and M are the latitude bands beside the equator."""
 
 
-def read_manifest(path: Path, columns: str | None = None) -> pl.DataFrame:
+def read_manifest(path: Path, columns: str | None = None, faults: Faults | None = None) -> pl.DataFrame:
     """Read a manifest.
 
     Args:
         path: a CSV (separated by commas, semicolons or tabs), Parquet or GeoJSON file.
         columns: names of columns that progeo does not know by itself, as ``parse_columns`` reads them.
+        faults: gets the rows without a file or without a possible position, instead of an error.
 
     Returns:
         One row per photo: ``path`` (which starts with the manifest's folder), those columns of FIELDS that were found,
@@ -56,10 +60,13 @@ def read_manifest(path: Path, columns: str | None = None) -> pl.DataFrame:
     table = table.select(*(pl.col(name).alias(field) for field, name in names.items()), *others)
     table = table.with_columns(pl.lit(None, FIELDS[name]).alias(name) for name in POSITION if name not in names)
     table = _read_values(table, path)
-    _check_positions(table, names, path)
+    problem = _find_problems(table, names, path)
+    if faults is None:
+        _check_positions(table, problem, path)
     table = table.with_columns(path=_resolve_paths(table["path"], path.parent))
-    _check_files(table, path)
-    return table
+    if faults is not None:
+        table = set_aside(table, problem, "position", faults)
+    return _check_files(table, path, faults)
 
 
 def write_manifest(table: pl.DataFrame, path: Path) -> None:
@@ -154,16 +161,37 @@ def _read_zones(table: pl.DataFrame, source: Path) -> pl.DataFrame:
     return table.with_columns(utm_zone=zones["number"], utm_letter=zones["letter"])
 
 
-def _check_positions(table: pl.DataFrame, names: dict[str, str], source: Path) -> None:
-    """Raise an error that names the first row without a possible position; ``names`` are the columns' in the file."""
+def _find_problems(table: pl.DataFrame, names: dict[str, str], source: Path) -> pl.Series:
+    """Return what is wrong with the position of each row (string), null where it is possible.
+
+    Raises:
+        ProgeoError: latitude and longitude are swapped in the whole table; ``names`` are the columns' in the file.
+    """
     latitude, longitude = (table[name].abs() for name in ("latitude", "longitude"))
-    if (latitude > 90).any() and (latitude <= 180).all() and (longitude <= 90).all():
+    if (latitude > 90).sum() > len(table) / 2 and (latitude <= 180).all() and (longitude <= 90).all():
         raise ProgeoError(
             f"{_name_row(table, latitude > 90, source)}: latitude {table['latitude'].filter(latitude > 90)[0]} is "
             "beyond 90, and no longitude is: latitude and longitude look swapped. If they are, say "
             f"--columns latitude={names['longitude']},longitude={names['latitude']}"
         )
-    problem = table.select(describe_problem()).to_series()
+    swapped = pl.when(is_swapped()).then(
+        pl.lit("latitude and longitude look swapped: the other way round, they lie among those of the other rows")
+    )
+    return table.select(pl.coalesce(swapped, describe_problem())).to_series()
+
+
+def is_swapped() -> pl.Expr:
+    """Return which positions lie far from the others, and near them with latitude and longitude exchanged."""
+    latitude, longitude = pl.col("latitude"), pl.col("longitude")
+
+    def is_near(north: pl.Expr, east: pl.Expr) -> pl.Expr:
+        return ((north - latitude.median()).abs() <= NEAR_DEGREES) & ((east - longitude.median()).abs() <= NEAR_DEGREES)
+
+    return ~is_near(latitude, longitude) & is_near(longitude, latitude)
+
+
+def _check_positions(table: pl.DataFrame, problem: pl.Series, source: Path) -> None:
+    """Raise an error that names the first row without a possible position."""
     wrong = problem.is_not_null()
     if wrong.any():
         raise ProgeoError(
@@ -197,22 +225,31 @@ def _resolve_paths(paths: pl.Series, folder: Path) -> pl.Series:
     return paths.zip_with(is_absolute, prefix + paths)
 
 
-def _check_files(table: pl.DataFrame, source: Path) -> None:
-    """Raise an error where rows name files that do not exist; log how many images have no row."""
+def _check_files(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
+    """Raise an error where rows name files that do not exist, and log how many images have no row.
+
+    With ``faults`` both go there, and the rows that have a file are returned.
+    """
     files = list_folders(table["path"].str.extract("^(.*)/"))
     missing = ~table["path"].is_in(files.implode())
-    if missing.any():
+    if faults is not None:
+        problem = pl.Series([f"row of {source} without a file"]).new_from_index(0, len(table))
+        table = set_aside(table, problem.set(~missing, None), "file", faults)
+    elif missing.any():
         raise ProgeoError(
             f"{missing.sum()} of the {len(table)} files named in {source} cannot be found. "
             f"{_name_row(table, missing, source)}: paths are taken relative to the manifest's folder {source.parent}."
         )
     images = files.filter(files.str.to_lowercase().str.contains(rf"({'|'.join(IMAGE_EXTENSIONS)})$"))
     without_row = images.filter(~images.is_in(table["path"].implode())).sort()
-    if len(without_row):
+    if faults is not None:
+        faults += [Fault(path, "row", f"no row in {source}") for path in without_row]
+    elif len(without_row):
         logger.warning(
             f"{len(without_row)} images beside those that {source} names have no row in it and are left out, first "
             f"{without_row[0]}"
         )
+    return table
 
 
 def _name_row(table: pl.DataFrame, wrong: pl.Series, source: Path) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.images.exif import read_exif
+from progeo.images.faults import Faults, set_aside
 from progeo.images.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
 from progeo.images.layouts import find_layout, structures
-from progeo.images.listing import read_folder
+from progeo.images.listing import list_images, read_folder
 from progeo.images.manifest import read_manifest
 from progeo.images.positions import complete_positions
 from progeo.images.timestamps import normalise_timestamps
@@ -30,6 +32,7 @@ def read_image_table(
     split: str | None = None,
     heading_from: str | None = None,
     one_plane: bool = True,
+    faults: Faults | None = None,
 ) -> pl.DataFrame:
     """Read the photos of a folder or a manifest as a table.
 
@@ -53,6 +56,8 @@ def read_image_table(
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
             the world, and each gets the coordinates of its own zone.
+        faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out; the
+            cache is not used then.
 
     Returns:
         One row per photo, sorted by path where a folder was read. Always there are ``path`` (string, which starts with
@@ -70,12 +75,16 @@ def read_image_table(
     manifest = find_manifest(source)
     if manifest is not None:
         is_structure = manifest.suffix.lower() == structures.SUFFIX
-        table = structures.read_structure(manifest) if is_structure else read_manifest(manifest, columns)
+        table = structures.read_structure(manifest) if is_structure else read_manifest(manifest, columns, faults)
         table = _complete_columns(table)
     elif layout := find_layout(source):
         read = layout.read
         sources = layout.find(source)
         table = read_folder(source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder)), sources)
+    elif faults is not None:
+        table = _read_photos(list_images(source)[0], source, faults)
+        table = table.with_columns(path=pl.lit(f"{source}{os.sep}") + pl.col("path"))
+        split = None
     else:
         table, split = read_folder(source, cache_folder, _read_photos), None  # the folder itself is a split
     table = complete_positions(table, one_plane=one_plane)
@@ -110,17 +119,17 @@ def find_manifest(source: Path) -> Path | None:
     )
 
 
-def _read_photos(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None = None) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
-    table = _complete_columns(_read_positions(relative_paths, folder))
+    table = _complete_columns(_read_positions(relative_paths, folder, faults))
     return table.with_columns(_read_parts(table["path"]))
 
 
-def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Read the positions of the images below a folder."""
     with_position = relative_paths.str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$")
     if with_position.any():
-        return parse_file_names(relative_paths, folder)
+        return parse_file_names(relative_paths, folder, faults)
     table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
     if len(problems) == len(table):
@@ -130,7 +139,9 @@ def _read_positions(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
             f"{len(table)} images (first {problems['path'][0]}: {problems['problem'][0]}). "
             "A manifest that stands elsewhere can be given in place of the folder."
         )
-    if len(problems):
+    if faults is not None:
+        set_aside(table, table["problem"], "position", faults)
+    elif len(problems):
         path, problem = problems.row(0)
         logger.warning(
             f"{len(problems)} of {len(table)} photos in {folder} have no position and are left out, first {path}: "

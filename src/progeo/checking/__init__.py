@@ -1,0 +1,1 @@
+"""Looking at a set of photos before anything is trained on it."""

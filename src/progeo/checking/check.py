@@ -1,0 +1,77 @@
+"""``progeo data check``: what is in a set of photos, and what should be mended before it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from progeo.checking.classes import estimate_training_memory
+from progeo.checking.looks import read_looks
+from progeo.checking.page import write_check_page
+from progeo.checking.result import Result, examine
+from progeo.config import CheckOptions
+from progeo.console import console
+from progeo.errors import ProblemsFoundError
+from progeo.images.faults import Faults
+from progeo.images.table import read_image_table
+
+
+def run_check(options: CheckOptions) -> None:
+    """Run ``progeo data check``.
+
+    Raises:
+        ProblemsFoundError: there is something to mend; the page and the output are written all the same.
+        ProgeoError: the set cannot be read at all.
+    """
+    faults: Faults = []
+    table = read_image_table(options.source, columns=options.columns, heading_from=options.heading_from, faults=faults)
+    looks = read_looks(table["path"], options.num_workers)
+    result = examine(options.source, table, faults, looks, options.positive_dist_threshold)
+    if result.recommendation:
+        result = dataclasses.replace(result, memory=estimate_training_memory(count_most_classes(result)))
+    settings = {name: value for name, value in vars(options).items() if value is not None}
+    write_check_page(result, options.page, settings)
+    if options.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        console.print(describe(result), markup=False, soft_wrap=True)
+    console.print(f"The page is {options.page}", markup=False, soft_wrap=True)
+    problems = sum(finding.is_problem for finding in result.findings)
+    if problems:
+        raise ProblemsFoundError(
+            f"{problems} kind{'s' * (problems > 1)} of problem to mend; {options.page} names the photos"
+        )
+
+
+def count_most_classes(result: Result) -> int:
+    """Return the classes of the recommended settings."""
+    best = result.recommendation
+    chosen = [one.classes for one in result.settings if best and (one.M, one.alpha) == (best.M, best.alpha)]
+    return max(chosen, default=0)
+
+
+def describe(result: Result) -> str:
+    """Return the check as one page for the terminal."""
+    lines = [f"{result.source}: {len(result.table):,} photos with a position"]
+    lines += [f"  {part:24} {count:10,}" for part, count in result.counts.items()]
+    known = len(result.table) - result.headings["unknown"]
+    lines.append(f"Headings: {100 * known / len(result.table):.0f} % known")
+    duplicates = result.duplicates
+    lines.append(f"Duplicates: {len(duplicates.exact):,} the same file, {len(duplicates.near):,} look the same")
+    for part, counts in result.positives.items():
+        lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} have {name}" for name, count in counts.items()))
+    lines.append(f"Classes of {result.training_images:,} training photos, by the least number of photos of a class:")
+    rows: dict[tuple[int, int], list[str]] = {}
+    for one in result.settings:
+        cell = f"{one.classes:,} with {one.min_images_per_class}"
+        rows.setdefault((one.M, one.alpha), []).append(cell)
+    lines += [f"  --M {M} --alpha {alpha}: {', '.join(cells)}" for (M, alpha), cells in rows.items()]
+    if result.recommendation:
+        lines.append(f"To start with: {result.recommendation.options}")
+        lines.append(f"  {result.recommendation.why}.")
+        lines.append(f"  Training takes {result.memory} with the default network.")
+    else:
+        lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
+    for finding in sorted(result.findings, key=lambda one: not one.is_problem):
+        lines.append(f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}")
+    return "\n".join(lines)

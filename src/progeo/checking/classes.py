@@ -1,0 +1,132 @@
+"""What CosPlace classes a set makes with which settings, which to start with, and what training costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch.nn import functional as F
+
+from progeo.config import TrainOptions
+from progeo.images.groups import assign_cells
+from progeo.models.network import create_network
+from progeo.training.overview import StepCost, count_parameters, estimate_memory, measure_step
+from progeo.training.resolve import EPOCHS
+
+CELLS = (10, 20, 50, 100)
+ANGLES = (30, 60, 90, 360)
+MINIMA = (10, 5, 4, 3)
+ENOUGH_IMAGES = 0.5
+"""Share of the images that settings must keep in classes to be recommended."""
+ENOUGH_CLASSES = 50
+"""Classes that each group should have: with fewer the task is too easy."""
+EPOCHS_OF_SMALL_SETS, VIEWS_OF_EACH = 20, 30
+"""For sets too small for the published steps: how often training should show each image in all."""
+FEWEST_STEPS = 20
+SHRINKING = 4
+"""Side of a training crop over that of the image on which memory is measured."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one choice of M, alpha and the least images of a class leaves."""
+
+    M: int
+    alpha: int
+    min_images_per_class: int
+    classes: int
+    images: int
+    groups: int
+    """Groups with the published N and L."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Settings to start with, and the reason for them."""
+
+    M: int
+    alpha: int
+    N: int
+    L: int
+    groups_num: int
+    min_images_per_class: int
+    epochs_num: int
+    iterations_per_epoch: int
+    why: str
+
+    @property
+    def options(self) -> str:
+        """The settings as options of ``progeo train``."""
+        return " ".join(f"--{name} {value}" for name, value in asdict(self).items() if name != "why")
+
+
+def count_classes(table: pl.DataFrame) -> list[Setting]:
+    """Return the classes and groups for each M and alpha, by the least number of images of a class."""
+    published = TrainOptions(train_set_folder="")
+    modulus = np.array([published.N, published.N, published.L])
+    settings = []
+    for M in CELLS:
+        for alpha in ANGLES if table["heading"].null_count() == 0 else ANGLES[-1:]:
+            cells, sizes = np.unique(assign_cells(table, M, alpha), axis=0, return_counts=True)
+            for least in MINIMA:
+                kept = sizes >= least
+                groups = len(np.unique(cells[kept] % modulus, axis=0))
+                settings.append(Setting(M, alpha, least, int(kept.sum()), int(sizes[kept].sum()), groups))
+    return settings
+
+
+def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | None:
+    """Return the smallest places that still hold most of the images; None where not even the largest do."""
+    by_size = sorted(settings, key=lambda one: (one.M**2 * one.alpha, -one.min_images_per_class))
+    found = next((one for one in by_size if one.classes > 1 and one.images >= ENOUGH_IMAGES * len(table)), None)
+    if found is None:
+        return None
+    published = TrainOptions(train_set_folder="")
+    N, L, groups = _choose_groups(table, found, published)
+    groups_num = min(groups, published.groups_num)
+    epochs, steps = EPOCHS, published.iterations_per_epoch
+    if found.images * VIEWS_OF_EACH < EPOCHS * steps * published.batch_size:
+        epochs = EPOCHS_OF_SMALL_SETS
+        views = found.images * VIEWS_OF_EACH
+        steps = min(steps, max(FEWEST_STEPS, round(views / (epochs * published.batch_size))))
+    shown = epochs * steps * published.batch_size
+    why = (
+        f"M {found.M} and alpha {found.alpha} are the smallest places that keep at least half of the images in classes "
+        f"of {found.min_images_per_class} or more: {found.images:,} of {len(table):,} in {found.classes:,} classes, "
+        f"about {found.classes / groups:.0f} in each group (there are {groups}). {epochs} epochs of {steps:,} steps "
+        f"show each about {shown / found.images:.0f} times"
+    )
+    return Recommendation(found.M, found.alpha, N, L, groups_num, found.min_images_per_class, epochs, steps, why)
+
+
+def _choose_groups(table: pl.DataFrame, setting: Setting, published: TrainOptions) -> tuple[int, int, int]:
+    """Return N, L and how many groups they make, as far apart as leaves each group enough classes."""
+    cells, sizes = np.unique(assign_cells(table, setting.M, setting.alpha), axis=0, return_counts=True)
+    kept = cells[sizes >= setting.min_images_per_class]
+    for N, L in ((published.N, published.L), (2, 2), (1, 1)):
+        groups = len(np.unique(kept % [N, N, L], axis=0))
+        if len(kept) >= ENOUGH_CLASSES * groups:
+            break
+    return N, L, groups
+
+
+def estimate_training_memory(classes: int) -> str:
+    """Say how much memory training with the default network, crops and batch takes.
+
+    What a backward pass keeps of an image grows with its pixels, and with each image by the same amount: two steps on
+    small images tell it.
+    """
+    options = TrainOptions(train_set_folder="")
+    network = create_network(options.backbone, weights="none").eval()
+    side = options.image_size // SHRINKING
+
+    def measure(images: int) -> int:
+        crops = torch.rand(images, 3, side, side)
+        return measure_step(lambda: F.normalize(network(crops)).sum()).kept_bytes
+
+    one, two = measure(1), measure(2)
+    kept_per_image = (two - one) * SHRINKING**2
+    parts = {"network": count_parameters(network), "classifier": (0, classes * network.fc_output_dim)}
+    return estimate_memory(parts, StepCost(0, one + (options.batch_size - 1) * kept_per_image))

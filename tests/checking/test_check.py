@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progeo import cli
+
+
+@pytest.fixture(autouse=True)
+def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network itself is measured in test_classes.py."""
+    monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: "about 1.0 GB on the device")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve photos of four places as the current folder, and rows of a manifest for them."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        patches = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(patches).resize((80, 60)).save(f"{number}.jpg")
+    return tmp_path
+
+
+def write_rows(changes: dict[int, str] | None = None) -> None:
+    """Write a manifest of the photos; ``changes`` replaces what follows the path of some rows."""
+    rows = [f"{59.3 + number // 3 * 0.001:.4f},18.1,{number * 30},test" for number in range(12)]
+    roles = ["queries" if number % 3 == 0 else "database" for number in range(12)]
+    lines = [f"{number}.jpg,{(changes or {}).get(number, f'{rows[number]},{roles[number]}')}" for number in range(12)]
+    Path("m.csv").write_text("\n".join(["path,lat,lon,heading,split,role", *lines]) + "\n")
+
+
+def check(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    code = cli.main(["data", "check", "m.csv", *options])
+    return code, capsys.readouterr().err
+
+
+def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    code, output = check(capsys)
+    assert code == 0
+    for line in (
+        "m.csv: 12 photos with a position",
+        "test queries                      4",
+        "Headings: 100 % known",
+        "Duplicates: 0 the same file, 0 look the same",
+        "Positives of test queries: 0 have 0, 0 have 1, 4 have 2 to 5",
+        "--M 10 --alpha 30: 0 with 10, 0 with 5, 0 with 4, 0 with 3",
+    ):
+        assert line in output
+    page = Path("check.html").read_text(encoding="utf-8")
+    assert "No problems found" in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
+
+
+def test_json_is_one_object_alone_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    assert cli.main(["data", "check", "m.csv", "--json", "--page", "page.html"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["photos"], result["fine"], result["parts"]) == (12, True, {"test database": 8, "test queries": 4})
+    assert Path("page.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "0,0,,test,database",
+            "Problem: 1 photos without a possible position, first: 5.jpg: latitude and longitude are both 0",
+        ),
+        (",,,test,database", "Problem: 1 photos without a possible position, first: 5.jpg: there is no latitude"),
+        ("95,18.1,,test,database", "latitude 95.0 is not between -90 and 90"),
+        ("18.1,59.3,,test,database", "Problem: 1 of them look as if latitude and longitude were swapped"),
+    ],
+)
+def test_positions(folder: Path, row: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows({5: row})
+    code, output = check(capsys)
+    assert code == 1
+    assert message in output
+    assert "Error: " in output and "of problem to mend; check.html names the photos" in output
+    assert "5.jpg" in Path("check.html").read_text(encoding="utf-8")
+
+
+def test_files_and_rows_without_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    Path("11.jpg").rename("99.jpg")
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 1 rows of the manifest without a file, first: 11.jpg" in output
+    assert "Remark: 1 photos beside the manifest without a row in it, first: 99.jpg" in output
+
+
+def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    Path("7.jpg").write_text("no image")
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 1 photos cannot be read, first: 7.jpg: cannot identify" in output
+
+
+def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    Path("1.jpg").write_bytes(Path("0.jpg").read_bytes())  # a query, and a database photo
+    Path("5.jpg").write_bytes(Path("4.jpg").read_bytes())  # both database
+    Image.open("9.jpg").resize((60, 45)).save("10.jpg")
+    code, output = check(capsys)
+    assert code == 1
+    assert (
+        "Problem: 1 photos the same file as another, in test queries and test database, first: 0.jpg = 1.jpg" in output
+    )
+    assert "Remark: 1 photos the same file as another, within test database, first: 4.jpg = 5.jpg" in output
+    assert "Remark: 1 photos nearly the same picture as another, in test queries and test database" in output
+
+
+def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows({0: "59.4,18.1,,test,queries"})
+    code, output = check(capsys)
+    assert code == 0
+    assert "Remark: 1 of 4 test queries have no database photo within 25 m and count as missed, first: 0.jpg" in output
+    assert "Remark: 1 of 12 photos have no heading: --alpha 360 makes classes by position alone" in output
+    write_rows(
+        {
+            number: f"{59.4 + number / 100},18.1,0,test,{'queries' if number % 3 == 0 else 'database'}"
+            for number in range(12)
+        }
+    )
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 4 of 4 test queries have no database photo" in output
+    assert "Remark: all headings are 0°" in output
+    assert "too few photos of each place" in output
+
+
+def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = str(tmp_path / "page.html")
+    assert cli.main(["data", "check", str(tiny_city), "--page", page]) == 0
+    output = capsys.readouterr().err
+    assert "train                            32" in output
+    assert "Positives of val queries: 0 have 0" in output
+    (tmp_path / "photos").mkdir()
+    for name in ("@1@2@.jpg", "photo.jpg"):
+        Image.new("RGB", (8, 6)).save(tmp_path / "photos" / name)
+    assert cli.main(["data", "check", str(tmp_path / "photos"), "--page", page]) == 1
+    assert "photo.jpg: no UTM coordinates in its file name" in capsys.readouterr().err
+
+
+def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(dict.fromkeys(range(12), "0,0,,test,database"))
+    code, output = check(capsys)
+    assert code == 2
+    assert "Not one of 12 photos can be used, first 0.jpg: latitude and longitude are both 0" in output

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from progeo.checking.classes import count_classes, estimate_training_memory, recommend
+from progeo.images.groups import make_groups
+
+
+def photos(places: int, each: int, step: float, *, headings: bool = True) -> pl.DataFrame:
+    """Photos of places in a square, ``step`` metres apart, all looking north where they have a heading."""
+    side = int(np.ceil(places**0.5))
+    place = np.repeat(np.arange(places), each)
+    heading = pl.Series([5.0 if headings else None] * len(place), dtype=pl.Float64)
+    columns = {"utm_east": place % side * step, "utm_north": place // side * step, "heading": heading}
+    return pl.DataFrame({"path": [f"{row}.jpg" for row in range(len(place))], **columns})
+
+
+def test_every_setting_is_counted_as_the_groups_are_made() -> None:
+    table = photos(16, 5, 10)
+    for one in count_classes(table):
+        options: dict[str, Any] = {name: getattr(one, name) for name in ("M", "alpha", "min_images_per_class")}
+        if one.classes:
+            groups = make_groups(table, **options, groups_num=one.groups)
+            assert sum(len(group) for group in groups) == one.classes
+            assert sum(len(group.images) for group in groups) == one.images
+
+
+def test_without_headings_classes_go_by_position() -> None:
+    assert {one.alpha for one in count_classes(photos(4, 5, 10, headings=False))} == {360}
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (photos(2500, 10, 10), {"M": 10, "alpha": 30, "N": 5, "L": 2, "groups_num": 8, "min_images_per_class": 10}),
+        (photos(400, 5, 10), {"M": 10, "alpha": 30, "N": 2, "groups_num": 4, "min_images_per_class": 5}),
+        (
+            photos(30, 4, 10, headings=False),
+            {"M": 10, "alpha": 360, "N": 1, "groups_num": 1, "min_images_per_class": 4},
+        ),
+        (photos(100, 1, 10, headings=False), {"M": 20, "alpha": 360, "min_images_per_class": 4}),
+    ],
+)
+def test_recommendation(table: pl.DataFrame, expected: dict[str, int]) -> None:
+    best = recommend(table, count_classes(table))
+    assert best is not None
+    assert {name: getattr(best, name) for name in expected} == expected
+    names = ("M", "alpha", "N", "L", "groups_num", "min_images_per_class")
+    groups = make_groups(table, **{name: getattr(best, name) for name in names})
+    assert len(groups) == best.groups_num
+    assert f"{sum(len(group.images) for group in groups):,}" in best.why or len(groups) == 8
+    assert f"--M {best.M} --alpha {best.alpha}" in best.options
+
+
+def test_photos_far_from_each_other_make_no_classes() -> None:
+    table = photos(30, 1, 1000)
+    assert recommend(table, count_classes(table)) is None
+
+
+def test_small_sets_get_fewer_steps() -> None:
+    table = photos(30, 4, 10)
+    best = recommend(table, count_classes(table))
+    assert best is not None
+    assert (best.epochs_num, best.iterations_per_epoch) == (20, 20)
+
+
+def test_memory_grows_with_the_classes() -> None:
+    few, many = (float(estimate_training_memory(classes).split()[1]) for classes in (100, 1_000_000))
+    assert many - few == pytest.approx(16 * 512 * 1_000_000 / 1e9, abs=0.5)
