@@ -74,24 +74,27 @@ def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
     fingerprint = _fingerprint([str(list_file)])
     if list_file.is_file():
         try:
-            lines = list_file.read_text(encoding="utf-8").splitlines()
+            text = list_file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ProgeoError(f"{list_file} is not UTF-8 (at byte {error.start}): please save it as UTF-8.") from error
-        paths = [line.strip() for line in lines if line.strip()]
-        if paths and not (folder / paths[0]).is_file():
+        # One string of Polars for all lines: a list of Python's would take several times the memory.
+        paths = pl.Series("path", [text], dtype=pl.String).str.split("\n").explode().str.strip_chars()
+        paths = paths.filter(paths != "")
+        if len(paths) and not (folder / paths[0]).is_file():
             raise ProgeoError(
                 f"{list_file} lists {paths[0]}, but {folder / paths[0]} does not exist: "
                 "bring the list and the folder together, or remove the list to have the folder read from disk."
             )
         source = str(list_file)
     else:
-        paths, directories = _walk(folder)
+        found, directories = _walk(folder)
+        _check_encoding(found, str(folder))
+        paths = pl.Series("path", found, dtype=pl.String)
         fingerprint |= directories
         source = str(folder)
-    if not paths:
+    if paths.is_empty():
         raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
-    _check_encoding(paths, str(folder))
-    return pl.Series("path", paths, dtype=pl.String).sort(), fingerprint
+    return paths.sort(), fingerprint
 
 
 def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
