@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from benchmarks.tables import format_table, replace_section
 from progeo.models.network import create_network
@@ -41,27 +39,36 @@ BLOCK = 20_000
 ONE_CORE = {"OMP_NUM_THREADS": "1", "LANCE_CPU_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
 
 
-def draw_descriptors(places: NDArray[np.int64], seed: int) -> Descriptors:
-    """Return a descriptor (N, D) of each of the places, float32 of length 1."""
-    generator = np.random.default_rng([1, seed])
-    centres = np.stack([np.random.default_rng([0, place]).standard_normal(DIMENSION) for place in places.tolist()])
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    descriptors = centres + SPREAD / DIMENSION**0.5 * generator.standard_normal(centres.shape)
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return descriptors.astype(np.float32)
+def draw_centres(photos: int) -> Descriptors:
+    """Return the centre (P, D) of each place, float32 of length 1."""
+    centres = np.random.default_rng(0).standard_normal((photos // PHOTOS_PER_PLACE, DIMENSION), dtype=np.float32)
+    return normalise(centres)
+
+
+def draw_around(centres: Descriptors, seed: int) -> Descriptors:
+    """Return a descriptor (N, D) around each of the centres, float32 of length 1."""
+    noise = np.random.default_rng([1, seed]).standard_normal(centres.shape, dtype=np.float32)
+    return normalise(centres + np.float32(SPREAD / DIMENSION**0.5) * noise)
+
+
+def normalise(vectors: Descriptors) -> Descriptors:
+    """Return vectors (N, D) at length 1."""
+    unit: Descriptors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def draw_blocks(photos: int) -> Iterator[tuple[int, Descriptors]]:
-    """Yield the descriptors of the database block by block, each with the number of its first photo."""
-    order = np.random.default_rng(2).permutation(photos)
+    """Yield the descriptors of the database block by block, in no order, each with the number of its first photo."""
+    centres = draw_centres(photos)
+    places = np.random.default_rng(2).permutation(photos) // PHOTOS_PER_PLACE
     for start in range(0, photos, BLOCK):
-        yield start, draw_descriptors(order[start : start + BLOCK] // PHOTOS_PER_PLACE, start)
+        yield start, draw_around(centres[places[start : start + BLOCK]], start)
 
 
 def draw_queries(photos: int, queries: int) -> Descriptors:
     """Return descriptors (Q, D) of places of the database."""
     places = np.random.default_rng(3).integers(0, photos // PHOTOS_PER_PLACE, queries)
-    return draw_descriptors(places, photos)
+    return draw_around(draw_centres(photos)[places], photos)
 
 
 def make_database(address: Path, photos: int) -> None:
@@ -99,18 +106,21 @@ def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[
 
 
 def time_each(search: Callable[[Descriptors], list[int]], queries: Descriptors) -> dict[str, Any]:
-    """Search for one query after the other; return the milliseconds and the first hit of each, less three warm-ups."""
+    """Search for one query after the other; return the first hit of each, and its milliseconds on the clock and of the
+    core's work, after three to warm up.
+    """
     for query in queries[:3]:
         search(query[None])
-    milliseconds, hits = [], []
+    clock, core, hits = [], [], []
     for query in queries:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         hits += search(query[None])
-        milliseconds.append(1000 * (time.perf_counter() - start))
-    return {"milliseconds": milliseconds, "hits": hits}
+        clock.append(1000 * (time.perf_counter() - start))
+        core.append(1000 * (time.process_time() - worked))
+    return {"clock": clock, "core": core, "hits": hits}
 
 
-def measure_database(address: str, photos: int, queries: int) -> dict[str, Any]:
+def measure_database(address: str, photos: int, queries: Descriptors) -> dict[str, Any]:
     """Open the database and search in it."""
     start = time.perf_counter()
     database = PlaceDatabase.open(address)
@@ -121,10 +131,10 @@ def measure_database(address: str, photos: int, queries: int) -> dict[str, Any]:
     def search(descriptors: Descriptors) -> list[int]:
         return [int(table["id"][0], 16) for table in database.search(descriptors)]
 
-    return {"opened": opened, **time_each(search, draw_queries(photos, queries))}
+    return {"opened": opened, **time_each(search, queries)}
 
 
-def measure_faiss(address: str, photos: int, queries: int) -> dict[str, Any]:
+def measure_faiss(address: str, photos: int, queries: Descriptors) -> dict[str, Any]:
     """Search exactly in the same descriptors in memory, as they are stored."""
     index = faiss.IndexFlatL2(DIMENSION)
     for _, descriptors in draw_blocks(photos):
@@ -133,19 +143,23 @@ def measure_faiss(address: str, photos: int, queries: int) -> dict[str, Any]:
     def search(descriptors: Descriptors) -> list[int]:
         return [int(row) for row in index.search(descriptors, 20)[1][:, 0]]
 
-    return {"opened": None, **time_each(search, draw_queries(photos, queries))}
+    return {"opened": None, **time_each(search, queries)}
 
 
 MEASURES = {"progeo": measure_database, "FAISS flat": measure_faiss}
 
 
-def run_on_one_core(name: str, address: Path, options: argparse.Namespace) -> dict[str, Any]:
+def read_peak_memory() -> float:
+    """Return the most memory in MB that this process has held; ``getrusage`` would count what its parent held too."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def run_on_one_core(name: str, address: Path, queries: Path, photos: int) -> dict[str, Any]:
     """Measure in a process of its own; return what it measured and its greatest memory in MB."""
     command = [sys.executable, "-m", "benchmarks.places", "--measure", name, "--folder", str(address)]
-    sizes = ["--photos", str(options.photos), "--queries", str(options.queries)]
-    output = subprocess.run(
-        command + sizes, env=os.environ | ONE_CORE, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    command += ["--photos", str(photos), "--queries_file", str(queries)]
+    output = subprocess.run(command, env=os.environ | ONE_CORE, stdout=subprocess.PIPE, text=True, check=True).stdout
     content: dict[str, Any] = json.loads(output)
     return content
 
@@ -158,35 +172,38 @@ def main() -> None:
         "--folder", type=Path, help="where to put the database, or one made before; else a temporary one"
     )
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    parser.add_argument("--queries_file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         faiss.omp_set_num_threads(1)
-        result = MEASURES[options.measure](str(options.folder), options.photos, options.queries)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(result | {"memory": memory}))
+        result = MEASURES[options.measure](str(options.folder), options.photos, np.load(options.queries_file))
+        print(json.dumps(result | {"memory": read_peak_memory()}))
         return
     with tempfile.TemporaryDirectory() as folder:
         address = options.folder or Path(folder) / "places"
         if not PlaceDatabase.exists(address):
             make_database(address, options.photos)
-        results = {name: run_on_one_core(name, address, options) for name in MEASURES}
+        queries = Path(folder) / "queries.npy"
+        np.save(queries, draw_queries(options.photos, options.queries))
+        results = {name: run_on_one_core(name, address, queries, options.photos) for name in MEASURES}
     exact = results["FAISS flat"]["hits"]
     rows = []
     for name, result in results.items():
-        times = sorted(result["milliseconds"])
+        clock, core = sorted(result["clock"]), sorted(result["core"])
         agreement = statistics.mean(hit == right for hit, right in zip(result["hits"], exact, strict=True))
         rows.append(
             [
                 name,
                 f"{result['opened']:.2f} s" if result["opened"] else "-",
-                f"{statistics.median(times):.1f} ms",
-                f"{times[int(0.95 * len(times))]:.1f} ms",
+                *(f"{statistics.median(times):.1f} ms" for times in (clock, core)),
+                f"{core[int(0.95 * len(core))]:.1f} ms",
                 f"{100 * agreement:.1f} %",
                 f"{result['memory']:.0f} MB",
             ]
         )
-    header = [f"{options.photos:,} photos", "open", "query, median", "95 %", "same first hit as exact search", "memory"]
+    header = [f"{options.photos:,} photos", "open", "query, median", "work of the core, median", "95 %"]
+    header += ["same first hit as exact search", "memory"]
     text = format_table(header, rows)
     print(text)
     if options.photos == parser.get_default("photos"):

@@ -12,7 +12,7 @@ MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
 
 PARTITIONS_SEARCHED = 20
 """Of the approximate index."""
-CANDIDATES = 200
+CANDIDATES = 60
 """Photos that the approximate index proposes; they are compared by their full descriptors."""
 
 
