@@ -175,6 +175,21 @@ def test_list_that_is_not_utf8(tmp_path: Path) -> None:
         read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
 
 
+def test_list_with_signs_that_no_path_has(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/@1@1@.jpg")
+    (tmp_path / "photos_images_paths.txt").write_text("@1@1@.jpg\n@2@1@.jpg\x1fmore\n")
+    with pytest.raises(ProgeoError, match=r"photos_images_paths\.txt cannot be read as paths, one on each line"):
+        read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
+
+
+def test_list_with_quotes_blank_lines_and_line_ends_of_windows(tmp_path: Path) -> None:
+    names = ['"@2@1@.jpg', "@1@1@.jpg"]
+    touch(tmp_path, *(f"[photos]/{name}" for name in names))
+    (tmp_path / "[photos]_images_paths.txt").write_bytes("\r\n\r\n \n".join(names).encode())
+    table = read_image_table(tmp_path / "[photos]", cache_folder=tmp_path / "cache")
+    assert table["path"].to_list() == [str(tmp_path / "[photos]" / name) for name in names]
+
+
 def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "photos/@1@1@.jpg", "photos/private/@2@1@.jpg")
     scandir = os.scandir

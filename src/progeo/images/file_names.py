@@ -65,8 +65,7 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "", faults:
         ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
     """
     extension = r"(?i)\.(" + "|".join(IMAGE_EXTENSIONS).replace(".", "") + ")$"
-    name = pl.col("path").str.replace_all("\\", "/", literal=True).str.split("/").list.last()
-    name = name.str.replace(extension, "")
+    name = pl.col("path").str.replace(r"(?s)^.*[/\\]", "").str.replace(extension, "")
     fields = name.str.splitn("@", len(FILE_NAME_FIELDS) + 2).struct
     texts = {column: fields.field(f"field_{k}") for k, column in enumerate(FILE_NAME_FIELDS, start=1)}
     table = (

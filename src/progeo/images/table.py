@@ -127,8 +127,8 @@ def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None 
 
 def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Read the positions of the images below a folder."""
-    with_position = relative_paths.str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$")
-    if with_position.any():
+    parts = pl.DataFrame({"path": relative_paths}).iter_slices(100_000)  # one position is enough: most sets end at once
+    if any(part["path"].str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$").any() for part in parts):
         return parse_file_names(relative_paths, folder, faults)
     table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
@@ -155,6 +155,8 @@ def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | No
 
 def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:
     """Return split and role of photos where they are in folders called train, val and test, database and queries."""
+    if not relative_paths.str.contains(r"^(images[/\\])?(train|val|test|database|gallery|queries\w*)[/\\]").any():
+        return []  # seen much faster than the parts are taken out
     pattern = r"^(?:images[/\\])?(?:(train|val|test)[/\\])?(?:(database|gallery|queries\w*)[/\\])?"
     folders = relative_paths.str.extract_groups(pattern).struct
     split, role = folders.field("1").alias("split"), folders.field("2").replace("gallery", "database").alias("role")
