@@ -27,6 +27,13 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == output
 
 
+@pytest.mark.parametrize("rest", [[], ["-h"], ["--help"]])
+def test_help_of_a_family_lists_its_commands(capsys: pytest.CaptureFixture[str], rest: list[str]) -> None:
+    assert cli.main(["data", *rest]) == 0
+    shown = capsys.readouterr().out
+    assert "  data split " in shown and "  data check " in shown and "progeo train" not in shown
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from progeo.cli import main; main(['--help']); "

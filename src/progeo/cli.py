@@ -115,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    if arguments in ([], ["-h"], ["--help"]):
-        print(describe_commands())
+    family = next((f"{word} " for word in arguments[:1] if any(name.startswith(f"{word} ") for name in COMMANDS)), "")
+    if arguments[bool(family) :] in ([], ["-h"], ["--help"]):
+        print(describe_commands(family))
         return 0
     if arguments == ["--version"]:
         print(f"progeo {version('progeo')}")
@@ -137,11 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return getattr(error, "exit_code", 2)
 
 
-def describe_commands() -> str:
-    """Return the help of ``progeo`` itself."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    examples = [f"  {command.example}" for command in COMMANDS.values()]
+def describe_commands(family: str = "") -> str:
+    """Return the help of ``progeo`` itself, or of the commands that start with ``family``, such as ``"data "``."""
+    commands = {name: command for name, command in COMMANDS.items() if name.startswith(family)}
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
+    examples = [f"  {command.example}" for command in commands.values()]
     return "\n".join(
         [
             "progeo: where was this photo taken? Visual place recognition, from photos to positions.",
