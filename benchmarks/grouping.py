@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from benchmarks.tables import format_table, replace_section
+from benchmarks.tables import write_table
 from progeo.images.file_names import parse_file_names
 from progeo.images.groups import make_groups
 
@@ -73,9 +73,7 @@ def main() -> None:
     for name, job in jobs.items():
         seconds = time_repeatedly(job, options.repeats)
         rows.append([name, f"{statistics.median(seconds):.2f} s", f"{min(seconds):.2f} to {max(seconds):.2f} s"])
-    text = format_table([f"{options.images:,} images", "median", "range"], rows)
-    replace_section("grouping", text)
-    print(text)
+    write_table("grouping", [f"{options.images:,} images", "median", "range"], rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.grouping import make_file_names
-from benchmarks.tables import format_table, replace_section
+from benchmarks.tables import write_table
 from progeo.images.table import read_image_table
 
 
@@ -52,9 +52,7 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.listing", "--folder", folder]
             seconds, gigabytes = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             rows.append([what, f"{seconds:.1f} s", f"{gigabytes:.2f} GB"])
-    text = format_table([f"{options.images:,} images", "time", "peak memory"], rows)
-    replace_section("listing", text)
-    print(text)
+    write_table("listing", [f"{options.images:,} images", "time", "peak memory"], rows)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.tables import DOCUMENT, format_table, replace_section
+from benchmarks.tables import DOCUMENT, write_table
 from progeo.images.table import read_image_table
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
@@ -65,7 +65,7 @@ def load_network(model: str | None) -> PlaceNetwork:
         return load_model(model)
     torch.manual_seed(0)
     network = create_network("EfficientNet-Lite0", 512).eval()
-    network.preprocessing = replace(network.preprocessing, image_size=IMAGE_SIZE)
+    network.set_image_size(IMAGE_SIZE)
     return network
 
 
@@ -234,12 +234,12 @@ def main() -> None:
             confidence.append([name, *describe_judgement(judgements[name])])
     draw_reliability(judgements)
     header = ["", "queries", "median error, first match", "estimate", "R@1, first match", "estimate"]
-    replace_section("locating", format_table(header, errors))
+    write_table("locating", header, errors)
     header = ["", "calibration error, not calibrated", "calibrated"]
     header += ["average precision, distance", "confidence", "precision at 90 % recall, distance", "confidence"]
-    replace_section("confidence", format_table(header, confidence))
+    write_table("confidence", header, confidence)
     header = ["", "median error", "90th percentile", "R@1"]
-    replace_section("traverse", format_table(header, walk_through(queries["toy city"], databases["toy city"])))
+    write_table("traverse", header, walk_through(queries["toy city"], databases["toy city"]))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.tables import format_table, replace_section
+from benchmarks.tables import write_table
 from progeo.config import TrainOptions
 from progeo.devices import choose_device
 from progeo.evaluation.evaluate import evaluate
@@ -150,9 +150,7 @@ def main() -> None:
         "R@1 in percent on",
         *("before training" if t == "before training" else f"trained on {t}" for t in results),
     ]
-    text = format_table(header, rows)
-    replace_section("real photos", text)
-    print(text)
+    write_table("real photos", header, rows)
 
 
 if __name__ == "__main__":

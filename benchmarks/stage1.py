@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from benchmarks.tables import format_table, replace_section
+from benchmarks.tables import write_table
 from progeo.losses import contrast_images_and_texts
 from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.models.clip import ClipTextTower
@@ -89,9 +89,7 @@ def main() -> None:
     ]
     rows.append(["ratio, pair by pair", f"{statistics.median(ratios):.1f}", f"{min(ratios):.1f} to {max(ratios):.1f}"])
     title = f"a step of {arguments.batch_size} images of {arguments.classes} classes, {arguments.backbone}'s text tower"
-    table = format_table([title, "median", "range"], rows)
-    replace_section("stage 1", table)
-    print(table)
+    write_table("stage 1", [title, "median", "range"], rows)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,13 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def write_table(name: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a table and put it into its section of docs/benchmarks.md."""
+    text = format_table(header, rows)
+    print(text)
+    replace_section(name, text)
+
+
 def replace_section(name: str, text: str) -> None:
     """Put ``text`` between ``<!-- name -->`` and ``<!-- end of name -->`` in docs/benchmarks.md."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"

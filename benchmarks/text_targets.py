@@ -17,7 +17,7 @@ from typing import Any
 from scipy.stats import ttest_rel
 
 from benchmarks.real_photos import TRAININGS, make_options
-from benchmarks.tables import format_table, replace_section
+from benchmarks.tables import write_table
 from progeo.config import EvalOptions, TrainOptions
 from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
 from progeo.evaluation.run import run_evaluation
@@ -117,9 +117,7 @@ def main() -> None:
             gain = compare(values, recalls["untrained"]) if kind != "untrained" else ""
             rows.append([f"{name}, {kind}", str(len(values)), describe(values), gain, against_none])
     header = ["training set, text targets", "seeds", "test R@1", "against untrained", "against none (CosPlace)"]
-    table = format_table(header, rows)
-    replace_section("text targets", table)
-    print(table)
+    write_table("text targets", header, rows)
 
 
 if __name__ == "__main__":

@@ -109,15 +109,18 @@ COMMANDS = {
     ),
 }
 
+FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}
+"""First words of commands that have two."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: 0 done, 1 a check found problems, 2 an error, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    family = next((f"{word} " for word in arguments[:1] if any(name.startswith(f"{word} ") for name in COMMANDS)), "")
-    if arguments[bool(family) :] in ([], ["-h"], ["--help"]):
-        print(describe_commands(family))
+    family = [word for word in arguments[:1] if word in FAMILIES]
+    if arguments[len(family) :] in ([], ["-h"], ["--help"]):
+        print(describe_commands(*family))
         return 0
     if arguments == ["--version"]:
         print(f"progeo {version('progeo')}")
@@ -139,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe_commands(family: str = "") -> str:
-    """Return the help of ``progeo`` itself, or of the commands that start with ``family``, such as ``"data "``."""
-    commands = {name: command for name, command in COMMANDS.items() if name.startswith(family)}
+    """Return the help of ``progeo`` itself, or of the commands of one family, such as ``data``."""
+    commands = {name: command for name, command in COMMANDS.items() if family in ("", name.split()[0])}
     width = max(map(len, commands))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
     examples = [f"  {command.example}" for command in commands.values()]
@@ -195,8 +198,7 @@ def _split_command(arguments: list[str]) -> tuple[str, list[str]]:
         words = name.split()
         if arguments[: len(words)] == words:
             return name, arguments[len(words) :]
-    families = {name.split()[0] for name in COMMANDS if " " in name}
-    given = " ".join(arguments[:2]) if arguments[0] in families else arguments[0]
+    given = " ".join(arguments[:2]) if arguments[0] in FAMILIES else arguments[0]
     near = difflib.get_close_matches(given, COMMANDS, n=1)
     hint = f" Did you mean progeo {near[0]}?" if near else ""
     raise ProgeoError(f"There is no command {given!r}.{hint} The commands are: {', '.join(COMMANDS)}.")

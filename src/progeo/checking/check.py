@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from progeo.checking.classes import estimate_training_memory
+from progeo.checking.classes import estimate_training_memory, group_by_place
 from progeo.checking.looks import read_looks
 from progeo.checking.page import write_check_page
 from progeo.checking.result import Result, examine
@@ -61,11 +61,9 @@ def describe(result: Result) -> str:
     for part, counts in result.positives.items():
         lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} have {name}" for name, count in counts.items()))
     lines.append(f"Classes of {result.training_images:,} training photos, by the least number of photos of a class:")
-    rows: dict[tuple[int, int], list[str]] = {}
-    for one in result.settings:
-        cell = f"{one.classes:,} with {one.min_images_per_class}"
-        rows.setdefault((one.M, one.alpha), []).append(cell)
-    lines += [f"  --M {M} --alpha {alpha}: {', '.join(cells)}" for (M, alpha), cells in rows.items()]
+    for (M, alpha), settings in group_by_place(result.settings).items():
+        cells = ", ".join(f"{one.classes:,} with {one.min_images_per_class}" for one in settings)
+        lines.append(f"  --M {M} --alpha {alpha}: {cells}")
     if result.recommendation:
         lines.append(f"To start with: {result.recommendation.options}")
         lines.append(f"  {result.recommendation.why}.")

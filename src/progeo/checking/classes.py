@@ -77,6 +77,14 @@ def count_classes(table: pl.DataFrame) -> list[Setting]:
     return settings
 
 
+def group_by_place(settings: list[Setting]) -> dict[tuple[int, int], list[Setting]]:
+    """Return the settings by M and alpha, in their order."""
+    grouped: dict[tuple[int, int], list[Setting]] = {}
+    for setting in settings:
+        grouped.setdefault((setting.M, setting.alpha), []).append(setting)
+    return grouped
+
+
 def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | None:
     """Return the smallest places that still hold most of the images; None where not even the largest do."""
     by_size = sorted(settings, key=lambda one: (one.M**2 * one.alpha, -one.min_images_per_class))

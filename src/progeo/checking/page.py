@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from progeo.checking.classes import group_by_place
 from progeo.checking.duplicates import MOST_BITS
 from progeo.checking.looks import WORDS
 from progeo.checking.result import EXAMPLES, Result
@@ -73,13 +74,16 @@ def write_check_page(result: Result, path: str | Path, settings: dict[str, Any])
 
 def group_settings(result: Result) -> list[dict[str, Any]]:
     """Return one row of the table of classes for each M and alpha, with a cell for each least number of images."""
-    rows: dict[tuple[int, int], dict[str, Any]] = {}
     best = result.recommendation
     recommended = best and (best.M, best.alpha, best.min_images_per_class)
-    for one in result.settings:
-        row = rows.setdefault((one.M, one.alpha), {"M": one.M, "alpha": one.alpha, "cells": []})
-        row["cells"].append((one, (one.M, one.alpha, one.min_images_per_class) == recommended))
-    return list(rows.values())
+    return [
+        {
+            "M": M,
+            "alpha": alpha,
+            "cells": [(one, (M, alpha, one.min_images_per_class) == recommended) for one in settings],
+        }
+        for (M, alpha), settings in group_by_place(result.settings).items()
+    ]
 
 
 def draw_photo_maps(result: Result) -> list[PhotoMap]:

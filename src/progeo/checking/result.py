@@ -159,14 +159,14 @@ def _describe_unreadable(table: pl.DataFrame, looks: Looks) -> list[Finding]:
 
 def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Duplicates) -> list[Finding]:
     """Say which photos are there twice: in two parts a problem if they are the same file, else worth a look."""
-    path, part = table["path"], parts
+    path = table["path"]
     findings = []
     for pairs, is_exact, wording in (
         (duplicates.exact, True, "the same file as another"),
         (duplicates.near, False, "nearly the same picture as another"),
     ):
         rows = pl.DataFrame(pairs, schema=["one", "other"], orient="row").with_columns(
-            first=part.gather(pairs[:, 0]), second=part.gather(pairs[:, 1])
+            first=parts.gather(pairs[:, 0]), second=parts.gather(pairs[:, 1])
         )
         for (first, second), group in sorted(rows.group_by("first", "second"), key=lambda item: -len(item[1])):
             across = first != second and "no part" not in (first, second)

@@ -23,7 +23,7 @@ Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in
 
 def read_folder(
     folder: Path,
-    cache_folder: str | Path,
+    cache_folder: str | Path | None,
     read: Callable[[pl.Series, Path], pl.DataFrame],
     sources: Iterable[Path] = (),
 ) -> pl.DataFrame:
@@ -36,7 +36,7 @@ def read_folder(
 
     Args:
         folder: where to look.
-        cache_folder: where tables are kept.
+        cache_folder: where tables are kept; None keeps none.
         read: makes the table, with a column ``path``, from the sorted relative paths and the folder.
         sources: files that it reads beside the images.
 
@@ -47,17 +47,21 @@ def read_folder(
         ProgeoError: the folder holds no image, or a folder that cannot be read, or a path is not UTF-8.
     """
     _check_encoding([str(folder.resolve())])
-    # Two folders must never share a cached table, two spellings of one folder should.
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    cached = Path(cache_folder) / f"{folder.resolve().name}-{key}.parquet"
-
+    cached = None if cache_folder is None else _name_cached(folder, Path(cache_folder))
     described_by = _fingerprint([str(source.resolve()) for source in sources])
-    table = _read_cached(cached, described_by)
+    table = _read_cached(cached, described_by) if cached else None
     if table is None:
         relative_paths, fingerprint = list_images(folder)
         table = read(relative_paths, folder)
-        _write_cached(cached, table, fingerprint | described_by)
+        if cached:
+            _write_cached(cached, table, fingerprint | described_by)
     return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
+
+
+def _name_cached(folder: Path, cache_folder: Path) -> Path:
+    """Return the file of a folder's table: two folders must never share one, two spellings of one folder should."""
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return cache_folder / f"{folder.resolve().name}-{key}.parquet"
 
 
 def _check_encoding(paths: list[str], folder: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +12,7 @@ from progeo.images.exif import read_exif
 from progeo.images.faults import Faults, set_aside
 from progeo.images.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
 from progeo.images.layouts import find_layout, structures
-from progeo.images.listing import list_images, read_folder
+from progeo.images.listing import read_folder
 from progeo.images.manifest import read_manifest
 from progeo.images.positions import complete_positions
 from progeo.images.timestamps import normalise_timestamps
@@ -81,12 +80,10 @@ def read_image_table(
         read = layout.read
         sources = layout.find(source)
         table = read_folder(source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder)), sources)
-    elif faults is not None:
-        table = _read_photos(list_images(source)[0], source, faults)
-        table = table.with_columns(path=pl.lit(f"{source}{os.sep}") + pl.col("path"))
-        split = None
     else:
-        table, split = read_folder(source, cache_folder, _read_photos), None  # the folder itself is a split
+        kept_in = cache_folder if faults is None else None
+        table = read_folder(source, kept_in, lambda paths, folder: _read_photos(paths, folder, faults))
+        split = None  # the folder itself is one
     table = complete_positions(table, one_plane=one_plane)
     table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:
@@ -119,7 +116,7 @@ def find_manifest(source: Path) -> Path | None:
     )
 
 
-def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None = None) -> pl.DataFrame:
+def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
     table = _complete_columns(_read_positions(relative_paths, folder, faults))
     return table.with_columns(_read_parts(table["path"]))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from progeo.files import atomic_write
+from progeo.pages import write_page
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import make_thumbnail, read_large
 from progeo.places.estimate import Located
@@ -34,11 +32,7 @@ def write_map(results: list[Located], database: PlaceDatabase, path: str | Path,
         "places": (select_places(results, database) - origin).round(1).tolist(),
         "photos": [describe_photo(result, database, origin, num_matches) for result in results],
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files("progeo.places").joinpath("map.html").read_text(encoding="utf-8"))
-    page = template.render(data=data, calibrated=first.calibrated, count=len(database), results=results)
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_page("places/map.html", path, data=data, calibrated=first.calibrated, count=len(database), results=results)
 
 
 def select_places(results: list[Located], database: PlaceDatabase) -> Floats:

@@ -40,14 +40,13 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     parts = relative_paths.str.extract_groups(FILE_NAME).struct
     city, taken, pano_id = (parts.field(str(number)) for number in (1, 2, 3))
     files = pl.DataFrame({"city": city, "key": city + taken + pano_id, "path": relative_paths}).drop_nulls()
-    tables = [_read_city(path, files) for path in find(folder)]
-    table = pl.concat(table for table in tables if len(table)) if any(map(len, tables)) else pl.DataFrame()
-    if table.is_empty():
+    tables = [table for path in find(folder) if len(table := _read_city(path, files))]
+    if not tables:
         raise ProgeoError(
             f"{folder} has the tables of GSV-Cities, but not one image that stands in them. They belong into "
             f"{folder / 'Images'}, in a folder for each city."
         )
-    return table.sort("path")
+    return pl.concat(tables).sort("path")
 
 
 def _read_city(source: Path, files: pl.DataFrame) -> pl.DataFrame:

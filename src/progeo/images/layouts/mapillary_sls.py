@@ -68,11 +68,12 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     files = pl.DataFrame({"key": relative_paths, "path": relative_paths})
     cities = sorted({path.parent.parent for path in find(folder)})
     tables = [_read_city(city, files, city.relative_to(folder).as_posix()) for city in cities]
-    table = pl.concat((table for table in tables if len(table)), how="diagonal") if any(map(len, tables)) else None
-    if table is None:
+    tables = [table for table in tables if len(table)]
+    if not tables:
         raise ProgeoError(
             f"{root} has the tables of Mapillary SLS, but no images. Unpack images_vol_*.zip into the same folder."
         )
+    table = pl.concat(tables, how="diagonal")
     panoramas = table["pano"].sum()
     if panoramas:
         logger.info(f"{panoramas} panoramas in {folder} are left out, as the publishers do")
