@@ -177,8 +177,10 @@ def main() -> None:
     if options.measure:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         faiss.omp_set_num_threads(1)
-        result = MEASURES[options.measure](str(options.folder), options.photos, np.load(options.queries_file))
-        print(json.dumps(result | {"memory": read_peak_memory()}))
+        queries = np.load(options.queries_file)
+        before = read_peak_memory()
+        result = MEASURES[options.measure](str(options.folder), options.photos, queries)
+        print(json.dumps(result | {"memory": read_peak_memory(), "before": before}))
         return
     with tempfile.TemporaryDirectory() as folder:
         address = options.folder or Path(folder) / "places"
@@ -200,10 +202,11 @@ def main() -> None:
                 f"{core[int(0.95 * len(core))]:.1f} ms",
                 f"{100 * agreement:.1f} %",
                 f"{result['memory']:.0f} MB",
+                f"{result['before']:.0f} MB",
             ]
         )
     header = [f"{options.photos:,} photos", "open", "query, median", "work of the core, median", "95 %"]
-    header += ["same first hit as exact search", "memory"]
+    header += ["same first hit as exact search", "memory", "of it before opening"]
     text = format_table(header, rows)
     print(text)
     if options.photos == parser.get_default("photos"):
