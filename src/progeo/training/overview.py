@@ -34,6 +34,7 @@ def measure_step(step: Callable[[], torch.Tensor]) -> StepCost:
     seconds = 0.0
     with torch.random.fork_rng():
         for _ in range(2):
+            kept.clear()  # or the addresses of both steps would count
             start = time.monotonic()
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 loss = step()
