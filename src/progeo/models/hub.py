@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torchvision.transforms.v2 import functional as transforms
 
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
@@ -143,7 +143,7 @@ class HubBackbone(nn.Module):
         """Return the descriptors, the first of several outputs."""
         height, width = (max(self.patch, round(side / self.patch) * self.patch) for side in images.shape[2:])
         if (height, width) != tuple(images.shape[2:]):
-            images = transforms.resize(images, [height, width], antialias=True)
+            images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
         output = self.model(images)
         descriptors: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
         return descriptors

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from progeo.devices import channel_constant
 
@@ -31,9 +29,12 @@ class Preprocessing:
 
     def resize(self, image: torch.Tensor) -> torch.Tensor:
         """Bring an image (3, H, W) to the network's size, antialiased; its aspect ratio is kept unless ``square``."""
+        # Imported here, since it brings 170 MB of compilers that searching in a place database has no need of.
+        from torchvision.transforms.v2 import InterpolationMode, functional
+
         size = [self.image_size] * (2 if self.square else 1)
         interpolation = InterpolationMode(self.interpolation)
-        resized: torch.Tensor = transforms.resize(image, size, interpolation=interpolation, antialias=True)
+        resized: torch.Tensor = functional.resize(image, size, interpolation=interpolation, antialias=True)
         return resized
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
