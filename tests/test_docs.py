@@ -164,6 +164,10 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
         shutil.copytree(tiny_city / copied, folder / target)
     shutil.copytree(folder / "walk", folder / "more_photos")
     shutil.copy(min((folder / "walk").iterdir()), folder / "where_is_this.jpg")
+    shutil.copytree(folder / "path/to/st_lucia", folder / "campus")
+    for photo in (folder / "campus").rglob("*.jpg"):
+        east_and_north = "@".join(photo.name.split("@")[:3])
+        photo.rename(photo.with_name(f"{east_and_north}@@@@@{photo.name.split('@')[7]}@.jpg"))
     (folder / "serve.yaml").write_text("token: open-sesame\n")
 
     photos = sorted((tiny_city / "train").iterdir())[:2]

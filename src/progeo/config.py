@@ -384,6 +384,10 @@ class ConvertOptions(PhotoOptions):
         positional=True,
     )
     copy: bool = option(False, "copy the photos to the folder instead of linking to them")
+    utm_zone: str | None = option(
+        None,
+        "zone and latitude band, such as 44Q, of UTM coordinates that come without: they get latitude and longitude",
+    )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 
 

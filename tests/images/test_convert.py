@@ -61,6 +61,43 @@ def test_photos_of_one_name_and_place_get_names_of_their_own(tmp_path: Path) -> 
     assert {Path(path).resolve() for path in table["path"]} == set((tmp_path / "photos").rglob("*.jpg"))
 
 
+def name_photo(folder: Path, name: str) -> None:
+    write_photo(folder / "without.jpg").rename(folder / name)
+
+
+def test_zone_for_coordinates_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name_photo(Path("photos"), "@0325680.38@1929595.74@@@@@unknown@.jpg")
+    name_photo(Path("photos"), "@0325680.38@1929595.74@10@Q@@@known@.jpg")
+    assert cli.main(["data", "convert", "photos", "photos.csv", "--utm_zone", "44q"]) == 0
+    table = read_image_table("photos.csv").sort("pano_id")
+    assert table["pano_id"].to_list() == ["known", "unknown"]
+    assert table["utm_zone"].to_list() == [10, 44]
+    assert table["utm_letter"].to_list() == ["Q", "Q"]
+    assert table["longitude"].to_list() == pytest.approx([-124.64, 79.36], abs=0.01)
+    assert table["latitude"].to_list() == pytest.approx([17.45, 17.45], abs=0.01)
+
+
+@pytest.mark.parametrize("zone, message", [("44", "'44' is no UTM zone with"), ("61N", "'61N' is no")])
+def test_what_is_no_zone(
+    zone: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name_photo(Path("photos"), "@0325680.38@1929595.74@@@@@unknown@.jpg")
+    assert cli.main(["data", "convert", "photos", "photos.csv", "--utm_zone", zone]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("photos.csv").exists()
+
+
+def test_coordinates_that_are_in_no_zone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name_photo(Path("photos"), "@0325680.38@9929595.74@@@@@far@.jpg")
+    assert cli.main(["data", "convert", "photos", "photos.csv", "--utm_zone", "44Q"]) == 2
+    assert "UTM east 325680.38 and north 9929595.74 are no place in zone 44 north" in capsys.readouterr().err
+
+
 def test_split_and_role_become_folders(tmp_path: Path) -> None:
     table = photos(tmp_path / "photos", split=["train", "../val", None], role=[None, "queries", "database"])
     write_named_photos(table, tmp_path / "named")

@@ -11,7 +11,9 @@ from progeo.config import ConvertOptions
 from progeo.console import console, progress_bar
 from progeo.files import atomic_folder
 from progeo.images.file_names import FORBIDDEN, format_file_names
+from progeo.images.geodesy import parse_zone
 from progeo.images.manifest import write_manifest
+from progeo.images.positions import assume_zone
 from progeo.images.table import read_image_table
 
 
@@ -20,6 +22,8 @@ def run_convert(options: ConvertOptions) -> None:
     table = read_image_table(
         options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
     )
+    if options.utm_zone:
+        table = assume_zone(table, parse_zone(options.utm_zone))
     write_photos(table, Path(options.out), copy=options.copy)
     console.print(f"{len(table)} photos are in {options.out}", markup=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ percent over one zone more. Letters are latitude bands (C to X), of which N and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -76,6 +77,21 @@ def find_letters(latitude: npt.ArrayLike, zone: Zone) -> npt.NDArray[np.str_]:
     bands = np.maximum(bands, equator) if zone.is_north else np.minimum(bands, equator - 1)
     letters: npt.NDArray[np.str_] = np.array(list(LETTERS))[bands]
     return letters
+
+
+def parse_zone(text: str) -> Zone:
+    """Read a zone written as its number and latitude band, such as ``44Q``.
+
+    Raises:
+        ProgeoError: it is something else.
+    """
+    match = re.fullmatch(f"([1-9]|[1-5][0-9]|60)([{LETTERS}])", text.strip().upper())
+    if not match:
+        raise ProgeoError(
+            f"{text!r} is no UTM zone with its latitude band, such as 44Q: a number from 1 to 60 and a letter "
+            "from C to X, of which N and later are north of the equator."
+        )
+    return Zone(int(match[1]), is_north(match[2]))
 
 
 def is_north(letter: str) -> bool:

@@ -60,6 +60,32 @@ def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.Dat
     return _join_zones_at_their_border(table)
 
 
+def assume_zone(table: pl.DataFrame, zone: Zone) -> pl.DataFrame:
+    """Take UTM coordinates of which the zone or its letter is not known to be in ``zone``; the others stay.
+
+    Returns:
+        The table with zone, letter, latitude and longitude in every row.
+
+    Raises:
+        ProgeoError: coordinates lie outside any UTM zone.
+    """
+    unknown = table["utm_zone"].is_null() | table["utm_letter"].is_null()
+    rows = table.with_row_index("row")
+    assumed = rows.filter(unknown)
+    latitude, longitude = to_latitude_longitude(assumed["utm_east"], assumed["utm_north"], zone)
+    assumed = assumed.with_columns(
+        utm_zone=pl.lit(zone.number, pl.Int32),
+        utm_letter=pl.Series(find_letters(latitude, zone), dtype=pl.String),
+        latitude=pl.Series(latitude),
+        longitude=pl.Series(longitude),
+    )
+    problem = assumed.select(describe_impossible(pl.col("latitude"), pl.col("longitude"))).to_series()
+    if problem.is_not_null().any():
+        path, east, north = assumed.filter(problem.is_not_null()).select("path", "utm_east", "utm_north").row(0)
+        raise ProgeoError(f"{path}: UTM east {east} and north {north} are no place in zone {zone}.")
+    return pl.concat([rows.filter(~unknown), assumed]).sort("row").drop("row")
+
+
 def match_zone(table: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
     """Bring ``table`` into the zone of ``reference``, where both have one zone each and these are not the same.
 

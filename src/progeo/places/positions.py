@@ -16,7 +16,10 @@ from progeo.images.table import read_image_table
 Floats = NDArray[np.float64]
 
 EARTH_RADIUS = 6_371_008.8
-NO_POSITION = f"no latitude and longitude, and no UTM position with zone and letter ({FORMAT_HINT})"
+NO_POSITION = (
+    f"no latitude and longitude, and no UTM position with zone and letter ({FORMAT_HINT}; progeo data convert "
+    "--utm_zone adds the zone where nothing else is missing)"
+)
 COLUMNS = pl.Schema(
     {
         **dict.fromkeys(("latitude", "longitude", "utm_east", "utm_north"), pl.Float64()),
