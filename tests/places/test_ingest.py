@@ -51,6 +51,13 @@ def test_indexing_adds_then_keeps_then_prunes(index: Index, photos: Path, model_
     assert "1 removed as their file is gone; it holds 7 now" in index("--prune")
 
 
+def test_only_the_database_of_a_set_goes_in(index: Index, tiny_city: Path, model_file: Path) -> None:
+    output = index(tiny_city / "test", "--model", model_file)
+    assert f"{tiny_city / 'test'}: the database, 8 of 16 photos" in output
+    with PlaceDatabase.open(index.database) as database:
+        assert len(database) == 8
+
+
 def test_the_database_keeps_the_image_size(index: Index, photos: Path, model_file: Path) -> None:
     index(photos, "--model", model_file, "--image_size", "40")
     with PlaceDatabase.open(index.database) as database:

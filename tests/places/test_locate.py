@@ -173,3 +173,20 @@ def test_calibration_is_learned_and_used(
     assert entry["calibrated"] is True
     _, message = run("--queries", tiny_city / "test/queries", *cache, command="calibrate", code=2)
     assert "8 queries are too few to learn how sure estimates are: at least 20 are needed" in message
+
+
+def test_calibration_leaves_out_photos_of_the_database(
+    filled: Path, tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Locate(Path(shutil.copytree(filled, tmp_path / "places")), capsys)
+    cache = ["--cache_folder", str(tmp_path / "cache")]
+    _, message = run("--queries", tiny_city / "test", *cache, command="calibrate", code=2)
+    assert f"{tiny_city / 'test'}: the queries, 8 of 16 photos" in message
+    shutil.copytree(tiny_city / "train", tmp_path / "photos")
+    for photo in (tiny_city / "test/database").iterdir():
+        shutil.copy(photo, tmp_path / "photos" / f"copied{photo.name}")
+    _, message = run("--queries", tmp_path / "photos", *cache, command="calibrate")
+    assert "Left out: 8 photos that the database holds" in message
+    assert "Learned from 32 queries" in message
+    _, message = run("--queries", tiny_city / "test/database", *cache, command="calibrate", code=2)
+    assert "each is damaged or a photo of the database itself" in message

@@ -95,7 +95,7 @@ def read_candidate(candidate: Values, describer: Describer) -> Reading:
         same_place = is_same_place(candidate)
         if same_place and (status.st_size, status.st_mtime_ns) == (candidate["file_size"], candidate["file_time"]):
             return Reading(path)
-        content_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        content_hash = hash_file(path)
         if same_place and content_hash == candidate["content_hash"]:
             return Reading(path)
         image = describer.read(path)
@@ -168,6 +168,15 @@ def read_time() -> pl.Expr:
     text = normalise_timestamps(pl.col("timestamp").cast(pl.String)).str.replace(r"(Z|[+-]\d\d:\d\d)$", "")
     start = pl.lit(START_OF_YEAR).str.slice(text.str.len_chars())
     return parse_timestamps(text + start).dt.replace_time_zone(None).alias("timestamp")
+
+
+def hash_file(path: str | Path) -> str:
+    """Return what tells the content of a file from any other, wherever the file is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def make_id(path: str, content_hash: str) -> str:

@@ -20,7 +20,7 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
     Raises:
         ProgeoError: there are too few queries with a position, or no database.
     """
-    table = complete_positions(read_photos(options.queries, options))
+    table = complete_positions(read_photos(options.queries, options, "queries"))
     unusable = table.filter(table["problem"].is_not_null())
     table = table.filter(table["problem"].is_null())
     if table.is_empty():
@@ -31,7 +31,16 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
         described, failures = database.describe_photos(table["path"].to_list())
         for failure in failures.values():
             console.print(f"Left out: {failure}", style="yellow", markup=False, soft_wrap=True)
-        table = table.filter(table["path"].is_in(list(described)))
+        stored = database.find_stored(described)
+        if stored:
+            text = f"Left out: {len(stored)} photos that the database holds, since they would find themselves"
+            console.print(text, style="yellow", soft_wrap=True)
+        table = table.filter(table["path"].is_in([path for path in described if path not in stored]))
+        if table.is_empty():
+            raise ProgeoError(
+                f"No query in {options.queries} can be used: each is damaged or a photo of the database itself. Give "
+                "others of known position, taken at other times."
+            )
         matches = database.search(np.stack([described[path] for path in table["path"]]))
         evidence = [weigh_evidence(of_query) for of_query in matches]
         truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())

@@ -19,7 +19,7 @@ from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
 from progeo.models.zoo import load_model
 from progeo.places import approximate, storage
-from progeo.places.adding import AddReport, add_photos, make_absolute, normalise
+from progeo.places.adding import AddReport, add_photos, hash_file, make_absolute, normalise
 from progeo.places.calibration import Calibration
 from progeo.places.describing import Describer, DescribingSettings, Descriptors
 from progeo.places.estimate import Estimate, make_estimate, weigh_evidence
@@ -366,6 +366,15 @@ class PlaceDatabase:
     def positions(self) -> pl.DataFrame:
         """Return all photos' ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, null where not known)."""
         return self._read_columns(["id", "latitude", "longitude", "heading"])
+
+    def find_stored(self, paths: Iterable[str | Path]) -> set[str]:
+        """Return which of these photo files the database holds, known by their content, under whatever name.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        stored = set(self._read_columns(["content_hash"])["content_hash"])
+        return {str(path) for path in paths if hash_file(path) in stored}
 
     def _read_columns(self, columns: list[str]) -> pl.DataFrame:
         with storage.translate_errors(self.address, "read"):

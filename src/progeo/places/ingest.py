@@ -30,7 +30,7 @@ def run_index(options: IndexOptions) -> AddReport:
         raise ProgeoError("Please give the photos: progeo index PHOTOS --database DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("--image_size belongs to --model: the database keeps both. Please give --model too.")
-    tables = [read_photos(source, options) for source in options.photos]
+    tables = [read_photos(source, options, "database") for source in options.photos]
     table = pl.concat(tables, how="diagonal_relaxed") if tables else None
     network = None if options.model is None else load_resized(options.model, options.image_size)
     with open_or_create(options, network) as database:

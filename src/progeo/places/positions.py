@@ -8,6 +8,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from progeo.config import CalibrateOptions, IndexOptions
+from progeo.console import console
 from progeo.images import positions
 from progeo.images.file_names import FORMAT_HINT
 from progeo.images.geodesy import describe_impossible
@@ -29,15 +30,24 @@ COLUMNS = pl.Schema(
 )
 
 
-def read_photos(source: str, options: IndexOptions | CalibrateOptions) -> pl.DataFrame:
-    """Read the image table of a folder or a manifest; its photos may lie all over the world."""
-    return read_image_table(
+def read_photos(source: str, options: IndexOptions | CalibrateOptions, role: str) -> pl.DataFrame:
+    """Read the image table of a folder or a manifest; its photos may lie all over the world.
+
+    Of a set that says which photos are ``database`` and which are ``queries``, only those of ``role`` are taken:
+    queries in the database that they are asked of would find themselves.
+    """
+    table = read_image_table(
         source,
         options.cache_folder,
         columns=options.columns,
         heading_from=options.heading_from,
         one_plane=False,
     )
+    taken = table.filter(pl.col("role").str.starts_with(role)) if "role" in table.columns else table
+    if taken.is_empty() or len(taken) == len(table):
+        return table
+    console.print(f"{source}: the {role}, {len(taken)} of {len(table)} photos", markup=False, soft_wrap=True)
+    return taken
 
 
 def complete_positions(table: pl.DataFrame) -> pl.DataFrame:
