@@ -9,6 +9,7 @@ script can be stopped, started again, and spread over days.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 from pathlib import Path
@@ -28,6 +29,8 @@ from progeo.training.run import run_training
 
 KINDS = ("none", "prompts", "shuffled", "class_mean")
 TOY_CITY = "toy_city"
+STAGE1 = {name: value for name, value in TRAINING.items() if name.endswith("_stage1")}
+"""Prompts are learned from as few photos in all sets, so with the same settings."""
 
 
 def make_set_options(name: str, datasets: Path | None, out: Path, seed: int) -> TrainOptions:
@@ -46,7 +49,7 @@ def make_set_options(name: str, datasets: Path | None, out: Path, seed: int) -> 
         )
     if datasets is None:
         raise SystemExit(f"{name} needs --datasets")
-    return make_options(TRAININGS[name], datasets, out, seed)
+    return dataclasses.replace(make_options(TRAININGS[name], datasets, out, seed), **STAGE1)
 
 
 def run_kind(name: str, kind: str, options: TrainOptions, out: Path) -> float:

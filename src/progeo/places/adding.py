@@ -22,7 +22,7 @@ from progeo.places import storage
 from progeo.places.describing import Describer, make_thumbnail
 from progeo.places.positions import complete_positions
 
-SECONDS_PER_COMMIT = 20.0
+SECONDS_PER_COMMIT = 10.0
 PHOTOS_PER_COMMIT = 4096
 SAME_DEGREES = 1e-9
 START_OF_YEAR = "YYYY-01-01T00:00:00"
