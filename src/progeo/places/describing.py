@@ -20,6 +20,7 @@ from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.images.decoding import read_image
 from progeo.images.loading import read_ahead
+from progeo.models.folding import fold_batch_norms
 from progeo.models.network import PlaceNetwork
 
 Descriptors = NDArray[np.float32]
@@ -50,6 +51,8 @@ class Describer:
 
     network: PlaceNetwork
     """In evaluation mode, on ``device``."""
+    faster: PlaceNetwork
+    """What gives the same descriptors in less time."""
     device: torch.device
     batch_size: int
     num_workers: int | None
@@ -59,8 +62,10 @@ class Describer:
     def create(cls, network: PlaceNetwork, settings: DescribingSettings) -> Describer:
         """Return what runs a network as the settings say."""
         device = choose_device(settings.get("device", "cpu"))
+        network = network.to(device)
         return cls(
-            network.to(device),
+            network,
+            _make_faster(network),
             device,
             settings.get("batch_size", 16),
             settings.get("num_workers"),
@@ -69,7 +74,8 @@ class Describer:
 
     def take(self, network: PlaceNetwork) -> Describer:
         """Return one that runs another network in the same way."""
-        return replace(self, network=network.to(self.device))
+        network = network.to(self.device)
+        return replace(self, network=network, faster=_make_faster(network))
 
     def resize(self, image: torch.Tensor) -> torch.Tensor:
         """Bring an image (3, H, W) to the size of the network, with its aspect ratio kept."""
@@ -91,7 +97,7 @@ class Describer:
 
     def describe(self, images: Iterable[tuple[Key, torch.Tensor]]) -> Iterator[tuple[list[Key], Descriptors]]:
         """Describe images of the network's size, as ``progeo.descriptors.describe_images``."""
-        return describe_images(self.network, images, device=self.device, batch_size=self.batch_size)
+        return describe_images(self.faster, images, device=self.device, batch_size=self.batch_size)
 
     def describe_all(self, images: Sequence[torch.Tensor]) -> Descriptors:
         """Describe images, uint8 (3, H, W) of any size; return float32 (Q, D) in their order."""
@@ -126,6 +132,10 @@ class Describer:
         for batch, descriptors in self.describe(images()):
             described.update(zip(batch, descriptors, strict=True))
         return {path: described[path] for path in paths if path in described}, failures
+
+
+def _make_faster(network: PlaceNetwork) -> PlaceNetwork:
+    return fold_batch_norms(network, network.preprocessing, PlaceNetwork.__call__)
 
 
 def describing_settings(options: PlaceOptions) -> DescribingSettings:
