@@ -10,6 +10,8 @@ from PIL import Image
 
 from progeo import cli
 
+from ..images.published import write_gsv_cities
+
 
 @pytest.fixture(autouse=True)
 def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +95,17 @@ def test_files_and_rows_without_each_other(folder: Path, capsys: pytest.CaptureF
     Path("11.jpg").rename("99.jpg")
     code, output = check(capsys)
     assert code == 1
-    assert "Problem: 1 rows of the manifest without a file, first: 11.jpg" in output
-    assert "Remark: 1 photos beside the manifest without a row in it, first: 99.jpg" in output
+    assert "Problem: 1 rows without a file, first: 11.jpg: row of m.csv" in output
+    assert "Remark: 1 photos without a row, first: 99.jpg: no row in m.csv" in output
+
+
+def test_published_set_with_missing_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gsv_cities = write_gsv_cities(tmp_path / "gsv")
+    next((gsv_cities / "Images/London").glob("*_0000130_2015_*")).unlink()
+    assert cli.main(["data", "check", str(gsv_cities), "--page", str(tmp_path / "page.html")]) == 1
+    output = capsys.readouterr().err
+    assert "15 photos with a position" in output
+    assert "Problem: 1 rows without a file, first: London_0000130_2015_04_015" in output
 
 
 def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults
 from progeo.images.layouts import LAYOUTS, find_layout
 from progeo.images.table import read_image_table
 
@@ -253,6 +255,131 @@ def test_eynsham(tmp_path: Path) -> None:
     (folder / "Route_map/Eynsham.kml").write_text("<coordinates>here 51.7</coordinates>")
     with pytest.raises(ProgeoError, match=r"Eynsham.kml holds a position that cannot be read"):
         read(folder)
+
+
+def damage_gsv_cities(folder: Path) -> None:
+    next((folder / "Images/London").glob("*_0000130_2015_*")).unlink()
+    published.write_images([folder / "Images/London/London_0000130_2016_04_015_51.4_-0.1_unknown.jpg"])
+    for old, new in (
+        ("51.4861,-8e-05,London_0-2018", "0,0,London_0-2018"),
+        ("51.4861,-8e-05,London_0-2020", ",,London_0-2020"),
+    ):
+        rewrite(folder / "Dataframes/London.csv", old, new)
+
+
+def damage_mapillary_sls(folder: Path) -> None:
+    (folder / "train_val/sf/query/images/sf-query_1.jpg").unlink()
+    rewrite(folder / "train_val/sf/database/postprocessed.csv", "551000,4180020", ",4180020")
+    rewrite(folder / "train_val/cph/database/raw.csv", "12.57,55.6802", "12.57,95")
+
+
+def damage_nordland(folder: Path) -> None:
+    (folder / "summer/images-00006.png").unlink()
+    published.write_images([folder / "summer/station.png"])
+    rewrite(folder / "cleanImageNames.txt", "images-00001.png", "images-00001.png\nstation.png")
+
+
+def damage_tokyo247(folder: Path) -> None:
+    published.write_images([folder / f"0000{number}.jpg" for number in (3, 4, 5)])
+    (folder / "00004.csv").write_text("00004.jpg,north,139.7\n")
+    (folder / "00005.csv").write_text("00005.jpg,0,0\n")
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], list[tuple[str, str, str]], int]] = {
+    "GSV-Cities": (
+        damage_gsv_cities,
+        [
+            ("file", "London_0000130_2015_04_015_London_0-2015_ABCDEFGHIJKLMN", "row 2 of .*London.csv"),
+            ("position", "_London_0-2018_", "latitude and longitude are both 0"),
+            ("position", "_London_0-2020_", "it has no position"),
+            ("row", "unknown", "no row in .*London.csv"),
+        ],
+        13,
+    ),
+    "Mapillary SLS": (
+        damage_mapillary_sls,
+        [
+            ("file", "train_val/sf/query/images/sf-query_1.jpg", "row 2 of .*query/postprocessed.csv"),
+            ("position", "cph-database_1", "latitude 95.0 is not between -90 and 90"),
+            ("position", "sf-database_1", "it has no position"),
+        ],
+        21,
+    ),
+    "Nordland": (
+        damage_nordland,
+        [
+            ("file", "summer/images-00006.png", "named in .*cleanImageNames.txt"),
+            ("file", "winter/station.png", "named in .*cleanImageNames.txt"),
+            ("position", "summer/station.png", "no frame number"),
+        ],
+        43,
+    ),
+    "AmsterTime": (
+        lambda folder: (folder / "new/7.png").unlink(),
+        [("position", "old/7.jpg", "there is no photo of its name in the other half")],
+        4,
+    ),
+    "Eynsham": (
+        lambda folder: rewrite(folder / "Route_map/Eynsham.kml", "-1.4,51.79", "-1.4,91.79"),
+        [("position", f"grab_1212000002.{tile}", "latitude 91.79 is not between") for tile in range(5)],
+        15,
+    ),
+    "Tokyo 24/7, queries": (
+        damage_tokyo247,
+        [
+            ("position", "00003.jpg", "has no 00003.csv beside it"),
+            ("position", "00004.jpg", "does not start with a name, a latitude"),
+            ("position", "00005.jpg", "latitude and longitude are both 0"),
+        ],
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damages_are_listed_where_a_check_asks_for_them(name: str, tmp_path: Path) -> None:
+    damage, expected, rest = DAMAGES[name]
+    folder = SAMPLES[name](tmp_path / "set")
+    read(folder)  # what is cached has no faults to list
+    damage(folder)
+    assert_faults(folder, expected, rest)
+    with pytest.raises(ProgeoError):
+        read_image_table(folder, tmp_path / "another")
+
+
+def test_damages_of_structures_are_listed(tmp_path: Path) -> None:
+    source = published.write_pittsburgh(tmp_path / "pittsburgh") / "datasets/pitts250k_test.mat"
+    first, second = tmp_path / "pittsburgh/000/000000_pitch1_yaw1.jpg", published.PITTSBURGH[1] + 20
+    first.unlink()
+    content = loadmat(source, simplify_cells=True)["dbStruct"]
+    content["utmDb"][0, 1], content["utmQ"][1, 0] = 2e6, np.nan
+    savemat(source, {"dbStruct": content})
+    expected = [
+        ("file", str(first), "listed in .*pitts250k_test.mat"),
+        ("position", "queries_real/000", "it has no position"),
+        ("position", "001/001000", rf"UTM east 2000000.0 and north {second} are in no zone"),
+    ]
+    assert_faults(source, expected, 2)
+    published.write_images([first])
+    with pytest.raises(ProgeoError, match=r"2 of 5 images have no possible position in .*mat, first .*001000.*: UTM"):
+        read(source)
+
+
+def assert_faults(source: Path, expected: list[tuple[str, str, str]], rest: int) -> None:
+    """Read with a list for faults and look for ``expected``: the kind, a part of the path, the pattern of a problem."""
+    faults: Faults = []
+    table = read_image_table(source, source.parent / "cache", faults=faults)
+    assert len(table) == rest
+    assert table.select("utm_east", "utm_north").null_count().row(0) == (0, 0)
+    assert len(faults) == len(expected), faults
+    for kind, path, problem in expected:
+        found = [one for one in faults if one.kind == kind and path in one.path and re.search(problem, one.problem)]
+        assert len(found) == 1, (kind, path, problem, faults)
 
 
 def test_tables_that_change_are_read_anew(tmp_path: Path) -> None:

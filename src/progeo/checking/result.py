@@ -135,8 +135,8 @@ def _describe_faults(faults: Faults) -> list[Finding]:
     """Group photos that cannot be used by what is wrong with them."""
     wordings = {
         "position": (True, "{} photos without a possible position, first: {}"),
-        "file": (True, "{} rows of the manifest without a file, first: {}"),
-        "row": (False, "{} photos beside the manifest without a row in it, first: {}"),
+        "file": (True, "{} rows without a file, first: {}"),
+        "row": (False, "{} photos without a row, first: {}"),
     }
     findings = []
     for kind, (is_problem, wording) in wordings.items():

@@ -16,7 +16,7 @@ class Fault:
 
     path: str
     kind: Literal["position", "file", "row"]
-    """It has no possible position; its row names no file; it has no row in the manifest beside it."""
+    """It has no possible position; its row names no file; it has no row in the manifest or the table of its set."""
     problem: str
 
 

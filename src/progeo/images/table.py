@@ -74,16 +74,20 @@ def read_image_table(
     manifest = find_manifest(source)
     if manifest is not None:
         is_structure = manifest.suffix.lower() == structures.SUFFIX
-        table = structures.read_structure(manifest) if is_structure else read_manifest(manifest, columns, faults)
+        table = (
+            structures.read_structure(manifest, faults) if is_structure else read_manifest(manifest, columns, faults)
+        )
         table = _complete_columns(table)
-    elif layout := find_layout(source):
-        read = layout.read
-        sources = layout.find(source)
-        table = read_folder(source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder)), sources)
     else:
         kept_in = cache_folder if faults is None else None
-        table = read_folder(source, kept_in, lambda paths, folder: _read_photos(paths, folder, faults))
-        split = None  # the folder itself is one
+        if layout := find_layout(source):
+            read, sources = layout.read, layout.find(source)
+            table = read_folder(
+                source, kept_in, lambda paths, folder: _complete_columns(read(paths, folder, faults)), sources
+            )
+        else:
+            table = read_folder(source, kept_in, lambda paths, folder: _read_photos(paths, folder, faults))
+            split = None  # the folder itself is one
     table = complete_positions(table, one_plane=one_plane)
     table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:

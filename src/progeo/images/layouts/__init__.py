@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.images.faults import Faults
 from progeo.images.layouts import amstertime, eynsham, gsv_cities, mapillary_sls, nordland, tokyo_queries
 
 
@@ -24,8 +25,9 @@ class Layout:
     name: str
     find: Callable[[Path], list[Path]]
     """Gives the places in a folder that describe its images: none where the folder is of another kind."""
-    read: Callable[[pl.Series, Path], pl.DataFrame]
-    """Makes the table of positions from the relative paths of the folder's images, and the folder."""
+    read: Callable[[pl.Series, Path, Faults | None], pl.DataFrame]
+    """Makes the table of positions from the relative paths of the folder's images, and the folder. The list, if there
+    is one, gets the images that cannot be used, which are an error otherwise."""
 
 
 LAYOUTS = tuple(

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults, set_aside
 
 NAME = "AmsterTime"
 ROLES = {"new": "database", "old": "queries"}
@@ -23,7 +24,7 @@ def find(folder: Path) -> list[Path]:
     return halves if all(half.is_dir() for half in halves) else []
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the pairs; ``place`` is what both photos of one are called.
 
     Raises:
@@ -32,8 +33,12 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     parts = relative_paths.str.extract_groups(r"^(new|old)/(.*)\.\w+$").struct
     table = pl.DataFrame({"path": relative_paths, "half": parts.field("1"), "place": parts.field("2")})
     table = table.filter(pl.col("half").is_not_null())
-    alone = table.filter(pl.col("half").n_unique().over("place") == 1)
-    if len(alone):
+    is_alone = pl.col("half").n_unique().over("place") == 1
+    alone = table.filter(is_alone)
+    if faults is not None:
+        problem = table.select(pl.when(is_alone).then(pl.lit("there is no photo of its name in the other half")))
+        table = set_aside(table, problem.to_series(), "position", faults)
+    elif len(alone):
         other = "old" if alone["half"][0] == "new" else "new"
         raise ProgeoError(
             f"{len(alone)} photos of AmsterTime have no other half, first {folder / alone['path'][0]}: there is no "

@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults
+from progeo.images.layouts.rows import take_located
 
 NAME = "Eynsham"
 TILES = 5
@@ -22,11 +24,11 @@ def find(folder: Path) -> list[Path]:
     return [path for path in [folder / "Route_map" / "Eynsham.kml"] if path.is_file()]
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return all images but those of the first panorama.
 
     Raises:
-        ProgeoError: there are no five images for each position, or the positions cannot be read.
+        ProgeoError: there are no five images for each position, or a position is impossible or cannot be read.
     """
     (source,) = find(folder)
     positions = _read_positions(source)
@@ -39,7 +41,7 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
         )
     images = pl.DataFrame({"path": paths}).with_row_index("number").filter(pl.col("number") >= TILES)
     panorama = (pl.col("number") // TILES - 1).cast(pl.Int64)
-    return images.select(
+    table = images.select(
         "path",
         latitude=positions["latitude"][images.select(panorama).to_series()],
         longitude=positions["longitude"][images.select(panorama).to_series()],
@@ -48,6 +50,7 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
         timestamp=pl.col("path").str.extract(r"grab_(1\d{9})"),
         role=pl.when(panorama < count // 2).then(pl.lit("database")).otherwise(pl.lit("queries")),
     )
+    return take_located(table, source, faults)
 
 
 def _read_positions(source: Path) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults
 from progeo.images.geodesy import choose_zone
 from progeo.images.layouts.rows import Columns, match_files, read_columns
 from progeo.images.positions import into_zone
@@ -35,12 +36,12 @@ def find(folder: Path) -> list[Path]:
     return sorted((folder / "Dataframes").glob("*.csv"))
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the images of all cities, each city in the UTM zone of its centre."""
     parts = relative_paths.str.extract_groups(FILE_NAME).struct
     city, taken, pano_id = (parts.field(str(number)) for number in (1, 2, 3))
     files = pl.DataFrame({"city": city, "key": city + taken + pano_id, "path": relative_paths}).drop_nulls()
-    tables = [table for path in find(folder) if len(table := _read_city(path, files))]
+    tables = [table for path in find(folder) if len(table := _read_city(path, files, faults))]
     if not tables:
         raise ProgeoError(
             f"{folder} has the tables of GSV-Cities, but not one image that stands in them. They belong into "
@@ -49,7 +50,7 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     return pl.concat(tables).sort("path")
 
 
-def _read_city(source: Path, files: pl.DataFrame) -> pl.DataFrame:
+def _read_city(source: Path, files: pl.DataFrame, faults: Faults | None) -> pl.DataFrame:
     rows = read_columns(source, COLUMNS)
     place = pl.col("city_id") + "_" + pl.col("place_id").cast(pl.String).str.zfill(7)
     month = pl.col("month").cast(pl.String).str.zfill(2)
@@ -65,5 +66,5 @@ def _read_city(source: Path, files: pl.DataFrame) -> pl.DataFrame:
         pano_id="panoid",
     )
     own_files = files.filter(pl.col("city").is_in(rows["city"].unique().implode())).drop("city")
-    table = match_files(rows, own_files, source, source.stem)
+    table = match_files(rows, own_files, source, source.stem, faults)
     return into_zone(table, choose_zone(table["latitude"], table["longitude"])) if len(table) else table

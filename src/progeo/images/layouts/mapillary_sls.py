@@ -14,6 +14,7 @@ import polars as pl
 from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults
 from progeo.images.geodesy import choose_zone, find_letters
 from progeo.images.layouts.rows import Columns, match_files, read_columns
 
@@ -58,7 +59,7 @@ def find(folder: Path) -> list[Path]:
     return sorted(path for part in parts if part.is_dir() for path in part.glob("*.csv"))
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the images of all cities but for panoramas, which the publishers leave out everywhere.
 
     ``subtask_all`` is true for the queries of a validation city that its ``subtask_index.csv`` marks as ``all``, and
@@ -67,7 +68,7 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     root = _find_root(folder)
     files = pl.DataFrame({"key": relative_paths, "path": relative_paths})
     cities = sorted({path.parent.parent for path in find(folder)})
-    tables = [_read_city(city, files, city.relative_to(folder).as_posix()) for city in cities]
+    tables = [_read_city(city, files, city.relative_to(folder).as_posix(), faults) for city in cities]
     tables = [table for table in tables if len(table)]
     if not tables:
         raise ProgeoError(
@@ -84,10 +85,10 @@ def _find_root(folder: Path) -> Path:
     return folder / "train_val" if (folder / "train_val").is_dir() else folder
 
 
-def _read_city(city: Path, files: pl.DataFrame, prefix: str) -> pl.DataFrame:
+def _read_city(city: Path, files: pl.DataFrame, prefix: str, faults: Faults | None) -> pl.DataFrame:
     """Return database and queries of one city."""
     parts = [
-        _read_part(city / part, role, files, f"{prefix}/{part}/images")
+        _read_part(city / part, role, files, f"{prefix}/{part}/images", faults)
         for part, role in ROLES.items()
         if (city / part / "postprocessed.csv").is_file()
     ]
@@ -105,7 +106,7 @@ def _read_city(city: Path, files: pl.DataFrame, prefix: str) -> pl.DataFrame:
     return _mark_queries(table) if "subtask_all" in table.columns else table
 
 
-def _read_part(part: Path, role: str, files: pl.DataFrame, folder: str) -> pl.DataFrame:
+def _read_part(part: Path, role: str, files: pl.DataFrame, folder: str, faults: Faults | None) -> pl.DataFrame:
     """Return the database or the queries of one city."""
     tables: dict[str, Columns] = {"postprocessed.csv": POSTPROCESSED, "raw.csv": RAW, "seq_info.csv": SEQUENCES}
     if (part / "subtask_index.csv").is_file():
@@ -139,7 +140,7 @@ def _read_part(part: Path, role: str, files: pl.DataFrame, folder: str) -> pl.Da
         role=pl.lit(role),
     )
     files = files.filter(pl.col("key").str.starts_with(folder + "/"))
-    return match_files(rows, files, part / "postprocessed.csv", f"{part.parent.name}/{part.name}")
+    return match_files(rows, files, part / "postprocessed.csv", f"{part.parent.name}/{part.name}", faults)
 
 
 def _mark_queries(table: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Fault, Faults, set_aside
 
 NAME = "Nordland"
 ROLES = {"summer": "database", "winter": "queries", "spring": "queries_spring", "fall": "queries_fall"}
@@ -25,18 +26,22 @@ def find(folder: Path) -> list[Path]:
     return [*seasons, folder / LIST] if len(seasons) > 1 else []
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the frames of all seasons; ``frame`` counts those that are listed, or else all, from 0."""
     # Archives may bring a folder of their own: winter/winter/images-00001.png.
     season, name = (relative_paths.str.extract(pattern) for pattern in (r"^([^/]+)/", r"([^/]+)$"))
     table = pl.DataFrame({"path": relative_paths, "season": season, "name": name})
     table = table.filter(pl.col("season").is_in(list(ROLES)))
     if (folder / LIST).is_file():
-        table = _take_listed(table, folder / LIST)
-    number = table["name"].str.extract(r"(\d+)\.\w+$").cast(pl.Int64)
-    if number.is_null().any():
-        raise ProgeoError(f"{folder / table['path'].filter(number.is_null())[0]} has no frame number at its end.")
-    frame = number.rank("dense").cast(pl.Int64) - 1
+        table = _take_listed(table, folder / LIST, faults)
+    table = table.with_columns(number=pl.col("name").str.extract(r"(\d+)\.\w+$").cast(pl.Int64))
+    unnumbered = table["number"].is_null()
+    if faults is not None:
+        problem = table.select(pl.when(unnumbered).then(pl.lit("no frame number at the end of its name"))).to_series()
+        table = set_aside(table, problem, "position", faults)
+    elif unnumbered.any():
+        raise ProgeoError(f"{folder / table['path'].filter(unnumbered)[0]} has no frame number at its end.")
+    frame = table["number"].rank("dense").cast(pl.Int64) - 1
     return table.select(
         "path",
         "season",
@@ -47,16 +52,18 @@ def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
     )
 
 
-def _take_listed(table: pl.DataFrame, source: Path) -> pl.DataFrame:
+def _take_listed(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the frames that the list names.
 
     Raises:
-        ProgeoError: a season lacks one of them.
+        ProgeoError: a season lacks one of them, and there is no list for faults.
     """
     lines = pl.Series("name", source.read_text(encoding="utf-8").split(), dtype=pl.String).unique()
     for season in table["season"].unique().sort():
         missing = lines.filter(~lines.is_in(table["name"].filter(table["season"] == season).implode())).sort()
-        if len(missing):
+        if faults is not None:
+            faults += [Fault(f"{season}/{name}", "file", f"named in {source}") for name in missing]
+        elif len(missing):
             raise ProgeoError(
                 f"{len(missing)} of the {len(lines)} frames that {source} names are not in "
                 f"{source.parent / season}, first {missing[0]}. Please unpack the season again."

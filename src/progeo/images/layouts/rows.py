@@ -1,4 +1,4 @@
-"""Rows of published tables: which columns they must have, and which image files belong to them."""
+"""Rows of published tables: which columns they must have, which image files belong to them, where these stand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.columns import FIELDS
+from progeo.images.faults import Fault, Faults, set_aside
+from progeo.images.manifest import POSITION, describe_problem
 from progeo.images.table_files import read_table_file
 
 logger = logging.getLogger("progeo")
@@ -44,7 +47,9 @@ def read_columns(path: Path, columns: Columns) -> pl.DataFrame:
     return table
 
 
-def match_files(rows: pl.DataFrame, files: pl.DataFrame, source: Path, name: str) -> pl.DataFrame:
+def match_files(
+    rows: pl.DataFrame, files: pl.DataFrame, source: Path, name: str, faults: Faults | None
+) -> pl.DataFrame:
     """Return the rows with the ``path`` of their images, in the order of the rows.
 
     Rows of which not one has its image are left out, and the log says so: of sets that come in parts, often only some
@@ -55,24 +60,59 @@ def match_files(rows: pl.DataFrame, files: pl.DataFrame, source: Path, name: str
         files: the images that may belong to them, ``key`` and ``path``.
         source: the table's file, for messages.
         name: what the rows are, for messages.
+        faults: gets what would be an error or is left out, but for a table of which no image is there.
 
     Raises:
-        ProgeoError: some rows have an image and others none.
+        ProgeoError: some rows have an image and others none, or an image has no possible position.
     """
     matched = rows.with_row_index("row").join(files, on="key", how="left", maintain_order="left")
     missing = matched.filter(pl.col("path").is_null())
     if len(missing) == len(matched):
         logger.warning(f"{name} is left out: not one of the {len(rows)} images in {source} is there")
-    elif len(missing):
+    elif len(missing) and faults is None:
         raise ProgeoError(
             f"{len(missing)} of the {len(rows)} images in {source} are not there, first {missing['key'][0]} "
             f"(row {missing['row'][0] + 1}): part of {name} is missing. Please unpack its images again."
         )
     else:
-        without_row = files.join(rows, on="key", how="anti")
-        if len(without_row):
+        without_row = files.join(rows, on="key", how="anti")["path"].sort()
+        if faults is not None:
+            faults += [
+                Fault(str(key), "file", f"row {row + 1} of {source}") for row, key in missing["row", "key"].rows()
+            ]
+            faults += [Fault(path, "row", f"no row in {source}") for path in without_row]
+        elif len(without_row):
             logger.warning(
-                f"{len(without_row)} images of {name} have no row in {source} and are left out, first "
-                f"{without_row['path'].sort()[0]}"
+                f"{len(without_row)} images of {name} have no row in {source} and are left out, first {without_row[0]}"
             )
-    return matched.filter(pl.col("path").is_not_null()).drop("row", "key")
+    return take_located(matched.filter(pl.col("path").is_not_null()).drop("row", "key"), source, faults)
+
+
+def take_located(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
+    """Return the images with a possible position.
+
+    Args:
+        table: ``path``, and UTM coordinates, latitude and longitude, or both, as ``source`` gives them.
+        source: the file that says where the images stand, for messages.
+        faults: gets the others, instead of an error.
+
+    Raises:
+        ProgeoError: an image has no possible position.
+    """
+    given = [name for name in ("utm_east", "utm_north", "latitude", "longitude") if name in table.columns]
+    is_missing = pl.any_horizontal(~pl.col(name).is_finite().fill_null(False) for name in given)
+    others = [pl.lit(None, FIELDS[name]).alias(name) for name in POSITION if name not in table.columns]
+    problem = (
+        table.with_columns(others)
+        .select(pl.when(is_missing).then(pl.lit("it has no position")).otherwise(describe_problem()))
+        .to_series()
+    )
+    if faults is not None:
+        return set_aside(table, problem, "position", faults)
+    wrong = problem.is_not_null()
+    if wrong.any():
+        raise ProgeoError(
+            f"{wrong.sum()} of {len(table)} images have no possible position in {source}, first "
+            f"{table['path'].filter(wrong)[0]}: {problem.filter(wrong)[0]}. progeo data check lists all of them."
+        )
+    return table

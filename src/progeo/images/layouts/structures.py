@@ -15,6 +15,8 @@ import polars as pl
 from scipy.io import loadmat
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults, set_aside
+from progeo.images.layouts.rows import take_located
 from progeo.images.listing import list_folders
 
 SUFFIX = ".mat"
@@ -36,11 +38,15 @@ def find_structures(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def read_structure(source: Path) -> pl.DataFrame:
+def read_structure(source: Path, faults: Faults | None = None) -> pl.DataFrame:
     """Return the images that a structure lists: ``path``, UTM position and ``role``.
 
+    Args:
+        source: the structure's file.
+        faults: gets the images that are not there or have no possible position, instead of an error.
+
     Raises:
-        ProgeoError: the file is no such structure, or lists images that are not there.
+        ProgeoError: the file is no such structure, or lists images that are not there or stand nowhere.
     """
     structure = _load(source)
     folder = source.parent.parent if source.parent.name == "datasets" else source.parent
@@ -57,14 +63,15 @@ def read_structure(source: Path) -> pl.DataFrame:
             )
         paths = _find_images(files.str.replace_all("\\", "/", literal=True), folder, places, source)
         half = pl.DataFrame({"path": paths, "utm_east": utm[0], "utm_north": utm[1]})
-        halves.append(half.with_columns(role=pl.lit(role)))
+        halves.append(_take_existing(half, source, faults).with_columns(role=pl.lit(role)))
     table = pl.concat(halves)
     zone, letter = next((zone for start, zone in ZONES.items() if source.name.lower().startswith(start)), (None, None))
-    return table.with_columns(
+    table = table.with_columns(
         utm_zone=pl.lit(zone, pl.Int32),
         utm_letter=pl.lit(letter, pl.String),
         pano_id=pl.col("path").str.extract(r"([^/]*)\.\w+$"),
     )
+    return take_located(table, source, faults)
 
 
 def _load(source: Path) -> dict[str, Any]:
@@ -86,22 +93,32 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _find_images(names: pl.Series, folder: Path, places: tuple[str, ...], source: Path) -> pl.Series:
-    """Return the paths of the images that a structure names.
+    """Return the paths of the images that a structure names, in the first place that holds any of them.
 
     Raises:
-        ProgeoError: the first is in none of the usual places, or others are missing.
+        ProgeoError: none of the usual places does.
     """
     stem = names.str.replace(r"\.\w+$", "")
     for place in places:
+        paths = (folder / place).as_posix() + "/" + stem
+        files = list_folders(paths.str.extract("^(.*)/")).implode()
         for extension in EXTENSIONS:
-            paths = (folder / place).as_posix() + "/" + stem + extension
-            if Path(paths[0]).is_file():
-                missing = paths.filter(~paths.is_in(list_folders(paths.str.extract("^(.*)/")).implode()))
-                if len(missing):
-                    raise ProgeoError(
-                        f"{len(missing)} of the {len(paths)} images that {source} lists are not there, first "
-                        f"{missing[0]}. Please unpack the images again."
-                    )
-                return paths
+            if (paths + extension).is_in(files).any():
+                return paths + extension
     looked = ", ".join(str(folder / place) for place in places)
     raise ProgeoError(f"The images that {source} lists are not there: looked for {names[0]} in {looked}.")
+
+
+def _take_existing(half: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
+    """Return the images that are there; the others go to ``faults`` or are an error."""
+    paths = half["path"]
+    is_missing = ~paths.is_in(list_folders(paths.str.extract("^(.*)/")).implode())
+    if faults is not None:
+        problem = half.select(pl.when(is_missing).then(pl.lit(f"listed in {source}"))).to_series()
+        return set_aside(half, problem, "file", faults)
+    if is_missing.any():
+        raise ProgeoError(
+            f"{is_missing.sum()} of the {len(paths)} images that {source} lists are not there, first "
+            f"{paths.filter(is_missing)[0]}. Please unpack the images again."
+        )
+    return half

@@ -11,8 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.faults import Faults, set_aside
+from progeo.images.layouts.rows import take_located
 
 NAME = "Tokyo 24/7, queries"
+COLUMNS = {"path": pl.String, "latitude": pl.Float64, "longitude": pl.Float64, "problem": pl.String}
 
 
 def find(folder: Path) -> list[Path]:
@@ -20,20 +23,35 @@ def find(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.csv")) if folder.resolve().name.startswith("247query") else []
 
 
-def read(relative_paths: pl.Series, folder: Path) -> pl.DataFrame:
+def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the photos that lie in the folder itself.
 
     Raises:
-        ProgeoError: a photo has no CSV file, or that says no position.
+        ProgeoError: a photo has no CSV file, or that says no possible position.
     """
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for path in relative_paths.filter(~relative_paths.str.contains("/")):
-        source = (folder / path).with_suffix(".csv")
         try:
-            _, latitude, longitude = source.read_text(encoding="utf-8").split("\n")[0].split(",")[:3]
-            rows.append({"path": path, "latitude": float(latitude), "longitude": float(longitude)})
-        except FileNotFoundError as error:
-            raise ProgeoError(f"{folder / path} has no {source.name} beside it, as the other photos have.") from error
-        except ValueError as error:
-            raise ProgeoError(f"{source} does not start with a name, a latitude and a longitude: {error}.") from error
-    return pl.DataFrame(rows).with_columns(pano_id=pl.col("path").str.extract(r"^(.*)\."))
+            latitude, longitude = _read_position(folder / path)
+            rows.append({"path": path, "latitude": latitude, "longitude": longitude})
+        except ProgeoError as error:
+            if faults is None:
+                raise
+            rows.append({"path": path, "problem": str(error)})
+    table = pl.DataFrame(rows, schema=COLUMNS)
+    if faults is not None:
+        table = set_aside(table, table["problem"], "position", faults)
+    table = table.select("path", "latitude", "longitude", pano_id=pl.col("path").str.extract(r"^(.*)\."))
+    return take_located(table, folder, faults)
+
+
+def _read_position(photo: Path) -> tuple[float, float]:
+    """Return latitude and longitude from the CSV file beside a photo."""
+    source = photo.with_suffix(".csv")
+    try:
+        _, latitude, longitude = source.read_text(encoding="utf-8").split("\n")[0].split(",")[:3]
+        return float(latitude), float(longitude)
+    except FileNotFoundError as error:
+        raise ProgeoError(f"{photo} has no {source.name} beside it, as the other photos have") from error
+    except ValueError as error:
+        raise ProgeoError(f"{source} does not start with a name, a latitude and a longitude: {error}") from error
