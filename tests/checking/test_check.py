@@ -162,6 +162,18 @@ def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: 
     assert "photo.jpg: no UTM coordinates in its file name" in capsys.readouterr().err
 
 
+def test_memory_is_that_of_the_recommended_settings(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: f"that of {classes} classes")
+    places = [0] * 5 + [1] * 4 + [2] * 3
+    write_rows({number: f"{59.3 + place / 1000:.4f},18.1,,train,database" for number, place in enumerate(places)})
+    _, output = check(capsys)
+    assert "--M 10 --alpha 360: 0 with 10, 1 with 5, 2 with 4, 3 with 3" in output
+    assert "--min_images_per_class 4" in output
+    assert "Training takes that of 2 classes" in output
+
+
 def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(dict.fromkeys(range(12), "0,0,,test,database"))
     code, output = check(capsys)

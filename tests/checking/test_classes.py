@@ -52,6 +52,7 @@ def test_recommendation(table: pl.DataFrame, expected: dict[str, int]) -> None:
     names = ("M", "alpha", "N", "L", "groups_num", "min_images_per_class")
     groups = make_groups(table, **{name: getattr(best, name) for name in names})
     assert len(groups) == best.groups_num
+    assert max(len(group) for group in groups) == best.largest_group
     assert f"{sum(len(group.images) for group in groups):,}" in best.why or len(groups) == 8
     assert f"--M {best.M} --alpha {best.alpha}" in best.options
 

@@ -28,7 +28,7 @@ def run_check(options: CheckOptions) -> None:
     looks = read_looks(table["path"], options.num_workers)
     result = examine(options.source, table, faults, looks, options.positive_dist_threshold)
     if result.recommendation:
-        result = dataclasses.replace(result, memory=estimate_training_memory(count_most_classes(result)))
+        result = dataclasses.replace(result, memory=estimate_training_memory(result.recommendation.largest_group))
     settings = {name: value for name, value in vars(options).items() if value is not None}
     write_check_page(result, options.page, settings)
     if options.json:
@@ -41,13 +41,6 @@ def run_check(options: CheckOptions) -> None:
         raise ProblemsFoundError(
             f"{problems} kind{'s' * (problems > 1)} of problem to mend; {options.page} names the photos"
         )
-
-
-def count_most_classes(result: Result) -> int:
-    """Return the classes of the recommended settings."""
-    best = result.recommendation
-    chosen = [one.classes for one in result.settings if best and (one.M, one.alpha) == (best.M, best.alpha)]
-    return max(chosen, default=0)
 
 
 def describe(result: Result) -> str:

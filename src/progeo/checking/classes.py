@@ -54,12 +54,15 @@ class Recommendation:
     min_images_per_class: int
     epochs_num: int
     iterations_per_epoch: int
+    largest_group: int
+    """Classes of the largest group, which training holds in memory one at a time."""
     why: str
 
     @property
     def options(self) -> str:
         """The settings as options of ``progeo train``."""
-        return " ".join(f"--{name} {value}" for name, value in asdict(self).items() if name != "why")
+        settings = {name: value for name, value in asdict(self).items() if name not in ("largest_group", "why")}
+        return " ".join(f"--{name} {value}" for name, value in settings.items())
 
 
 def count_classes(table: pl.DataFrame) -> list[Setting]:
@@ -92,8 +95,8 @@ def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | 
     if found is None:
         return None
     published = TrainOptions(train_set_folder="")
-    N, L, groups = _choose_groups(table, found, published)
-    groups_num = min(groups, published.groups_num)
+    N, L, sizes = _choose_groups(table, found, published)
+    groups, groups_num = len(sizes), min(len(sizes), published.groups_num)
     epochs, steps = EPOCHS, published.iterations_per_epoch
     if found.images * VIEWS_OF_EACH < EPOCHS * steps * published.batch_size:
         epochs = EPOCHS_OF_SMALL_SETS
@@ -106,22 +109,36 @@ def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | 
         f"about {found.classes / groups:.0f} in each group (there are {groups}). {epochs} epochs of {steps:,} steps "
         f"show each about {shown / found.images:.0f} times"
     )
-    return Recommendation(found.M, found.alpha, N, L, groups_num, found.min_images_per_class, epochs, steps, why)
+    return Recommendation(
+        M=found.M,
+        alpha=found.alpha,
+        N=N,
+        L=L,
+        groups_num=groups_num,
+        min_images_per_class=found.min_images_per_class,
+        epochs_num=epochs,
+        iterations_per_epoch=steps,
+        largest_group=max(sizes[:groups_num]),
+        why=why,
+    )
 
 
-def _choose_groups(table: pl.DataFrame, setting: Setting, published: TrainOptions) -> tuple[int, int, int]:
-    """Return N, L and how many groups they make, as far apart as leaves each group enough classes."""
+def _choose_groups(table: pl.DataFrame, setting: Setting, published: TrainOptions) -> tuple[int, int, list[int]]:
+    """Return N, L and the classes of each group they make, as far apart as leaves each group enough classes."""
     cells, sizes = np.unique(assign_cells(table, setting.M, setting.alpha), axis=0, return_counts=True)
     kept = cells[sizes >= setting.min_images_per_class]
     for N, L in ((published.N, published.L), (2, 2), (1, 1)):
-        groups = len(np.unique(kept % [N, N, L], axis=0))
-        if len(kept) >= ENOUGH_CLASSES * groups:
+        groups = np.unique(kept % [N, N, L], axis=0, return_counts=True)[1].tolist()
+        if len(kept) >= ENOUGH_CLASSES * len(groups):
             break
     return N, L, groups
 
 
 def estimate_training_memory(classes: int) -> str:
     """Say how much memory training with the default network, crops and batch takes.
+
+    Args:
+        classes: of the largest group, whose classifier is on the device.
 
     What a backward pass keeps of an image grows with its pixels, and with each image by the same amount: two steps on
     small images tell it.
