@@ -51,8 +51,8 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         "m.csv: 12 photos with a position",
         "test queries                      4",
         "Headings: 100 % known",
-        "Duplicates: 0 the same file, 0 look the same",
-        "Positives of test queries: 0 have 0, 0 have 1, 4 have 2 to 5",
+        "Duplicates: 0 the same file, 0 nearly the same picture",
+        "Positives of test queries: 0 with 0, 0 with 1, 4 with 2 to 5",
         "--M 10 --alpha 30: 0 with 10, 0 with 5, 0 with 4, 0 with 3",
     ):
         assert line in output
@@ -74,11 +74,11 @@ def test_json_is_one_object_alone_on_stdout(folder: Path, capsys: pytest.Capture
     [
         (
             "0,0,,test,database",
-            "Problem: 1 photos without a possible position, first: 5.jpg: latitude and longitude are both 0",
+            "Problem: 1 photo without a possible position, first: 5.jpg: latitude and longitude are both 0",
         ),
-        (",,,test,database", "Problem: 1 photos without a possible position, first: 5.jpg: there is no latitude"),
+        (",,,test,database", "Problem: 1 photo without a possible position, first: 5.jpg: there is no latitude"),
         ("95,18.1,,test,database", "latitude 95.0 is not between -90 and 90"),
-        ("18.1,59.3,,test,database", "Problem: 1 of them look as if latitude and longitude were swapped"),
+        ("18.1,59.3,,test,database", "Problem: latitude and longitude look swapped in 1 of them"),
     ],
 )
 def test_positions(folder: Path, row: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +95,8 @@ def test_files_and_rows_without_each_other(folder: Path, capsys: pytest.CaptureF
     Path("11.jpg").rename("99.jpg")
     code, output = check(capsys)
     assert code == 1
-    assert "Problem: 1 rows without a file, first: 11.jpg: row of m.csv" in output
-    assert "Remark: 1 photos without a row, first: 99.jpg: no row in m.csv" in output
+    assert "Problem: 1 row without a file, first: 11.jpg: row of m.csv" in output
+    assert "Remark: 1 photo without a row, first: 99.jpg: no row in m.csv" in output
 
 
 def test_published_set_with_missing_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +105,7 @@ def test_published_set_with_missing_images(tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["data", "check", str(gsv_cities), "--page", str(tmp_path / "page.html")]) == 1
     output = capsys.readouterr().err
     assert "15 photos with a position" in output
-    assert "Problem: 1 rows without a file, first: London_0000130_2015_04_015" in output
+    assert "Problem: 1 row without a file, first: London_0000130_2015_04_015" in output
 
 
 def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[
     Path("7.jpg").write_text("no image")
     code, output = check(capsys)
     assert code == 1
-    assert "Problem: 1 photos cannot be read, first: 7.jpg: cannot identify" in output
+    assert "Problem: 1 photo that cannot be read, first: 7.jpg: cannot identify" in output
 
 
 def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,18 +124,18 @@ def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixtu
     code, output = check(capsys)
     assert code == 1
     assert (
-        "Problem: 1 photos the same file as another, in test queries and test database, first: 0.jpg = 1.jpg" in output
+        "Problem: 1 photo the same file as another, in test queries and test database, first: 0.jpg = 1.jpg" in output
     )
-    assert "Remark: 1 photos the same file as another, within test database, first: 4.jpg = 5.jpg" in output
-    assert "Remark: 1 photos nearly the same picture as another, in test queries and test database" in output
+    assert "Remark: 1 photo the same file as another, within test database, first: 4.jpg = 5.jpg" in output
+    assert "Remark: 1 photo nearly the same picture as another, in test queries and test database" in output
 
 
 def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows({0: "59.4,18.1,,test,queries"})
     code, output = check(capsys)
     assert code == 0
-    assert "Remark: 1 of 4 test queries have no database photo within 25 m and count as missed, first: 0.jpg" in output
-    assert "Remark: 1 of 12 photos have no heading: --alpha 360 makes classes by position alone" in output
+    assert "Remark: 1 of 4 test queries without a database photo within 25 m, counted as missed, first: 0.jpg" in output
+    assert "Remark: 1 of 12 photos without a heading: --alpha 360 makes classes by position alone" in output
     write_rows(
         {
             number: f"{59.4 + number / 100},18.1,0,test,{'queries' if number % 3 == 0 else 'database'}"
@@ -144,7 +144,7 @@ def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.Cap
     )
     code, output = check(capsys)
     assert code == 1
-    assert "Problem: 4 of 4 test queries have no database photo" in output
+    assert "Problem: 4 of 4 test queries without a database photo" in output
     assert "Remark: all headings are 0°" in output
     assert "too few photos of each place" in output
 
@@ -154,7 +154,7 @@ def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: 
     assert cli.main(["data", "check", str(tiny_city), "--page", page]) == 0
     output = capsys.readouterr().err
     assert "train                            32" in output
-    assert "Positives of val queries: 0 have 0" in output
+    assert "Positives of val queries: 0 with 0" in output
     (tmp_path / "photos").mkdir()
     for name in ("@1@2@.jpg", "photo.jpg"):
         Image.new("RGB", (8, 6)).save(tmp_path / "photos" / name)

@@ -111,7 +111,7 @@ def test_gaps_and_ends_of_the_track(walk: Path, caplog: pytest.LogCaptureFixture
     table = read_image_table("frames")
     north = table["utm_north"].to_numpy()
     assert north - north[0] == pytest.approx([0, 5, 10, 500, 505, 510], abs=1)
-    assert "22 of 40 frames lie outside the track or in its gaps and are left out" in caplog.text
+    assert "Left out: 22 of 40 frames outside the track or in its gaps" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_chosen_column_that_is_not_there(folder: Path) -> None:
         ("a.jpg,114.2,22.3", "beyond 90, and no longitude is: latitude and longitude look swapped. If they are, say "
          "--columns latitude=lon,longitude=lat"),
         (",1,1", "row 1 names no file."),
-        ("d.jpg,1,1", "1 of the 1 files named in FOLDER/m.csv cannot be found. FOLDER/m.csv, row 1 (FOLDER/d.jpg): "
+        ("d.jpg,1,1", "1 of 1 file named in FOLDER/m.csv cannot be found. FOLDER/m.csv, row 1 (FOLDER/d.jpg): "
          "paths are taken relative to the manifest's folder FOLDER."),
     ],
 )  # fmt: skip
@@ -131,7 +131,7 @@ def test_rows_without_a_possible_position_or_a_file(folder: Path, row: str, mess
 
 def test_first_wrong_row_is_named_and_all_are_counted(folder: Path) -> None:
     message = error_of(folder, "img,lat,lon\na.jpg,1,1\nb.jpg,,\ninner/c.jpg,,2\n")
-    assert message.startswith("2 of 3 rows have no possible position. FOLDER/m.csv, row 2 (b.jpg)")
+    assert message.startswith("2 of 3 rows without a possible position. FOLDER/m.csv, row 2 (b.jpg)")
 
 
 def test_heading_that_is_no_angle(folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_files_without_a_row_are_told(folder: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING, "progeo"):
         table = read(folder, "img,lat,lon\na.jpg,1,1\n")
     assert len(table) == 1
-    assert f"1 images beside those that {folder}/m.csv names have no row in it and are left out" in caplog.text
+    assert f"Left out: 1 image without a row in {folder}/m.csv, beside those that it names" in caplog.text
     assert "b.jpg" in caplog.text
 
 

@@ -143,7 +143,7 @@ def test_name_without_coordinates_is_named_with_the_format(tmp_path: Path, name:
     touch(tmp_path, "@1@1@.jpg", name)
     with pytest.raises(ProgeoError) as error:
         read_image_table(tmp_path, cache_folder=tmp_path / "cache")
-    assert "1 of 2 images have no utm_" in str(error.value)
+    assert "1 of 2 images without utm_" in str(error.value)
     assert name in str(error.value)
     assert "@utm_east@utm_north@" in str(error.value)
 
@@ -160,11 +160,11 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     touch(
         tmp_path / "photos", "@1@1@.jpg", "@2@1@@@@@@@@@@@@caf\u00e9@.jpg", os.fsdecode(b"@3@1@@@@@@@@@@@@caf\xe9@.jpg")
     )
-    with pytest.raises(ProgeoError, match=r"1 of 3 paths are not UTF-8, first .*/photos/@3@1@.*caf\\xe9@\.jpg: please"):
+    with pytest.raises(ProgeoError, match=r"1 of 3 paths not in UTF-8, first .*/photos/@3@1@.*caf\\xe9@\.jpg: please"):
         read_image_table(tmp_path / "photos", cache_folder=tmp_path / "cache")
     folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
     touch(folder, "@1@1@.jpg")
-    with pytest.raises(ProgeoError, match=r"not UTF-8, first .*/\\xe9t\\xe9: please rename"):
+    with pytest.raises(ProgeoError, match=r"not in UTF-8, first .*/\\xe9t\\xe9: please rename"):
         read_image_table(folder, cache_folder=tmp_path / "cache")
 
 
@@ -229,9 +229,9 @@ def test_folder_of_photos_with_exif(tmp_path: Path, caplog: pytest.LogCaptureFix
             "2023-04-06T10:19:05",
         )
     assert "1 of 3 photos in" in caplog.text
-    assert "have no position and are left out, first c.jpg: it holds no GPS position" in caplog.text
-    assert "1 headings in" in caplog.text
-    assert "are magnetic" in caplog.text
+    assert "without a position, first c.jpg: it holds no GPS position" in caplog.text
+    assert "1 heading in" in caplog.text
+    assert "against magnetic north" in caplog.text
 
 
 def test_no_coordinates_anywhere_says_what_was_looked_for(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_no_coordinates_anywhere_says_what_was_looked_for(tmp_path: Path) -> Non
         "There are no coordinates anywhere in",
         "a manifest in it (manifest.csv, manifest.parquet, manifest.geojson)",
         "SF-XL file names (file names must look like @utm_east@utm_north@",
-        "EXIF GPS positions in its 1 images (first IMG_1.jpg: it holds no GPS position)",
+        "EXIF GPS positions in its 1 image (first IMG_1.jpg: it holds no GPS position)",
     ):
         assert part in str(error.value)
 

@@ -157,7 +157,7 @@ def test_photos_without_a_zone_say_what_was_looked_for(index: Index, photos: Pat
     for number, path in enumerate(sorted(photos.iterdir())):
         path.rename(photos / f"@{500000 + number}@4000000@.jpg")
     output = index(photos, "--model", model_file, code=2)
-    assert "None of the 8 photos could be added" in output
+    assert "None of 8 photos could be added" in output
     assert "no latitude and longitude, and no UTM position with zone and letter" in output
 
 

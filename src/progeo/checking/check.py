@@ -14,6 +14,7 @@ from progeo.console import console
 from progeo.errors import ProblemsFoundError
 from progeo.images.faults import Faults
 from progeo.images.table import read_image_table
+from progeo.wording import format_count
 
 
 def run_check(options: CheckOptions) -> None:
@@ -39,21 +40,24 @@ def run_check(options: CheckOptions) -> None:
     problems = sum(finding.is_problem for finding in result.findings)
     if problems:
         raise ProblemsFoundError(
-            f"{problems} kind{'s' * (problems > 1)} of problem to mend; {options.page} names the photos"
+            f"{format_count(problems, 'kind')} of problem to mend; {options.page} names the photos"
         )
 
 
 def describe(result: Result) -> str:
     """Return the check as one page for the terminal."""
-    lines = [f"{result.source}: {len(result.table):,} photos with a position"]
+    lines = [f"{result.source}: {format_count(len(result.table), 'photo')} with a position"]
     lines += [f"  {part:24} {count:10,}" for part, count in result.counts.items()]
     known = len(result.table) - result.headings["unknown"]
     lines.append(f"Headings: {100 * known / len(result.table):.0f} % known")
     duplicates = result.duplicates
-    lines.append(f"Duplicates: {len(duplicates.exact):,} the same file, {len(duplicates.near):,} look the same")
+    lines.append(
+        f"Duplicates: {len(duplicates.exact):,} the same file, {len(duplicates.near):,} nearly the same picture"
+    )
     for part, counts in result.positives.items():
-        lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} have {name}" for name, count in counts.items()))
-    lines.append(f"Classes of {result.training_images:,} training photos, by the least number of photos of a class:")
+        lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} with {name}" for name, count in counts.items()))
+    training_photos = format_count(result.training_images, "training photo")
+    lines.append(f"Classes of {training_photos}, by the least number of photos of a class:")
     for (M, alpha), settings in group_by_place(result.settings).items():
         cells = ", ".join(f"{one.classes:,} with {one.min_images_per_class}" for one in settings)
         lines.append(f"  --M {M} --alpha {alpha}: {cells}")

@@ -14,6 +14,7 @@ from progeo.images.groups import assign_cells
 from progeo.models.network import create_network
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, measure_step
 from progeo.training.resolve import EPOCHS
+from progeo.wording import format_count
 
 CELLS = (10, 20, 50, 100)
 ANGLES = (30, 60, 90, 360)
@@ -106,7 +107,7 @@ def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | 
     why = (
         f"M {found.M} and alpha {found.alpha} are the smallest places that keep at least half of the images in classes "
         f"of {found.min_images_per_class} or more: {found.images:,} of {len(table):,} in {found.classes:,} classes, "
-        f"about {found.classes / groups:.0f} in each group (there are {groups}). {epochs} epochs of {steps:,} steps "
+        f"in {format_count(groups, 'group')} of about {found.classes / groups:.0f}. {epochs} epochs of {steps:,} steps "
         f"show each about {shown / found.images:.0f} times"
     )
     return Recommendation(

@@ -18,6 +18,7 @@ from progeo.evaluation.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
 from progeo.evaluation.report import make_thumbnail
 from progeo.pages import write_page
 from progeo.versions import collect_versions
+from progeo.wording import format_count
 
 MOST_MAPS = 6
 MOST_DOTS = 20_000
@@ -51,6 +52,7 @@ def write_check_page(result: Result, path: str | Path, settings: dict[str, Any])
         "checking/check.html",
         path,
         result=result,
+        format_count=format_count,
         name=Path(result.source).resolve().name,
         examples=EXAMPLES,
         parts=list(result.counts),
@@ -99,7 +101,7 @@ def draw_photo_maps(result: Result) -> list[PhotoMap]:
 
 
 def _draw_map(result: Result, title: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> PhotoMap:
-    note = f"{len(rows):,} photos, those that coincide as one dot"
+    note = f"{format_count(len(rows), 'photo')}, those that coincide as one dot"
     if len(rows) > MOST_DOTS:
         note = f"{MOST_DOTS:,} of {len(rows):,} photos, picked at random"
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_DOTS, replace=False))

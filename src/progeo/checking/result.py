@@ -13,6 +13,7 @@ from progeo.checking.classes import Recommendation, Setting, count_classes, reco
 from progeo.checking.duplicates import Duplicates, find_duplicates
 from progeo.checking.looks import Looks
 from progeo.images.faults import Faults
+from progeo.wording import format_count
 
 SECTOR = 30
 POSITIVES = ((0, 0), (1, 1), (2, 5), (6, 10), (11, None))
@@ -134,27 +135,27 @@ def _take_training_images(table: pl.DataFrame, parts: pl.Series) -> pl.DataFrame
 def _describe_faults(faults: Faults) -> list[Finding]:
     """Group photos that cannot be used by what is wrong with them."""
     wordings = {
-        "position": (True, "{} photos without a possible position, first: {}"),
-        "file": (True, "{} rows without a file, first: {}"),
-        "row": (False, "{} photos without a row, first: {}"),
+        "position": (True, "photo", "without a possible position"),
+        "file": (True, "row", "without a file"),
+        "row": (False, "photo", "without a row"),
     }
     findings = []
-    for kind, (is_problem, wording) in wordings.items():
-        found = [fault for fault in faults if fault.kind == kind]
-        if found:
-            text = wording.format(f"{len(found):,}", f"{found[0].path}: {found[0].problem}")
-            photos = [f"{fault.path}: {fault.problem}" for fault in found]
+    for kind, (is_problem, noun, wording) in wordings.items():
+        photos = [f"{fault.path}: {fault.problem}" for fault in faults if fault.kind == kind]
+        if photos:
+            text = f"{format_count(len(photos), noun)} {wording}, first: {photos[0]}"
             findings.append(Finding(is_problem, text, photos))
     swapped = sum("swapped" in fault.problem for fault in faults)
     if swapped:
-        findings.append(Finding(True, f"{swapped:,} of them look as if latitude and longitude were swapped"))
+        findings.append(Finding(True, f"latitude and longitude look swapped in {swapped:,} of them"))
     return findings
 
 
 def _describe_unreadable(table: pl.DataFrame, looks: Looks) -> list[Finding]:
     bad = looks.problems.is_not_null()
     names = [f"{path}: {why}" for path, why in zip(table["path"].filter(bad), looks.problems.filter(bad), strict=True)]
-    return [Finding(True, f"{len(names):,} photos cannot be read, first: {names[0]}", names)] if names else []
+    text = f"{format_count(len(names), 'photo')} that cannot be read, first: {names[0]}" if names else ""
+    return [Finding(True, text, names)] if names else []
 
 
 def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Duplicates) -> list[Finding]:
@@ -172,7 +173,7 @@ def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Dupl
             across = first != second and "no part" not in (first, second)
             where = f"in {first} and {second}" if first != second else f"within {first}"
             names = [f"{path[one]} = {path[other]}" for one, other in group.select("one", "other").iter_rows()]
-            text = f"{len(group):,} photos {wording}, {where}, first: {names[0]}"
+            text = f"{format_count(len(group), 'photo')} {wording}, {where}, first: {names[0]}"
             findings.append(Finding(across and is_exact, text, names))
     return findings
 
@@ -199,7 +200,7 @@ def _count_positives(
         alone = table["path"].filter(pl.Series(queries)).filter(pl.Series(near == 0)).to_list()
         if alone:
             text = (
-                f"{len(alone):,} of {len(near):,} {part} have no database photo within {radius:g} m and count as "
+                f"{len(alone):,} of {len(near):,} {part} without a database photo within {radius:g} m, counted as "
                 f"missed, first: {alone[0]}"
             )
             findings.append(Finding(len(alone) == len(near), text, alone))
@@ -209,7 +210,8 @@ def _count_positives(
 def _describe_positions(table: pl.DataFrame) -> list[Finding]:
     unknown = table["latitude"].null_count()
     if unknown:
-        text = f"{unknown:,} of {len(table):,} photos have UTM coordinates without a zone: made up, or only relative"
+        total = format_count(len(table), "photo")
+        text = f"{unknown:,} of {total} with UTM coordinates but without a zone: made up, or only relative"
         return [Finding(False, text)]
     return []
 
@@ -228,9 +230,13 @@ def _describe_headings(table: pl.DataFrame) -> list[Finding]:
     findings = []
     if missing:
         advice = "--alpha 360 makes classes by position alone, --heading_from track takes the course"
-        findings.append(Finding(False, f"{missing:,} of {len(table):,} photos have no heading: {advice}"))
+        text = f"{missing:,} of {format_count(len(table), 'photo')} without a heading: {advice}"
+        findings.append(Finding(False, text))
     if len(known) > 1 and known.n_unique() == 1:
         findings.append(Finding(False, f"all headings are {known[0]:g}°: perhaps none was measured"))
-    if "heading_reference" in table.columns and (magnetic := (table["heading_reference"] == "magnetic").sum()):
-        findings.append(Finding(False, f"{magnetic:,} headings are magnetic: true north differs by the declination"))
+    has_reference = "heading_reference" in table.columns
+    magnetic = len(table.filter(pl.col("heading_reference") == "magnetic")) if has_reference else 0
+    if magnetic:
+        text = f"{format_count(magnetic, 'heading')} against magnetic north: true north differs by the declination"
+        findings.append(Finding(False, text))
     return findings

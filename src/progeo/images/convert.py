@@ -15,6 +15,7 @@ from progeo.images.geodesy import parse_zone
 from progeo.images.manifest import write_manifest
 from progeo.images.positions import assume_zone
 from progeo.images.table import read_image_table
+from progeo.wording import format_count
 
 
 def run_convert(options: ConvertOptions) -> None:
@@ -25,7 +26,7 @@ def run_convert(options: ConvertOptions) -> None:
     if options.utm_zone:
         table = assume_zone(table, parse_zone(options.utm_zone))
     write_photos(table, Path(options.out), copy=options.copy)
-    console.print(f"{len(table)} photos are in {options.out}", markup=False, soft_wrap=True)
+    console.print(f"{format_count(len(table), 'photo')} written to {options.out}", markup=False, soft_wrap=True)
 
 
 def is_manifest(out: Path) -> bool:

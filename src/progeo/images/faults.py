@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def set_aside(
         Fault(path, kind, text) for path, text in zip(table["path"].filter(wrong), problem.filter(wrong), strict=True)
     ]
     if found and wrong.all():
-        raise ProgeoError(f"Not one of {len(table)} photos can be used, first {found[0].path}: {found[0].problem}.")
+        photos = format_count(len(table), "photo")
+        raise ProgeoError(f"Not one of {photos} can be used, first {found[0].path}: {found[0].problem}.")
     faults += found
     return table.filter(~wrong)

@@ -17,6 +17,7 @@ from progeo.errors import ProgeoError
 from progeo.images.faults import Faults, set_aside
 from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.images.timestamps import compact_timestamps
+from progeo.wording import format_count
 
 FILE_NAME_FIELDS: dict[str, pl.DataType] = {
     "utm_east": pl.Float64(),
@@ -109,6 +110,6 @@ def _check_coordinates(table: pl.DataFrame, folder: Path) -> None:
         if bad.any():
             example = folder / table["path"].filter(bad)[0]
             raise ProgeoError(
-                f"{bad.sum()} of {len(table)} images have no {column} in their file name, first "
+                f"{bad.sum():,} of {format_count(len(table), 'image')} without {column} in the file name, first "
                 f"{example}: {FORMAT_HINT}"
             )

@@ -18,6 +18,7 @@ from progeo.images.geodesy import Floats
 from progeo.images.gpx import Track, format_moment, read_track
 from progeo.images.manifest import write_manifest
 from progeo.images.track import find_course
+from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 
@@ -42,12 +43,14 @@ def run_frames(options: FramesOptions) -> None:
         )
     outside = np.isnan(positions[:, 0]).sum()
     if outside:
-        logger.warning(f"{outside} of {len(seconds)} frames lie outside the track or in its gaps and are left out")
+        logger.warning(
+            f"Left out: {outside:,} of {format_count(len(seconds), 'frame')} outside the track or in its gaps"
+        )
     _claim(out, source)
     paths = [out / f"{footage.name(number)}.jpg" for number in numbers]
     _write_frames(footage, numbers, paths)
     write_manifest(make_table(track, seconds[numbers], positions[numbers], paths, source.stem), out / "manifest.csv")
-    console.print(f"{len(numbers)} frames are in {out}", markup=False, soft_wrap=True)
+    console.print(f"{format_count(len(numbers), 'frame')} written to {out}", markup=False, soft_wrap=True)
 
 
 def choose_frames(positions: Floats, every: float) -> list[int]:

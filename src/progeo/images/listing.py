@@ -14,6 +14,7 @@ import polars as pl
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.formats import IMAGE_EXTENSIONS
+from progeo.wording import format_count
 
 CACHE_FORMAT = "4"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
@@ -69,7 +70,8 @@ def _check_encoding(paths: list[str], folder: str = "") -> None:
     bad = [path for path in paths if not path.isascii() and path.encode(errors="ignore").decode() != path]
     if bad:
         example = os.fsencode(Path(folder, bad[0])).decode(errors="backslashreplace")
-        raise ProgeoError(f"{len(bad)} of {len(paths)} paths are not UTF-8, first {example}: please rename it.")
+        total = format_count(len(paths), "path")
+        raise ProgeoError(f"{len(bad):,} of {total} not in UTF-8, first {example}: please rename it.")
 
 
 def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:

@@ -21,6 +21,7 @@ from progeo.images.geodesy import describe_impossible
 from progeo.images.listing import list_folders
 from progeo.images.table_files import read_table_file, write_table_file
 from progeo.images.timestamps import normalise_timestamps
+from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 
@@ -195,8 +196,8 @@ def _check_positions(table: pl.DataFrame, problem: pl.Series, source: Path) -> N
     wrong = problem.is_not_null()
     if wrong.any():
         raise ProgeoError(
-            f"{wrong.sum()} of {len(table)} rows have no possible position. {_name_row(table, wrong, source)}: "
-            f"{problem.filter(wrong)[0]}."
+            f"{wrong.sum():,} of {format_count(len(table), 'row')} without a possible position. "
+            f"{_name_row(table, wrong, source)}: {problem.filter(wrong)[0]}."
         )
 
 
@@ -237,7 +238,7 @@ def _check_files(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
         table = set_aside(table, problem.set(~missing, None), "file", faults)
     elif missing.any():
         raise ProgeoError(
-            f"{missing.sum()} of the {len(table)} files named in {source} cannot be found. "
+            f"{missing.sum():,} of {format_count(len(table), 'file')} named in {source} cannot be found. "
             f"{_name_row(table, missing, source)}: paths are taken relative to the manifest's folder {source.parent}."
         )
     images = files.filter(files.str.to_lowercase().str.contains(rf"({'|'.join(IMAGE_EXTENSIONS)})$"))
@@ -246,8 +247,8 @@ def _check_files(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
         faults += [Fault(path, "row", f"no row in {source}") for path in without_row]
     elif len(without_row):
         logger.warning(
-            f"{len(without_row)} images beside those that {source} names have no row in it and are left out, first "
-            f"{without_row[0]}"
+            f"Left out: {format_count(len(without_row), 'image')} without a row in {source}, beside those that it "
+            f"names, first {without_row[0]}"
         )
     return table
 

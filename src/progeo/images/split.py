@@ -14,6 +14,7 @@ from progeo.images.blocks import NO_PART, PARTS, TRAIN, Floats, Integers, draw_p
 from progeo.images.convert import is_manifest, write_photos
 from progeo.images.roles import DATABASE, NO_ROLE, QUERIES, draw_roles, find_sessions
 from progeo.images.table import read_image_table
+from progeo.wording import format_count
 
 SMALLER = (50, 25, 10)
 """Metres to try where a cell or a buffer was too large."""
@@ -74,10 +75,10 @@ def describe_split(table: pl.DataFrame, options: SplitOptions) -> list[str]:
         photos = table.filter(pl.col("split") == part)
         roles = photos["role"].drop_nulls().value_counts().sort("role").rows()
         detail = f" ({', '.join(f'{count} {role}' for role, count in roles)})" if roles else ""
-        lines.append(f"{part}: {len(photos)} photos, {100 * len(photos) / total:.0f} %{detail}")
+        lines.append(f"{part}: {format_count(len(photos), 'photo')}, {100 * len(photos) / total:.0f} %{detail}")
     none = table["split"].null_count()
     why = f": too near to another part (--buffer {options.buffer:g}), or without a role in their own" if none else ""
-    return [*lines, f"in no part: {none} photos, {100 * none / total:.0f} %{why}"]
+    return [*lines, f"in no part: {format_count(none, 'photo')}, {100 * none / total:.0f} %{why}"]
 
 
 def _read_shares(shares: list[float] | None) -> tuple[float, float, float]:
@@ -111,8 +112,8 @@ def _draw_all_roles(
             options.positive_dist_threshold,
             options.seed,
         )
-        alone = int((roles[rows] == NO_ROLE).sum())
-        how = f"whole days or sequences; {alone} photos of these have no database photo near and are in no part"
+        alone = format_count(int((roles[rows] == NO_ROLE).sum()), "photo")
+        how = f"whole days or sequences; {alone} of these without a database photo near, and so in no part"
         notes.append(f"Queries of {part}: {how if by_session else 'single photos, drawn'}")
     return [ROLES[role] for role in roles.tolist()], notes
 

@@ -17,6 +17,7 @@ from progeo.images.manifest import read_manifest
 from progeo.images.positions import complete_positions
 from progeo.images.timestamps import normalise_timestamps
 from progeo.images.track import HEADING_SOURCES, add_headings_from_track
+from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 
@@ -137,7 +138,7 @@ def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | No
         raise ProgeoError(
             f"There are no coordinates anywhere in {folder}. Looked for a manifest in it "
             f"({', '.join(MANIFEST_NAMES)}), SF-XL file names ({FORMAT_HINT}), and EXIF GPS positions in its "
-            f"{len(table)} images (first {problems['path'][0]}: {problems['problem'][0]}). "
+            f"{format_count(len(table), 'image')} (first {problems['path'][0]}: {problems['problem'][0]}). "
             "A manifest that stands elsewhere can be given in place of the folder."
         )
     if faults is not None:
@@ -145,12 +146,15 @@ def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | No
     elif len(problems):
         path, problem = problems.row(0)
         logger.warning(
-            f"{len(problems)} of {len(table)} photos in {folder} have no position and are left out, first {path}: "
-            f"{problem}"
+            f"Left out: {len(problems):,} of {format_count(len(table), 'photo')} in {folder} without a position, first "
+            f"{path}: {problem}"
         )
-    magnetic = (table["heading_reference"] == "magnetic").sum()
+    magnetic = len(table.filter(pl.col("heading_reference") == "magnetic"))
     if magnetic:
-        logger.warning(f"{magnetic} headings in {folder} are magnetic: true north differs by the local declination")
+        logger.warning(
+            f"{format_count(magnetic, 'heading')} in {folder} against magnetic north: true north differs by the local "
+            "declination"
+        )
     return table.filter(pl.col("problem").is_null()).drop("problem")
 
 

@@ -16,6 +16,7 @@ from progeo.places.adding import AddReport
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
 from progeo.places.positions import read_photos
+from progeo.wording import format_count
 
 FAILURES_SHOWN = 10
 
@@ -79,13 +80,15 @@ def change(
         return AddReport()
     report = database.add(table)
     if report.failed and len(database) == 0:
-        raise ProgeoError(f"None of the {len(report.failed)} photos could be added, {describe_failures(report)}")
+        raise ProgeoError(
+            f"None of {format_count(len(report.failed), 'photo')} could be added, {describe_failures(report)}"
+        )
     return report
 
 
 def print_report(report: AddReport, gone: int, count: int, options: IndexOptions) -> None:
     """Say what was done."""
-    done = f"{report.added} photos added, {report.kept} kept, {len(report.failed)} failed"
+    done = f"{format_count(report.added, 'photo')} added, {report.kept} kept, {len(report.failed)} failed"
     if options.prune:
         done += f", {gone} removed as their file is gone"
     console.print(f"{options.database}: {done}; it holds {count} now", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.images.faults import Faults, set_aside
+from progeo.wording import format_count
 
 NAME = "AmsterTime"
 ROLES = {"new": "database", "old": "queries"}
@@ -41,8 +42,9 @@ def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.D
     elif len(alone):
         other = "old" if alone["half"][0] == "new" else "new"
         raise ProgeoError(
-            f"{len(alone)} photos of AmsterTime have no other half, first {folder / alone['path'][0]}: there is no "
-            f"photo of that name in {folder / other}. Please unpack the archive again."
+            f"{format_count(len(alone), 'photo')} of AmsterTime without the other half, first "
+            f"{folder / alone['path'][0]}: there is no photo of that name in {folder / other}. Please "
+            "unpack the archive again."
         )
     return table.select(
         "path",

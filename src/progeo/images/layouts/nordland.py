@@ -12,6 +12,7 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.images.faults import Fault, Faults, set_aside
+from progeo.wording import format_count
 
 NAME = "Nordland"
 ROLES = {"summer": "database", "winter": "queries", "spring": "queries_spring", "fall": "queries_fall"}
@@ -65,7 +66,7 @@ def _take_listed(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
             faults += [Fault(f"{season}/{name}", "file", f"named in {source}") for name in missing]
         elif len(missing):
             raise ProgeoError(
-                f"{len(missing)} of the {len(lines)} frames that {source} names are not in "
+                f"{len(missing):,} of {format_count(len(lines), 'frame')} that {source} names not found in "
                 f"{source.parent / season}, first {missing[0]}. Please unpack the season again."
             )
     return table.filter(pl.col("name").is_in(lines.implode()))

@@ -13,6 +13,7 @@ from progeo.images.columns import FIELDS
 from progeo.images.faults import Fault, Faults, set_aside
 from progeo.images.manifest import POSITION, describe_problem
 from progeo.images.table_files import read_table_file
+from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 
@@ -71,7 +72,7 @@ def match_files(
         logger.warning(f"{name} is left out: not one of the {len(rows)} images in {source} is there")
     elif len(missing) and faults is None:
         raise ProgeoError(
-            f"{len(missing)} of the {len(rows)} images in {source} are not there, first {missing['key'][0]} "
+            f"{len(missing):,} of {format_count(len(rows), 'image')} in {source} not found, first {missing['key'][0]} "
             f"(row {missing['row'][0] + 1}): part of {name} is missing. Please unpack its images again."
         )
     else:
@@ -83,7 +84,8 @@ def match_files(
             faults += [Fault(path, "row", f"no row in {source}") for path in without_row]
         elif len(without_row):
             logger.warning(
-                f"{len(without_row)} images of {name} have no row in {source} and are left out, first {without_row[0]}"
+                f"Left out: {format_count(len(without_row), 'image')} of {name} without a row in {source}, first "
+                f"{without_row[0]}"
             )
     return take_located(matched.filter(pl.col("path").is_not_null()).drop("row", "key"), source, faults)
 
@@ -112,7 +114,7 @@ def take_located(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
     wrong = problem.is_not_null()
     if wrong.any():
         raise ProgeoError(
-            f"{wrong.sum()} of {len(table)} images have no possible position in {source}, first "
+            f"{wrong.sum():,} of {format_count(len(table), 'image')} without a possible position in {source}, first "
             f"{table['path'].filter(wrong)[0]}: {problem.filter(wrong)[0]}. progeo data check lists all of them."
         )
     return table

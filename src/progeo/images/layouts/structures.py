@@ -18,6 +18,7 @@ from progeo.errors import ProgeoError
 from progeo.images.faults import Faults, set_aside
 from progeo.images.layouts.rows import take_located
 from progeo.images.listing import list_folders
+from progeo.wording import format_count
 
 SUFFIX = ".mat"
 SPLITS = {"pitts30k": ("_train", "_val", "_test"), "pitts250k": ("_train", "_val", "_test"), "tokyo247": ("",)}
@@ -118,7 +119,7 @@ def _take_existing(half: pl.DataFrame, source: Path, faults: Faults | None) -> p
         return set_aside(half, problem, "file", faults)
     if is_missing.any():
         raise ProgeoError(
-            f"{is_missing.sum()} of the {len(paths)} images that {source} lists are not there, first "
+            f"{is_missing.sum():,} of {format_count(len(paths), 'image')} that {source} lists not found, first "
             f"{paths.filter(is_missing)[0]}. Please unpack the images again."
         )
     return half
