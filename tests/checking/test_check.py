@@ -149,6 +149,26 @@ def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.Cap
     assert "too few photos of each place" in output
 
 
+def test_val_and_test_near_train(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+    metres = [0, 10, 20, 30, 40, 50, 73, 76, 200, 1000, 1010, 1020]
+    rows = {
+        number: f"{59.3 + metre / 111_400:.6f},18.1,0,{part},"
+        for number, (metre, part) in enumerate(zip(metres, parts, strict=True))
+    }
+    write_rows(rows)
+    code, output = check(capsys)
+    assert code == 0
+    assert "Remark: 1 of 3 val photos less than 25 m from a train photo, first: 6.jpg" in output
+    assert "test photos less than" not in output
+    _, output = check(capsys, "--positive_dist_threshold", "1000")
+    assert "3 of 3 val photos less than 1000 m from a train photo" in output
+    assert "3 of 3 test photos less than 1000 m from a train photo, first: 9.jpg" in output
+    write_rows()  # database and queries of one split
+    _, output = check(capsys)
+    assert "from a train photo" not in output
+
+
 def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = str(tmp_path / "page.html")
     assert cli.main(["data", "check", str(tiny_city), "--page", page]) == 0

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
 from progeo.checking.duplicates import Duplicates, find_duplicates
 from progeo.checking.looks import Looks
+from progeo.images.blocks import PARTS, TRAIN, read_points
 from progeo.images.faults import Faults
 from progeo.wording import format_count
 
@@ -107,6 +108,7 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
             *_describe_unreadable(table, looks),
             *_describe_duplicates(table, parts, duplicates),
             *findings,
+            *_describe_overlap(table, radius),
             *_describe_positions(table),
             *_describe_headings(table),
         ],
@@ -205,6 +207,26 @@ def _count_positives(
             )
             findings.append(Finding(len(alone) == len(near), text, alone))
     return counted, findings
+
+
+def _describe_overlap(table: pl.DataFrame, radius: float) -> list[Finding]:
+    """Say which photos of val and test stand near photos of train: what is measured with them flatters the model."""
+    if "split" not in table.columns or not (table["split"] == "train").any():
+        return []
+    points = read_points(table)
+    train = cKDTree(points[(table["split"] == "train").fill_null(False).to_numpy()])
+    findings = []
+    for part in PARTS[TRAIN + 1 :]:
+        rows = np.flatnonzero((table["split"] == part).fill_null(False))
+        distances, _ = train.query(points[rows], distance_upper_bound=radius)
+        near = table["path"].gather(rows[np.isfinite(distances)]).to_list()
+        if near:
+            text = (
+                f"{len(near):,} of {format_count(len(rows), f'{part} photo')} less than {radius:g} m from a train "
+                f"photo, first: {near[0]}"
+            )
+            findings.append(Finding(False, text, near))
+    return findings
 
 
 def _describe_positions(table: pl.DataFrame) -> list[Finding]:
