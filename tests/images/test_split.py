@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def test_roles_that_are_there_stay(town: Path, capsys: pytest.CaptureFixture[str
     Path("town.csv").write_text("\n".join(f"{line},{role}" for line, role in zip(lines, roles, strict=True)))
     arguments = ["data", "split", "town.csv", "split.csv", "--buffer", "25", "--cell", "10"]
     assert cli.main(arguments) == 0
-    assert "Database and queries stay as they were" in capsys.readouterr().err
+    output = capsys.readouterr().err
+    assert "Database and queries stay as they were" in output
+    assert re.search(r"test: \d+ photos, \d+ % \(database \d+, queries \d+\)", output)
     queries = read_evaluation_set("split.csv").queries
     assert all(int(Path(path).stem) % 3 == 0 for path in queries["path"])
     assert cli.main([*arguments, "--draw_roles"]) == 0

@@ -158,7 +158,8 @@ def test_photos_without_a_zone_say_what_was_looked_for(index: Index, photos: Pat
         path.rename(photos / f"@{500000 + number}@4000000@.jpg")
     output = index(photos, "--model", model_file, code=2)
     assert "None of 8 photos could be added" in output
-    assert "no latitude and longitude, and no UTM position with zone and letter" in output
+    assert "@500000@4000000@.jpg and 7 others: no latitude and longitude, and no UTM position with zone and" in output
+    assert output.count("no latitude and longitude") == 1
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_training_lowers_the_loss_and_finds_places(make_options: MakeOptions) ->
     losses = [float(loss) for loss in losses_of(folder)]
     assert losses[-1] < 0.8 * losses[0]
     assert results["recalls"]["R@1"] >= 75
+    log = " ".join((folder / "log.txt").read_text().split())
+    assert "training images; 1 group of" in log and " in 1 group descriptors" in log
 
 
 @pytest.mark.parametrize("step", [0, 1])

@@ -74,7 +74,7 @@ def describe_split(table: pl.DataFrame, options: SplitOptions) -> list[str]:
     for part in PARTS:
         photos = table.filter(pl.col("split") == part)
         roles = photos["role"].drop_nulls().value_counts().sort("role").rows()
-        detail = f" ({', '.join(f'{count} {role}' for role, count in roles)})" if roles else ""
+        detail = f" ({', '.join(f'{role} {count:,}' for role, count in roles)})" if roles else ""
         lines.append(f"{part}: {format_count(len(photos), 'photo')}, {100 * len(photos) / total:.0f} %{detail}")
     none = table["split"].null_count()
     why = f": too near to another part (--buffer {options.buffer:g}), or without a role in their own" if none else ""

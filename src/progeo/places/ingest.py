@@ -88,16 +88,22 @@ def change(
 
 def print_report(report: AddReport, gone: int, count: int, options: IndexOptions) -> None:
     """Say what was done."""
-    done = f"{format_count(report.added, 'photo')} added, {report.kept} kept, {len(report.failed)} failed"
+    done = f"{format_count(report.added, 'photo')} added, {report.kept:,} kept, {len(report.failed):,} failed"
     if options.prune:
-        done += f", {gone} removed as their file is gone"
-    console.print(f"{options.database}: {done}; it holds {count} now", markup=False, soft_wrap=True)
+        done += f", {gone:,} removed as their file is gone"
+    console.print(f"{options.database}: {done}; it holds {count:,} now", markup=False, soft_wrap=True)
     if report.failed:
         console.print(f"Failed: {describe_failures(report)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def describe_failures(report: AddReport) -> str:
-    """Return the first photos that failed and why, in one line each."""
-    lines = [f"{path}: {reason}" for path, reason in report.failed.items()]
-    more = [f"and {len(lines) - FAILURES_SHOWN} more"] if len(lines) > FAILURES_SHOWN else []
+    """Return why photos failed, in one line for each reason, with the first photo of it."""
+    photos: dict[str, list[str]] = {}
+    for path, reason in report.failed.items():
+        photos.setdefault(reason, []).append(path)
+    lines = []
+    for reason, (first, *others) in photos.items():
+        beside = f" and {format_count(len(others), 'other')}" if others else ""
+        lines.append(f"{first}{beside}: {reason}")
+    more = [f"and {len(lines) - FAILURES_SHOWN:,} more"] if len(lines) > FAILURES_SHOWN else []
     return "\n  ".join(["", *lines[:FAILURES_SHOWN], *more]) if len(lines) > 1 else lines[0]

@@ -33,6 +33,7 @@ from progeo.training.prompt_file import PROMPTS, check_prompts, load_prompts
 from progeo.training.resolve import resolve_options, uses_text, warn_of_random_weights
 from progeo.training.stage1 import learn_prompts, prepare_text_targets
 from progeo.training.stage2 import BEST_MODEL, evaluate_network, train_encoder
+from progeo.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,8 @@ def _describe_inputs(options: TrainOptions, folder: Path, inputs: Inputs) -> Non
     classes = [len(group) for group in inputs.groups]
     logger.info(f"Run folder: {folder}")
     logger.info(
-        f"{len(inputs.table)} training images; {len(classes)} groups of {min(classes)} to {max(classes)} classes, "
-        f"{sum(len(group.images) for group in inputs.groups)} images in them"
+        f"{len(inputs.table):,} training images; {format_count(len(classes), 'group')} of {min(classes):,} to "
+        f"{max(classes):,} classes, {sum(len(group.images) for group in inputs.groups):,} images in them"
     )
     for name, evaluation_set in (("Validation", inputs.validation_set), ("Test", inputs.test_set)):
         logger.info(f"{name}: {len(evaluation_set.database)} database images, {len(evaluation_set.queries)} queries")

@@ -33,6 +33,7 @@ from progeo.training.prompt_learning import (
     load_prompt_state,
     split_features,
 )
+from progeo.wording import format_count
 
 TEXT_TARGETS = "text_targets.safetensors"
 
@@ -226,9 +227,10 @@ def _describe_stage(training: PromptTraining, model: ImageTextModel, features: F
         f"Stage 1, prompts: {options.backbone}, {options.prompt_template!r}",
         parts,
         {
-            "classes": f"{sum(len(group) for group in training.groups):,} in {len(shares)} groups",
+            "classes": f"{sum(len(group) for group in training.groups):,} in {format_count(len(shares), 'group')}",
             "images": f"{sum(images):,}, and {sum(len(share.held_out) for share in shares):,} held out to measure with",
-            "steps": f"{steps:,} of {options.batch_size_stage1} images, {options.epochs_num_stage1} epochs",
+            "steps": f"{steps:,} of {options.batch_size_stage1} images, "
+            f"{format_count(options.epochs_num_stage1, 'epoch')}",
             "memory": f"{estimate_memory(parts, cost)}; {features.nbytes / 1e9:.2f} GB of image features on the disk",
             "time": estimate_time(cost.seconds * steps * left),
         },

@@ -22,6 +22,7 @@ from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, save_chec
 from progeo.training.encoder import EncoderTraining
 from progeo.training.interrupt import delay_interruption
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
+from progeo.wording import format_count
 
 BEST_MODEL = "best_model.safetensors"
 DRAWN_TO = {
@@ -165,10 +166,10 @@ def _describe_stage(training: EncoderTraining) -> str:
     }
     epochs_left = options.epochs_num - state.epoch
     rows = {
-        "classes": f"{sum(len(group) for group in groups):,} in {len(groups)} groups",
+        "classes": f"{sum(len(group) for group in groups):,} in {format_count(len(groups), 'group')}",
         "descriptors": f"{network.fc_output_dim} dimensions, drawn to {DRAWN_TO[options.text_targets or 'none']}",
-        "steps": f"{options.epochs_num} epochs of {options.iterations_per_epoch:,}, {options.batch_size} images of "
-        f"{size} px each, {options.images_per_class} of a class",
+        "steps": f"{format_count(options.epochs_num, 'epoch')} of {options.iterations_per_epoch:,}, "
+        f"{options.batch_size} images of {size} px each, {options.images_per_class} of a class",
         "memory": estimate_memory(parts, cost),
         "time": estimate_time(cost.seconds * options.iterations_per_epoch * epochs_left) + ", without validation",
     }
