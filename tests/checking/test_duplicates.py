@@ -36,6 +36,18 @@ def test_equal_looks_are_paired_with_the_first_only() -> None:
     assert find_near(looks).tolist() == [[0, row] for row in range(1, 1000)]
 
 
+def test_of_many_that_look_the_same_each_is_paired_with_the_first() -> None:
+    generator = np.random.default_rng(0)
+    bits = np.repeat(generator.integers(0, 2, (2, 128), dtype=np.uint8), 300, axis=0)
+    for row in bits:
+        row[generator.choice(128, 3, replace=False)] ^= 1
+    bits[1::2] = bits[1::2][::-1]  # the two mixed
+    near = np.tril((bits[:, None] != bits[None]).sum(axis=2) <= MOST_BITS, -1)
+    expected = sorted([int(near[row].argmax()), row] for row in np.flatnonzero(near.any(axis=1)).tolist())
+    assert len(expected) == 598
+    assert find_near(np.packbits(bits, axis=1).view(np.uint16)).tolist() == expected
+
+
 def test_copies_in_other_forms_are_found_and_other_pictures_are_not(tmp_path: Path) -> None:
     picture = draw(0)
     turned = Image.Exif()

@@ -22,7 +22,7 @@ BITS_SET = np.array([number.bit_count() for number in range(1 << 16)], dtype=np.
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Pairs of photos: (P, 2) int64, rows of the image table, the first of which is the smaller."""
+    """Pairs of photos: (P, 2) int64, rows of the image table, the first of which is the smaller; no second twice."""
 
     exact: Integers
     near: Integers
@@ -43,25 +43,32 @@ def find_duplicates(looks: Looks) -> Duplicates:
 
 
 def find_near(looks: npt.NDArray[np.uint16], most_bits: int = MOST_BITS) -> Integers:
-    """Return the pairs of looks (I, WORDS) that differ in at most ``most_bits`` bits, int64 (P, 2), ascending.
+    """Pair each of the looks (I, WORDS) with the first before it that differs in at most ``most_bits`` bits.
 
-    Looks that are equal are paired with the first of them only.
+    All pairs that there are would be too many: a thousand photos from one parked car make half a million. Where looks
+    are equal, only the first of them is compared with others.
+
+    Returns:
+        int64 (P, 2), ascending.
     """
-    unique, first, back = np.unique(looks, axis=0, return_index=True, return_inverse=True)
-    back = back.reshape(-1)
-    repeated = np.flatnonzero(first[back] != np.arange(len(looks)))
-    pairs = [np.stack([first[back[repeated]], repeated], axis=1)]
+    _, first, back = np.unique(looks, axis=0, return_index=True, return_inverse=True)
+    firsts = first[back.reshape(-1)]
+    repeated = np.flatnonzero(firsts != np.arange(len(looks)))
+    rows = np.sort(first)
+    unique = looks[rows]
+    earliest = np.full(len(rows), len(rows))
     for word in range(WORDS):
         order = np.argsort(unique[:, word], kind="stable")
         values = unique[order, word]
-        # Equal words stand side by side: each is compared with the next, then those that have one more with that, ...
-        left = np.arange(len(order))
-        step = 1
-        while len(left):
-            left = left[left + step < len(order)]
-            left = left[values[left] == values[left + step]]
-            one, other = order[left], order[left + step]
+        # Equal words stand side by side: all are compared with the first of them, the rest with the second, ...
+        places, starts = np.arange(len(order)), np.searchsorted(values, values)
+        while len(places):
+            places = places[starts[places] < places]
+            one, other = order[starts[places]], order[places]
             near = BITS_SET[unique[one] ^ unique[other]].sum(axis=1) <= most_bits
-            pairs.append(np.sort(np.stack([first[one[near]], first[other[near]]], axis=1), axis=1))
-            step += 1
+            earliest[other[near]] = np.minimum(earliest[other[near]], one[near])
+            places = places[~near]
+            starts += 1
+    found = np.flatnonzero(earliest < len(rows))
+    pairs = [np.stack([firsts[repeated], repeated], axis=1), np.stack([rows[earliest[found]], rows[found]], axis=1)]
     return np.unique(np.concatenate(pairs), axis=0).astype(np.int64)
