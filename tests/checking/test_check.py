@@ -130,6 +130,13 @@ def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixtu
     assert "Remark: 1 photo nearly the same picture as another, in test queries and test database" in output
 
 
+def test_photo_that_is_there_twice_in_a_set_without_parts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("m.csv").write_text("path,lat,lon\n0.jpg,59.3,18.1\n1.jpg,59.4,18.1\n")
+    Path("1.jpg").write_bytes(Path("0.jpg").read_bytes())
+    _, output = check(capsys)
+    assert "Remark: 1 photo the same file as another, first: 0.jpg = 1.jpg" in output
+
+
 def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows({0: "59.4,18.1,,test,queries"})
     code, output = check(capsys)

@@ -173,9 +173,10 @@ def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Dupl
         )
         for (first, second), group in sorted(rows.group_by("first", "second"), key=lambda item: -len(item[1])):
             across = first != second and "no part" not in (first, second)
-            where = f"in {first} and {second}" if first != second else f"within {first}"
+            within = f", within {first}" if parts.n_unique() > 1 else ""
+            where = f", in {first} and {second}" if first != second else within
             names = [f"{path[one]} = {path[other]}" for one, other in group.select("one", "other").iter_rows()]
-            text = f"{format_count(len(group), 'photo')} {wording}, {where}, first: {names[0]}"
+            text = f"{format_count(len(group), 'photo')} {wording}{where}, first: {names[0]}"
             findings.append(Finding(across and is_exact, text, names))
     return findings
 
