@@ -72,6 +72,19 @@ def test_roles_that_are_there_stay(town: Path, capsys: pytest.CaptureFixture[str
     assert "0 queries, and it needs both. --draw_roles draws database and queries anew" in capsys.readouterr().err
 
 
+def test_queries_that_the_split_leaves_alone_belong_to_no_part(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Path("town.csv").read_text().splitlines()
+    roles = ["role", *("queries" if number // 3 % 5 else "database" for number in range(120))]
+    Path("town.csv").write_text("\n".join(f"{line},{role}" for line, role in zip(lines, roles, strict=True)))
+    arguments = ["data", "split", "town.csv", "split.csv", "--buffer", "25", "--cell", "25"]
+    assert cli.main(arguments) == 0
+    assert re.search(r"\d+ queries without a database photo near, and so in no part", capsys.readouterr().err)
+    for part in ("val", "test"):
+        parts = read_evaluation_set("split.csv", split=part)
+        for east in parts.queries["utm_east"]:
+            assert (parts.database["utm_east"] - east).abs().min() <= 25
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

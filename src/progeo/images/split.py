@@ -12,7 +12,7 @@ from progeo.console import console
 from progeo.errors import ProgeoError
 from progeo.images.blocks import NO_PART, PARTS, TRAIN, Floats, Integers, draw_parts, read_points
 from progeo.images.convert import is_manifest, write_photos
-from progeo.images.roles import DATABASE, NO_ROLE, QUERIES, draw_roles, find_sessions
+from progeo.images.roles import DATABASE, NO_ROLE, QUERIES, draw_roles, find_sessions, has_positive
 from progeo.images.table import read_image_table
 from progeo.wording import format_count
 
@@ -52,11 +52,7 @@ def split_photos(table: pl.DataFrame, options: SplitOptions) -> tuple[pl.DataFra
     parts = draw_parts(points, shares, buffer=options.buffer, cell=options.cell, seed=options.seed)
     _check_parts(parts, points, shares, options)
     keeps = _has_roles(table) and not options.draw_roles
-    if keeps:
-        roles = table["role"].to_list()
-        notes = ["Database and queries stay as they were; --draw_roles draws them anew"]
-    else:
-        roles, notes = _draw_all_roles(table, points, parts, options)
+    roles, notes = (_keep_roles if keeps else _draw_all_roles)(table, points, parts, options)
     split = pl.Series([None if part == NO_PART else PARTS[part] for part in parts], dtype=pl.String)
     roles = [role if part not in (NO_PART, TRAIN) else None for role, part in zip(roles, parts, strict=True)]
     divided = table.with_columns(split=split, role=pl.Series(roles, dtype=pl.String)).with_columns(
@@ -92,6 +88,23 @@ def _read_shares(shares: list[float] | None) -> tuple[float, float, float]:
 
 def _has_roles(table: pl.DataFrame) -> bool:
     return "role" in table.columns and table["role"].null_count() == 0 and table["role"].n_unique() > 1
+
+
+def _keep_roles(
+    table: pl.DataFrame, points: Floats, parts: Integers, options: SplitOptions
+) -> tuple[list[str | None], list[str]]:
+    """Return the roles as they are, but for queries that the split leaves without a database photo near."""
+    is_query = table["role"].str.starts_with("queries").to_numpy()
+    is_alone = np.zeros(len(table), bool)
+    for number in range(TRAIN + 1, len(PARTS)):
+        rows = np.flatnonzero(parts == number)
+        found = has_positive(points[rows], is_query[rows], options.positive_dist_threshold)
+        is_alone[rows] = is_query[rows] & ~found
+    notes = ["Database and queries stay as they were; --draw_roles draws them anew"]
+    if is_alone.any():
+        count = f"{is_alone.sum():,} {'query' if is_alone.sum() == 1 else 'queries'}"
+        notes.append(f"{count} without a database photo near, and so in no part")
+    return [None if alone else role for role, alone in zip(table["role"], is_alone, strict=True)], notes
 
 
 def _draw_all_roles(
