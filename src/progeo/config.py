@@ -190,6 +190,10 @@ class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, 
     )
     train_all_layers: bool = option(False, "train the whole backbone instead of its last layers")
     use_amp16: bool = option(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
+    compile: bool = option(
+        False,
+        "compile the image encoder with torch.compile: the first step takes a minute or more, the others less time",
+    )
     batch_size: PositiveInt = option(32, "training images per step")
     images_per_class: PositiveInt | None = option(
         None,

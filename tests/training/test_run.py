@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,27 @@ def test_mixed_precision_trains_as_float32_does(make_options: MakeOptions) -> No
         losses.append([float(loss) for loss in losses_of(folder)])
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_compiled_it_trains_the_same(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"epochs_num": 1, "iterations_per_epoch": 3}
+    plain, _ = run_in("plain", make_options(**settings))
+    # All of PyTorch's compiler but for the making of C++ code, which takes a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled, _ = run_in("compiled", make_options(compile=True, **settings))
+    assert [float(loss) for loss in losses_of(compiled)] == pytest.approx([float(loss) for loss in losses_of(plain)])
+    assert load_model(compiled / "best_model.safetensors").fc_output_dim == 16
+
+
+def test_compiler_that_fails_is_one_clear_error(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("no compiler found")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
+    with pytest.raises(
+        ProgeoError, match=r"cannot compile this network here: .*no compiler found.*without one leave out --compile"
+    ):
+        run_in("failed", make_options(compile=True, epochs_num=1, iterations_per_epoch=3))
 
 
 def test_training_on_photos_of_any_size_and_colour_mode(

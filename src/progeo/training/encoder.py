@@ -24,6 +24,7 @@ from progeo.images.sampling import Batch, BatchReader, derive_seed, draw_batches
 from progeo.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
 from progeo.models.network import PlaceNetwork
 from progeo.training.checkpoint import TrainingState, move_optimizer
+from progeo.training.compiling import compile_network, explain_compiler
 from progeo.training.fabric import get_scaler
 from progeo.training.interrupt import Interruption
 
@@ -66,6 +67,7 @@ class EncoderTraining:
         ``text_targets`` are the text features of each group's classes, (classes, dimension); None is CosPlace.
         """
         self.state = state
+        self.describe = compile_network(state.network) if options.compile else state.network
         self.groups = groups
         self.options = options
         self.fabric = fabric
@@ -122,7 +124,8 @@ class EncoderTraining:
             for batch in remaining:
                 interruption.raise_if_requested()
                 self.is_between_steps = False
-                state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer, texts)
+                with explain_compiler():
+                    state.losses[state.step] = self.train_step(batch, classifier, classifier_optimizer, texts)
                 state.step += 1
                 self.is_between_steps = True
                 progress.advance(task)
@@ -152,7 +155,7 @@ class EncoderTraining:
         images = copy_to(state.network.preprocessing.normalize(images), device)
         labels = copy_to(batch.labels, device)
         with self.fabric.autocast():
-            descriptors = state.network(images)
+            descriptors = self.describe(images)
             loss = F.cross_entropy(classifier(descriptors, labels), labels)
         if texts is not None:
             loss = loss + options.text_loss_weight * compare_with_texts(descriptors, texts, labels)
