@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL.TiffImagePlugin import IFDRational
 
 from progeo import cli
+from progeo.images.table import read_image_table
 from progeo.models.model_file import save_model
 from progeo.places import rebuilding, storage
 from progeo.places.database import PlaceDatabase
 
+from ..images.photos import GPS, write_photo
 from .conftest import make_network
 
 
@@ -134,6 +137,67 @@ def test_a_manifest_of_photos_on_three_continents(index: Index, photos: Path, mo
     with PlaceDatabase.open(index.database) as database:
         assert sorted(database.positions().select("latitude", "longitude").rows()) == sorted(places)
         assert sorted(database._photos.to_arrow()["utm_zone"].to_pylist()) == [10, 34, 56]
+
+
+def test_photos_without_a_position_in_their_exif_data_have_failed(
+    index: Index, model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "phone"
+    for number in range(3):
+        write_photo(folder / f"good_{number}.jpg", (59.3, 18.0 + number / 100))
+    write_photo(folder / "screenshot.jpg")
+    write_photo(folder / "never_fixed.jpg", (0.0, 0.0))
+    write_photo(folder / "north.jpg", (95.0, 18.0))
+    write_photo(folder / "undefined.jpg", (59.3, 18.0), gps={GPS.GPSLatitude: (IFDRational(0, 0),) * 3})
+    (folder / "torn.jpg").write_text("no picture")
+    reasons = [
+        f"{folder}/screenshot.jpg and 1 other: it holds no GPS position",
+        f"{folder}/never_fixed.jpg: latitude and longitude are both 0",
+        f"{folder}/north.jpg: latitude 95.0 is not between -90 and 90",
+        f"{folder}/torn.jpg: it cannot be read",
+    ]
+    for done in ("3 photos added, 0 kept, 5 failed", "0 photos added, 3 kept, 5 failed"):
+        output = index(folder, "--model", model_file)
+        assert done in output
+        assert [reason for reason in reasons if reason not in output] == []
+    for path in (folder / "screenshot.jpg", folder / "torn.jpg"):
+        write_photo(path, (59.4, 18.0))  # in place, so that the folder looks unchanged
+    assert "2 photos added, 3 kept, 3 failed; it holds 5 now" in index(folder)
+
+
+def test_photos_of_two_folders_that_have_failed_are_told_apart(index: Index, model_file: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        write_photo(folder / "1.jpg", (59.3, 18.0))
+        write_photo(folder / "2.jpg")
+    assert "2 photos added, 0 kept, 2 failed" in index(tmp_path / "one", tmp_path / "two", "--model", model_file)
+
+
+def test_what_a_folder_without_failures_says_is_kept(
+    index: Index, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "phone"
+    write_photo(folder / "1.jpg", (59.3, 18.0))
+    assert "1 photo added" in index(folder, "--model", model_file)
+    monkeypatch.setattr("progeo.images.table.read_exif", lambda *_, **__: pytest.fail("all photos were opened again"))
+    assert "0 photos added, 1 kept, 0 failed" in index(folder)
+
+
+def test_photos_that_others_left_out_have_failed(index: Index, model_file: Path, tmp_path: Path) -> None:
+    write_photo(tmp_path / "phone/1.jpg", (59.3, 18.0))
+    write_photo(tmp_path / "phone/2.jpg")
+    assert len(read_image_table(tmp_path / "phone", tmp_path / "cache")) == 1  # now a table without it is cached
+    assert "1 photo added, 0 kept, 1 failed" in index(tmp_path / "phone", "--model", model_file)
+
+
+def test_a_wrong_row_of_a_manifest_has_failed(index: Index, photos: Path, model_file: Path) -> None:
+    names = [path.name for path in sorted(photos.iterdir())]
+    rows = [f"{names[0]},59.3,18", f"{names[1]},95,18", "nowhere.jpg,59.3,18"]
+    (photos / "list.csv").write_text("\n".join(["photo,latitude,longitude", *rows]))
+    output = index(photos / "list.csv", "--model", model_file)
+    assert "1 photo added, 0 kept, 2 failed; it holds 1 now" in output
+    assert f"{photos / names[1]}: latitude 95.0 is not between -90 and 90" in output
+    assert f"{photos}/nowhere.jpg: there is no such file (row of {photos}/list.csv without a file)" in output
+    assert f"Left out: 6 images, first {photos / names[2]}: no row in {photos}/list.csv" in output
 
 
 def test_headings_from_the_track(index: Index, photos: Path, model_file: Path) -> None:

@@ -190,3 +190,16 @@ def test_calibration_leaves_out_photos_of_the_database(
     assert "Learned from 32 queries" in message
     _, message = run("--queries", tiny_city / "test/database", *cache, command="calibrate", code=2)
     assert "each is damaged or a photo of the database itself" in message
+
+
+def test_calibration_names_the_queries_without_a_position(
+    filled: Path, tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Locate(Path(shutil.copytree(filled, tmp_path / "places")), capsys)
+    photos = Path(shutil.copytree(tiny_city / "train", tmp_path / "photos"))
+    names = [path.name for path in sorted(photos.iterdir())]
+    rows = [f"{name},{59.3 if row < 28 else 0},{18 if row < 28 else 0}" for row, name in enumerate(names)]
+    (photos / "list.csv").write_text("\n".join(["photo,latitude,longitude", *rows]))
+    _, message = run("--queries", photos / "list.csv", command="calibrate")
+    assert f"Left out: {photos / names[28]} and 3 others: latitude and longitude are both 0" in message
+    assert "Learned from 28 queries" in message

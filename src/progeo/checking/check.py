@@ -25,7 +25,9 @@ def run_check(options: CheckOptions) -> None:
         ProgeoError: the set cannot be read at all.
     """
     faults: Faults = []
-    table = read_image_table(options.source, columns=options.columns, heading_from=options.heading_from, faults=faults)
+    table = read_image_table(
+        options.source, None, columns=options.columns, heading_from=options.heading_from, faults=faults
+    )
     looks = read_looks(table["path"], options.num_workers)
     result = examine(options.source, table, faults, looks, options.positive_dist_threshold)
     if result.recommendation:

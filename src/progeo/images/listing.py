@@ -13,6 +13,7 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
+from progeo.images.faults import Faults
 from progeo.images.formats import IMAGE_EXTENSIONS
 from progeo.wording import format_count
 
@@ -27,19 +28,22 @@ def read_folder(
     cache_folder: str | Path | None,
     read: Callable[[pl.Series, Path], pl.DataFrame],
     sources: Iterable[Path] = (),
+    faults: Faults | None = None,
 ) -> pl.DataFrame:
     """List the images below ``folder`` and read the table of them, or take it from the cache.
 
     Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
     folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
     as long as the folder's fingerprint (the time of change of every directory in it, or of the list, and of the
-    sources) stays the same, and no list or source appears or goes.
+    sources) stays the same, and no list or source appears or goes. Where faults are asked for, only a table without any
+    is kept: the others are read anew, so that they are listed each time, and gone once they are mended.
 
     Args:
         folder: where to look.
         cache_folder: where tables are kept; None keeps none.
         read: makes the table, with a column ``path``, from the sorted relative paths and the folder.
         sources: files that it reads beside the images.
+        faults: where ``read`` puts photos that cannot be used.
 
     Returns:
         The table with ``folder`` before each path.
@@ -50,12 +54,12 @@ def read_folder(
     _check_encoding([str(folder.resolve())])
     cached = None if cache_folder is None else _name_cached(folder, Path(cache_folder))
     described_by = _fingerprint([str(source.resolve()) for source in sources])
-    table = _read_cached(cached, described_by) if cached else None
+    table = _read_cached(cached, described_by, complete=faults is not None) if cached else None
     if table is None:
         relative_paths, fingerprint = list_images(folder)
         table = read(relative_paths, folder)
-        if cached:
-            _write_cached(cached, table, fingerprint | described_by)
+        if cached and not faults:
+            _write_cached(cached, table, fingerprint | described_by, complete=faults is not None)
     return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
 
 
@@ -170,8 +174,11 @@ def _fingerprint(places: list[str]) -> Fingerprint:
     return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
 
 
-def _read_cached(cached: Path, sources: Fingerprint) -> pl.DataFrame | None:
-    """Return the cached table, or None where there is none, or its folder or a source has changed since."""
+def _read_cached(cached: Path, sources: Fingerprint, *, complete: bool) -> pl.DataFrame | None:
+    """Return the cached table, or None where there is none, or its folder or a source has changed since.
+
+    With ``complete`` it must be known that nothing was left out of it.
+    """
     if not cached.is_file():
         return None
     try:
@@ -180,16 +187,22 @@ def _read_cached(cached: Path, sources: Fingerprint) -> pl.DataFrame | None:
         places = list(fingerprint | sources)
         if metadata["format"] != CACHE_FORMAT or _fingerprint(places) != fingerprint:
             return None
+        if complete and metadata["complete"] != "yes":
+            return None
         return pl.read_parquet(cached)
     except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
         return None  # a damaged cache is only a slower start
 
 
-def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint) -> None:
+def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint, *, complete: bool) -> None:
     """Write the table for the next run."""
     try:
         with atomic_write(cached) as temporary:
-            metadata = {"format": CACHE_FORMAT, "fingerprint": json.dumps(fingerprint)}
+            metadata = {
+                "format": CACHE_FORMAT,
+                "fingerprint": json.dumps(fingerprint),
+                "complete": "yes" if complete else "unknown",
+            }
             # Names compress as well at level 1 as at the default, in half the time.
             table.write_parquet(temporary, compression_level=1, metadata=metadata)
     except ProgeoError as error:

@@ -65,9 +65,10 @@ def read_manifest(path: Path, columns: str | None = None, faults: Faults | None 
     if faults is None:
         _check_positions(table, problem, path)
     table = table.with_columns(path=_resolve_paths(table["path"], path.parent))
+    named = table["path"]
     if faults is not None:
         table = set_aside(table, problem, "position", faults)
-    return _check_files(table, path, faults)
+    return _check_files(table, named, path, faults)
 
 
 def write_manifest(table: pl.DataFrame, path: Path) -> None:
@@ -226,8 +227,8 @@ def _resolve_paths(paths: pl.Series, folder: Path) -> pl.Series:
     return paths.zip_with(is_absolute, prefix + paths)
 
 
-def _check_files(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
-    """Raise an error where rows name files that do not exist, and log how many images have no row.
+def _check_files(table: pl.DataFrame, named: pl.Series, source: Path, faults: Faults | None) -> pl.DataFrame:
+    """Raise an error where rows name files that do not exist, and log how many images are not ``named`` in any row.
 
     With ``faults`` both go there, and the rows that have a file are returned.
     """
@@ -242,7 +243,7 @@ def _check_files(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
             f"{_name_row(table, missing, source)}: paths are taken relative to the manifest's folder {source.parent}."
         )
     images = files.filter(files.str.to_lowercase().str.contains(rf"({'|'.join(IMAGE_EXTENSIONS)})$"))
-    without_row = images.filter(~images.is_in(table["path"].implode())).sort()
+    without_row = images.filter(~images.is_in(named.implode())).sort()
     if faults is not None:
         faults += [Fault(path, "row", f"no row in {source}") for path in without_row]
     elif len(without_row):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,7 @@ MANIFEST_NAMES = ("manifest.csv", "manifest.parquet", "manifest.geojson")
 
 def read_image_table(
     source: str | Path,
-    cache_folder: str | Path = "cache",
+    cache_folder: str | Path | None = "cache",
     *,
     columns: str | None = None,
     split: str | None = None,
@@ -50,14 +51,14 @@ def read_image_table(
 
     Args:
         source: a folder or a manifest.
-        cache_folder: where tables of folders are kept between runs.
+        cache_folder: where tables of folders are kept between runs; None keeps none.
         columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
             the world, and each gets the coordinates of its own zone.
-        faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out; the
-            cache is not used then.
+        faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out. Paths
+            of files start with the folder, as those of the table do. A folder with any fault is read anew each time.
 
     Returns:
         One row per photo, sorted by path where a folder was read. Always there are ``path`` (string, which starts with
@@ -80,15 +81,26 @@ def read_image_table(
         )
         table = _complete_columns(table)
     else:
-        kept_in = cache_folder if faults is None else None
+        found: Faults | None = None if faults is None else []
         if layout := find_layout(source):
             read, sources = layout.read, layout.find(source)
             table = read_folder(
-                source, kept_in, lambda paths, folder: _complete_columns(read(paths, folder, faults)), sources
+                source,
+                cache_folder,
+                lambda paths, folder: _complete_columns(read(paths, folder, found)),
+                sources,
+                found,
             )
         else:
-            table = read_folder(source, kept_in, lambda paths, folder: _read_photos(paths, folder, faults))
+            table = read_folder(
+                source, cache_folder, lambda paths, folder: _read_photos(paths, folder, found), faults=found
+            )
             split = None  # the folder itself is one
+        if faults is not None and found:
+            # Where there is no file, the path is what a row calls it.
+            faults += [
+                fault if fault.kind == "file" else replace(fault, path=str(source / fault.path)) for fault in found
+            ]
     table = complete_positions(table, one_plane=one_plane)
     table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from progeo.config import CalibrateOptions
 from progeo.console import console
@@ -11,6 +12,7 @@ from progeo.places.calibration import Calibration, cross_validate, fit_calibrati
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
 from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
+from progeo.places.ingest import describe_failures
 from progeo.places.positions import complete_positions, measure_distances, read_photos, to_points
 
 
@@ -20,17 +22,18 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
     Raises:
         ProgeoError: there are too few queries with a position, or no database.
     """
-    table = complete_positions(read_photos(options.queries, options, "queries"))
-    unusable = table.filter(table["problem"].is_not_null())
+    failed: dict[str, str] = {}
+    table = complete_positions(read_photos(options.queries, options, "queries", failed))
+    failed |= dict(table.filter(pl.col("problem").is_not_null()).select("path", "problem").iter_rows())
     table = table.filter(table["problem"].is_null())
     if table.is_empty():
-        raise ProgeoError(
-            f"No query in {options.queries} has a position, first {unusable['path'][0]}: {unusable['problem'][0]}"
-        )
+        raise ProgeoError(f"No query in {options.queries} has a position, {describe_failures(failed)}")
     with PlaceDatabase.open(options.database, **describing_settings(options)) as database:
         described, failures = database.describe_photos(table["path"].to_list())
-        for failure in failures.values():
-            console.print(f"Left out: {failure}", style="yellow", markup=False, soft_wrap=True)
+        failed |= failures
+        if failed:
+            text = f"Left out: {describe_failures(failed)}"
+            console.print(text, style="yellow", markup=False, soft_wrap=True)
         stored = database.find_stored(described)
         if stored:
             text = f"Left out: {len(stored)} photos that the database holds, since they would find themselves"

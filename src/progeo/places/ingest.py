@@ -31,11 +31,12 @@ def run_index(options: IndexOptions) -> AddReport:
         raise ProgeoError("Please give the photos: progeo index PHOTOS --database DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("--image_size belongs to --model: the database keeps both. Please give --model too.")
-    tables = [read_photos(source, options, "database") for source in options.photos]
+    failed: dict[str, str] = {}
+    tables = [read_photos(source, options, "database", failed) for source in options.photos]
     table = pl.concat(tables, how="diagonal_relaxed") if tables else None
     network = None if options.model is None else load_resized(options.model, options.image_size)
     with open_or_create(options, network) as database:
-        report = change(database, table, network, options)
+        report = change(database, table, network, options, failed)
         gone = database.prune() if options.prune else 0
         remark = database.refresh_index() if report.added or gone else None
         print_report(report, gone, len(database), options)
@@ -66,22 +67,26 @@ def open_or_create(options: IndexOptions, network: PlaceNetwork | None) -> Place
 
 
 def change(
-    database: PlaceDatabase, table: pl.DataFrame | None, network: PlaceNetwork | None, options: IndexOptions
+    database: PlaceDatabase,
+    table: pl.DataFrame | None,
+    network: PlaceNetwork | None,
+    options: IndexOptions,
+    failed: dict[str, str],
 ) -> AddReport:
-    """Add the table to the database, or build it anew."""
+    """Add the table to the database, or build it anew; photos that ``failed`` already are reported with the others."""
     if options.rebuild:
-        return database.rebuild(network, table)
-    if network is not None and storage.compute_fingerprint(network) != database.fingerprint:
+        report = database.rebuild(network, table)
+    elif network is not None and storage.compute_fingerprint(network) != database.fingerprint:
         raise ProgeoError(
             f"The photos in {options.database} are described by another model than {options.model}, or at another "
             "image size. Leave out --model to go on as before, or give --rebuild to describe all of them anew."
         )
-    if table is None:
-        return AddReport()
-    report = database.add(table)
+    else:
+        report = AddReport() if table is None else database.add(table)
+    report.failed |= failed
     if report.failed and len(database) == 0:
         raise ProgeoError(
-            f"None of {format_count(len(report.failed), 'photo')} could be added, {describe_failures(report)}"
+            f"None of {format_count(len(report.failed), 'photo')} could be added, {describe_failures(report.failed)}"
         )
     return report
 
@@ -93,13 +98,13 @@ def print_report(report: AddReport, gone: int, count: int, options: IndexOptions
         done += f", {gone:,} removed as their file is gone"
     console.print(f"{options.database}: {done}; it holds {count:,} now", markup=False, soft_wrap=True)
     if report.failed:
-        console.print(f"Failed: {describe_failures(report)}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"Failed: {describe_failures(report.failed)}", style="yellow", markup=False, soft_wrap=True)
 
 
-def describe_failures(report: AddReport) -> str:
+def describe_failures(failed: dict[str, str]) -> str:
     """Return why photos failed, in one line for each reason, with the first photo of it."""
     photos: dict[str, list[str]] = {}
-    for path, reason in report.failed.items():
+    for path, reason in failed.items():
         photos.setdefault(reason, []).append(path)
     lines = []
     for reason, (first, *others) in photos.items():

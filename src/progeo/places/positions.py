@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from progeo.config import CalibrateOptions, IndexOptions
 from progeo.console import console
 from progeo.images import positions
+from progeo.images.faults import Faults
 from progeo.images.file_names import FORMAT_HINT
 from progeo.images.geodesy import describe_impossible
 from progeo.images.table import read_image_table
+from progeo.wording import format_count
 
 Floats = NDArray[np.float64]
 
@@ -30,19 +32,33 @@ COLUMNS = pl.Schema(
 )
 
 
-def read_photos(source: str, options: IndexOptions | CalibrateOptions, role: str) -> pl.DataFrame:
+def read_photos(
+    source: str, options: IndexOptions | CalibrateOptions, role: str, failed: dict[str, str]
+) -> pl.DataFrame:
     """Read the image table of a folder or a manifest; its photos may lie all over the world.
+
+    Photos that cannot be used go to ``failed``, which has why for the path of each.
 
     Of a set that says which photos are ``database`` and which are ``queries``, only those of ``role`` are taken:
     queries in the database that they are asked of would find themselves.
     """
+    faults: Faults = []
     table = read_image_table(
         source,
         options.cache_folder,
         columns=options.columns,
         heading_from=options.heading_from,
         one_plane=False,
+        faults=faults,
     )
+    for fault in faults:
+        if fault.kind != "row":
+            reason = f"there is no such file ({fault.problem})" if fault.kind == "file" else fault.problem
+            failed[fault.path] = reason
+    others = [fault for fault in faults if fault.kind == "row"]
+    if others:
+        text = f"Left out: {format_count(len(others), 'image')}, first {others[0].path}: {others[0].problem}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     taken = table.filter(pl.col("role").str.starts_with(role)) if "role" in table.columns else table
     if taken.is_empty() or len(taken) == len(table):
         return table
