@@ -13,7 +13,13 @@ import torch
 from progeo.images.table import read_image_table
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork, create_network
+from progeo.places import rebuilding
 from progeo.places.database import PlaceDatabase
+
+
+@pytest.fixture(autouse=True)
+def no_reader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuilding, "SECONDS_TO_NOTICE", 0.0)
 
 
 def make_network(seed: int = 0, dimension: int = 16) -> PlaceNetwork:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +24,14 @@ from PIL import Image
 
 from progeo.config import ServeOptions
 from progeo.errors import ProgeoError
+from progeo.images.table import read_image_table
+from progeo.places.database import PlaceDatabase
 from progeo.places.estimate import Estimate, Match
 from progeo.places.prior import Prior
 from progeo.server.app import create_app
 from progeo.server.serve import listen
+
+from ..places.conftest import make_network
 
 Colour = tuple[int, int, int]
 
@@ -38,7 +43,7 @@ class ColourDatabase:
     """
 
     def __init__(self, colours: list[Colour]) -> None:
-        self.address = "photos"
+        self.address = self.fingerprint = "photos"
         self.model = SimpleNamespace(preprocessing=SimpleNamespace(image_size=16))
         self.colours = np.array(colours, dtype=np.float32)
         self.ids = [f"{row:064x}" for row in range(len(colours))]
@@ -54,6 +59,9 @@ class ColourDatabase:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def renew(self) -> ColourDatabase:
+        return self
 
     def describe_images(self, images: list[torch.Tensor]) -> npt.NDArray[np.float32]:
         self.before_describing(images)
@@ -97,6 +105,13 @@ class ColourDatabase:
             raise ProgeoError(f"There is no photo {id} in the database.")
         red, green, blue = (int(value) for value in self.colours[self.ids.index(id)])
         return make_photo((red, green, blue))
+
+
+def fill_database(folder: Path, tiny_city: Path) -> PlaceDatabase:
+    """Make a place database of the tiny city's eight places."""
+    database = PlaceDatabase.create(folder, make_network())
+    database.add(read_image_table(tiny_city / "test/database", None))
+    return database
 
 
 def make_photo(colour: Colour, size: tuple[int, int] = (48, 32), format: str = "PNG", **settings: Any) -> bytes:

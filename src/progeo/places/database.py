@@ -61,6 +61,7 @@ class PlaceDatabase:
     def _read_description(self) -> None:
         """Take over what the database says of itself."""
         with storage.translate_errors(self.address, "open"):
+            self._version = self._settings.version
             description = storage.read_description(self._settings, "database")
             if description is None:
                 raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
@@ -125,6 +126,19 @@ class PlaceDatabase:
         with storage.translate_errors(address, "open"):
             settings = connection.open_table(storage.SETTINGS)
         return cls(address, connection, settings, **describing)
+
+    def renew(self) -> PlaceDatabase:
+        """Return the database as it is now: this one, or one opened anew where another has rebuilt or calibrated it.
+
+        That is noticed within two seconds and costs next to nothing; new and removed photos are seen without it.
+
+        Raises:
+            ProgeoError: it cannot be read.
+        """
+        with storage.translate_errors(self.address, "read"):
+            if self._settings.version == self._version:
+                return self
+        return PlaceDatabase(self.address, self._connection, self._settings, **self._describing)
 
     @staticmethod
     def exists(address: str | Path) -> bool:
@@ -214,7 +228,7 @@ class PlaceDatabase:
         """Describe all photos anew, those of the database and those of an image table.
 
         Until that is done the database stays as it was; where it is interrupted, the next call goes on. Afterwards
-        the calibration is gone, and who else has the database open must open it again.
+        the calibration is gone, and who else has the database open must ``renew`` it.
 
         Args:
             model: the new model; None takes the present one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,9 @@ from progeo.errors import ProgeoError
 from progeo.places import storage
 from progeo.places.adding import AddReport, add_photos
 from progeo.places.describing import Describer
+
+SECONDS_TO_NOTICE = 2 * storage.READERS_NOTICE_CHANGES_AFTER.total_seconds()
+"""The old photos stay for so long, that a running service goes over to the new ones without an error."""
 
 
 def rebuild_photos(
@@ -36,5 +40,8 @@ def rebuild_photos(
             {"database": target, "model": storage.encode_model(network), "rebuilding": b"", "calibration": b""},
         )
         if old is not None:
-            connection.drop_table(old["photos"])
+            try:
+                time.sleep(SECONDS_TO_NOTICE)
+            finally:
+                connection.drop_table(old["photos"])
     return report

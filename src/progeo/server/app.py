@@ -54,7 +54,7 @@ LOCATE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "too many or too large photos"},
     415: {"model": Problem, "description": "a file is no photo"},
     429: {"model": Problem, "description": "too many photos are waiting; Retry-After says for how many seconds"},
-    503: {"model": Problem, "description": "it took too long"},
+    503: {"model": Problem, "description": "it took too long, or the database has just got another model"},
 }
 router = APIRouter(responses=PROBLEMS)
 
@@ -69,7 +69,7 @@ def create_app(
         options: limits, token, map tiles.
         allowed_hosts: host names that the service may be called by; any without it.
     """
-    metrics = Metrics(photos=lambda: len(database), waiting=lambda: app.state.service.batcher.waiting)
+    metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
     page = render_page(options)
 
     @asynccontextmanager
@@ -129,8 +129,9 @@ async def ask_to_wait(_: Request, error: Exception) -> Response:
 
 
 def get_service(request: Request) -> Service:
-    """Return what the requests of an application share."""
+    """Return what the requests of an application share, with the database as it is now."""
     service: Service = request.app.state.service
+    service.renew()
     return service
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from fastapi import HTTPException
@@ -31,17 +32,30 @@ class Service:
 
     def __init__(self, database: PlaceDatabase, options: ServeOptions, metrics: Metrics) -> None:
         """Take an open database and start the threads."""
-        self.database = database
+        self._take(database)
         self.metrics = metrics
         self.batcher = Batcher(
-            metrics.measure_batches(database.describe_images),
+            metrics.measure_batches(lambda images: self.database.describe_images(images)),
             batch_size=options.infer_batch_size,
             max_waiting=options.max_waiting,
         )
         self._options = options
-        self._places = PlacesMap(database.positions())
+        self._renewing = Lock()
         # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
         self._threads = ThreadPoolExecutor(count_readers(options.num_workers), thread_name_prefix="progeo-serve")
+
+    def renew(self) -> None:
+        """Go over to the database as it is now, where it has been rebuilt or calibrated meanwhile."""
+        with self._renewing:
+            database = self.database.renew()
+            if database is not self.database:
+                self._take(database)
+
+    def _take(self, database: PlaceDatabase) -> None:
+        """Use a database from now on; its model is loaded first."""
+        self._image_size = database.model.preprocessing.image_size
+        self._places = PlacesMap(database.positions())
+        self.database = database
 
     @property
     def places(self) -> PlacesMap:
@@ -55,20 +69,26 @@ class Service:
 
         Raises:
             Busy: too many photos are waiting already.
-            HTTPException: there are too many photos, or one cannot be read; the message names it.
+            HTTPException: there are too many photos, or one cannot be read, and the message names it; or the database
+                has got another model meanwhile.
         """
         if len(photos) > self._options.max_images:
             raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._options.max_images}.")
-        image_size = self.database.model.preprocessing.image_size
+        fingerprint = self.database.fingerprint
         max_pixels = int(self._options.max_megapixels * MEGA)
         with self.batcher.admit(len(photos)):
             images = [
-                await self._run(read_upload, file, name, max_pixels=max_pixels, image_size=image_size)
+                await self._run(read_upload, file, name, max_pixels=max_pixels, image_size=self._image_size)
                 for name, file in photos
             ]
             descriptors = await asyncio.wrap_future(self.batcher.submit(images))
+            database = self.database
+            if database.fingerprint != fingerprint:  # nobody knows which of the two models has described the photos
+                raise HTTPException(
+                    503, "The database has just got another model. Please send the photos again.", {"Retry-After": "1"}
+                )
             return await self._run(
-                self.database.locate_descriptors,
+                database.locate_descriptors,
                 descriptors,
                 prior=prior,
                 min_confidence=self._options.min_confidence,
