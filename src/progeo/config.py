@@ -350,7 +350,8 @@ class LocateOptions(EstimateOptions):
     )
     max_speed: PositiveFloat = option(
         15,
-        "for --sequence: metres per second at most; photos that do not say their time count as one second apart",
+        "for --sequence: metres per second at most, and 50 metres more at each step; photos that do not say their time "
+        "count as one second apart",
     )
     json: bool = option(False, "print the result as JSON, and nothing else, on stdout")
     geojson: bool = option(False, "the same as GeoJSON, which maps and geographic information systems read")
