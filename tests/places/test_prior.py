@@ -106,3 +106,10 @@ def test_nothing_known_is_no_condition() -> None:
 def test_impossible_knowledge_is_refused(known: dict[str, object], message: str) -> None:
     with pytest.raises(ProgeoError, match=message):
         Prior(**known)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numbers = np.array([45.25, -9.5, 80.0, 370.0])
+    latitude, longitude, within, heading = numbers
+    expected = Prior(near=(45.25, -9.5), within=80, heading=10).to_filter()
+    assert Prior(near=(latitude, longitude), within=within, heading=heading).to_filter() == expected

@@ -46,7 +46,7 @@ class Prior:
         """Return the SQL condition on the columns of the place database, or None if nothing is known."""
         conditions = []
         if self.near is not None and self.within is not None:
-            latitude, longitude = self.near
+            latitude, longitude = map(float, self.near)  # numbers of NumPy are written in another way
             # On a sphere, as a flat square root of squares would be wrong near the poles and at the date line.
             half_chord = math.sin(min(self.within / METRES_PER_DEGREE, 180) / 2 * math.pi / 180)
             conditions.append(
@@ -55,7 +55,7 @@ class Prior:
                 f"<= {half_chord**2!r}"
             )
         if self.heading is not None:
-            turn = f"abs((heading - ({self.heading % 360!r}) + 540.0) % 360.0 - 180.0)"
+            turn = f"abs((heading - ({float(self.heading) % 360!r}) + 540.0) % 360.0 - 180.0)"
             conditions.append(f"(heading IS NULL OR {turn} <= {HEADING_TOLERANCE})")
         if self.after is not None:
             conditions.append(f"(timestamp IS NULL OR timestamp >= timestamp '{self.after} 00:00:00')")
