@@ -260,7 +260,8 @@ class PlaceDatabase:
         """Find the photos whose descriptors are nearest to those of each query (L2).
 
         Args:
-            descriptors: float32 (Q, D).
+            descriptors: float32 (Q, D), of this database's model (``describe_images``): those of another model with the
+                same dimension cannot be told from them, and find anything.
             k: photos per query; a small database gives as many as it has.
             prior: only photos that agree with it.
             exact: compare with every photo, even where there is an approximate index.
