@@ -1,6 +1,6 @@
 """How fast the service answers, and that many clients at once each get their own answer.
 
-    python -m benchmarks.serving --photos PHOTOS [--requests 100] [--clients 50]
+    python -m benchmarks.serving --photos PHOTOS [--requests 60] [--clients 50]
 
 PHOTOS is a folder of photos with positions, such as ``test/database`` of a toy city. ``progeo serve`` runs in a process
 of its own, on a database of these photos; the photos are sent to it at 640 x 480 pixels. Latency is from sending one
@@ -132,7 +132,7 @@ def measure(backbone: str, options: argparse.Namespace, folder: Path) -> list[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--clients", type=int, default=50)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
