@@ -133,7 +133,9 @@ def database() -> ColourDatabase:
     return ColourDatabase(choose_colours(60))
 
 
-def make_app(database: ColourDatabase, *, allowed_hosts: frozenset[str] | None = None, **options: Any) -> FastAPI:
+def make_app(
+    database: PlaceDatabase | ColourDatabase, *, allowed_hosts: frozenset[str] | None = None, **options: Any
+) -> FastAPI:
     return create_app(database, ServeOptions(database="photos", **options), allowed_hosts=allowed_hosts)
 
 
