@@ -24,7 +24,7 @@ from PIL import Image
 from progeo.config import ServeOptions
 from progeo.errors import ProgeoError
 from progeo.places.estimate import Estimate, Match
-from progeo.places.prior import Prior
+from progeo.places.prior import NoPhotoFitsError, Prior
 from progeo.server.app import create_app
 from progeo.server.serve import listen
 
@@ -64,7 +64,7 @@ class ColourDatabase:
     ) -> list[Estimate]:
         self.priors.append(prior)
         if prior and prior.near and prior.near[0] < 0:
-            raise ProgeoError(f"No photo of the database is {prior.describe()}. Please widen the search.")
+            raise NoPhotoFitsError(f"No photo of the database is {prior.describe()}. Please widen the search.")
         return [self._locate(descriptor) for descriptor in descriptors]
 
     def _locate(self, descriptor: npt.NDArray[np.float32]) -> Estimate:
