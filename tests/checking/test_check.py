@@ -156,6 +156,14 @@ def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.Cap
     assert "too few photos of each place" in output
 
 
+def test_equal_coordinates_in_another_zone_are_no_positives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{n}.jpg,500000,4000000,{'33S,queries' if n == 0 else '10S,database'}" for n in range(12)]
+    Path("m.csv").write_text("\n".join(["path,utm_east,utm_north,utm_zone,role", *rows]))
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 1 of 1 queries without a database photo within 25 m" in output
+
+
 def test_val_and_test_near_train(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
     metres = [0, 10, 20, 30, 40, 50, 73, 76, 200, 1000, 1010, 1020]

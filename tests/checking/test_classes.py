@@ -15,7 +15,8 @@ def photos(places: int, each: int, step: float, *, headings: bool = True) -> pl.
     side = int(np.ceil(places**0.5))
     place = np.repeat(np.arange(places), each)
     heading = pl.Series([5.0 if headings else None] * len(place), dtype=pl.Float64)
-    columns = {"utm_east": place % side * step, "utm_north": place // side * step, "heading": heading}
+    position = {"utm_east": place % side * step, "utm_north": place // side * step, "utm_zone": 33, "utm_letter": "U"}
+    columns = position | {"heading": heading}
     return pl.DataFrame({"path": [f"{row}.jpg" for row in range(len(place))], **columns})
 
 

@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
 from progeo.checking.duplicates import Duplicates, find_duplicates
 from progeo.checking.looks import Looks
-from progeo.images.blocks import PARTS, TRAIN, read_points
+from progeo.images.blocks import PARTS, TRAIN
 from progeo.images.faults import Faults
+from progeo.images.zones import read_points
 from progeo.wording import format_count
 
 SECTOR = 30
@@ -185,7 +186,7 @@ def _count_positives(
     table: pl.DataFrame, parts: pl.Series, radius: float
 ) -> tuple[dict[str, dict[str, int]], list[Finding]]:
     """Count for each part with queries how many database photos of its split lie near each of them."""
-    points = table.select("utm_east", "utm_north").to_numpy()
+    points = read_points(table)
     counted, findings = {}, []
     for part in parts.unique().sort():
         split, found, _ = part.rpartition("queries")
