@@ -183,6 +183,7 @@ def test_descriptors_on_disk_give_the_same_results(
             "fixes what is right: within 25 m. Leave out --positive_dist_threshold; --radii gives",
         ),
         (["--protocol", "amstertime", "--radii", "5"], "by --protocol amstertime a prediction is right of the same"),
+        (["--heading_from", "track"], "nrecognized arguments: --heading_from track"),
         (["--radii", "0"], "--radii: Not of type PositiveFloat: 0"),
         (["--group_by", "weather"], "--group_by weather: the queries have no such column. There are: path"),
         (["--group_by", "season"], "not one of the 8 queries has a timestamp"),
