@@ -58,6 +58,8 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert line in output
     page = Path("check.html").read_text(encoding="utf-8")
     assert "No problems found" in page
+    assert page.count('<svg class="map"') == 1
+    assert "Shown: 12 photos, those that coincide as one dot" in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
 
 
@@ -207,6 +209,8 @@ def test_memory_is_that_of_the_recommended_settings(
     assert "--M 10 --alpha 360: 0 with 10, 1 with 5, 2 with 4, 3 with 3" in output
     assert "--min_images_per_class 4" in output
     assert "Training takes that of 2 classes" in output
+    page = Path("check.html").read_text(encoding="utf-8")
+    assert '<td class="number chosen">2 <span class="muted">(9; 2)</span></td>' in page  # with four photos or more
 
 
 def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

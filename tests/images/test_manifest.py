@@ -195,7 +195,10 @@ def test_zone_without_a_letter_is_told_where_it_matters(folder: Path, caplog: py
         folder,
         "img,east,north,zone\na.jpg,549100,6578022,33V\nb.jpg,549100,6578022,33\ninner/c.jpg,549100,6578022,33\n",
     )
-    assert "row 2 (b.jpg): zone 33 has no letter or hemisphere, so that 2 rows get no latitude and" in caplog.text
+    assert (
+        "row 2 (b.jpg): zone 33 has no letter or hemisphere, so that latitude and longitude stay unknown for 2 rows."
+        in caplog.text
+    )
     assert "progeo data convert --utm_zone" in caplog.text
 
 
