@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from progeo.config import TrainOptions
 from progeo.images.groups import assign_cells
 from progeo.models.network import create_network
-from progeo.training.overview import StepCost, count_parameters, estimate_memory, measure_step
+from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 from progeo.training.resolve import EPOCHS
 from progeo.wording import format_count
 
@@ -58,6 +58,11 @@ class Recommendation:
     largest_group: int
     """Classes of the largest group, which training holds in memory one at a time."""
     why: str
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all."""
+        return self.epochs_num * self.iterations_per_epoch
 
     @property
     def options(self) -> str:
@@ -156,3 +161,15 @@ def estimate_training_memory(classes: int) -> str:
     kept_per_image = (two - one) * SHRINKING**2
     parts = {"network": count_parameters(network), "classifier": (0, classes * network.fc_output_dim)}
     return estimate_memory(parts, StepCost(0, one + (options.batch_size - 1) * kept_per_image))
+
+
+def estimate_training_time(steps: int) -> str:
+    """Say how long so many steps with the default network, crops and batch take on the processor of this machine.
+
+    Measured on a single image, as a whole batch would take long; reading the photos is not counted.
+    """
+    options = TrainOptions(train_set_folder="")
+    network = create_network(options.backbone, weights="none").eval()
+    crop = torch.rand(1, 3, options.image_size, options.image_size)
+    seconds = measure_step(lambda: F.normalize(network(crop)).sum()).seconds
+    return f"{estimate_time(seconds * options.batch_size * steps)} with one photo on this machine's processor"

@@ -49,6 +49,8 @@ class Result:
     recommendation: Recommendation | None
     training_images: int
     memory: str | None
+    time: str | None
+    """What training with the recommended settings takes; None where nothing is recommended."""
     duplicates: Duplicates
     findings: list[Finding]
 
@@ -70,7 +72,9 @@ class Result:
             "classes": [vars(setting) for setting in self.settings],
             "recommendation": vars(self.recommendation) if self.recommendation else None,
             "training_images": self.training_images,
+            "training_steps": self.recommendation.steps if self.recommendation else None,
             "memory": self.memory,
+            "time": self.time,
             "findings": [vars(finding) for finding in self.findings],
             "fine": not self.has_problems,
         }
@@ -103,6 +107,7 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
         recommendation=recommendation,
         training_images=len(training),
         memory=None,
+        time=None,
         duplicates=duplicates,
         findings=[
             *_describe_faults(faults),
