@@ -77,5 +77,5 @@ def test_memory_grows_with_the_classes() -> None:
 
 
 def test_time_is_that_of_all_steps_with_a_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("progeo.checking.classes.measure_step", lambda step: StepCost(0.5, 0))
-    assert estimate_training_time(225).startswith("about 1:00:00, measured on one step with one photo")
+    monkeypatch.setattr("progeo.checking.classes.measure_step", lambda step: StepCost(2.0, 0))
+    assert estimate_training_time(225).startswith("about 1:00:00, measured on one step with 4 photos")
