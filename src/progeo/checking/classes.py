@@ -28,7 +28,6 @@ EPOCHS_OF_SMALL_SETS, VIEWS_OF_EACH = 20, 30
 FEWEST_STEPS = 20
 SHRINKING = 4
 """Side of a training crop over that of the image on which memory is measured."""
-
 TIMED_IMAGES = 4
 """Images on which the time of a step is measured."""
 
