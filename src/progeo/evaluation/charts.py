@@ -213,9 +213,7 @@ def _draw_map(
     evaluation: Evaluation, title: str, query_names: list[str], database_rows: Integers, query_rows: Integers
 ) -> Map:
     """Lay out the map of some database images and queries."""
-    # A third coordinate does nothing but keep zones apart.
-    database_positions, query_positions = evaluation.database_positions[:, :2], evaluation.query_positions[:, :2]
-    database, queries = database_positions[database_rows], query_positions[query_rows]
+    database, queries = evaluation.database_positions[database_rows], evaluation.query_positions[query_rows]
     frame = MapFrame.around(np.concatenate([database, queries]), max(evaluation.rule.limit / 2, 1.0))
 
     random = np.random.default_rng(0)
@@ -231,9 +229,9 @@ def _draw_map(
         queries_note = f"{MAX_QUERY_POINTS:,} of the {len(query_rows):,} queries (picked at random)"
         query_rows = np.sort(random.choice(query_rows, MAX_QUERY_POINTS, replace=False))
 
-    places = frame.place(query_positions[query_rows])
+    places = frame.place(evaluation.query_positions[query_rows])
     predictions = evaluation.predictions[query_rows, 0]
-    targets = frame.place(database_positions[predictions])
+    targets = frame.place(evaluation.database_positions[predictions])
     on_map = np.isin(predictions, database_rows)
     outcomes = find_outcomes(evaluation)[query_rows]
     # Where many queries lie upon each other, mixed layers keep one outcome from hiding the others.
