@@ -156,9 +156,14 @@ def read_peak_memory() -> float:
 
 
 def run_on_one_core(name: str, address: Path, queries: Path, photos: int) -> dict[str, Any]:
-    """Measure in a process of its own; return what it measured and its greatest memory in MB."""
+    """Measure in a process of its own; return what it measured and its greatest memory in MB.
+
+    It is bound to the core before it starts, so that all of its threads are.
+    """
     command = [sys.executable, "-m", "benchmarks.places", "--measure", name, "--folder", str(address)]
     command += ["--photos", str(photos), "--queries_file", str(queries)]
+    core = str(min(os.sched_getaffinity(0)))
+    command = ["taskset", "--cpu-list", core, *command]
     output = subprocess.run(command, env=os.environ | ONE_CORE, stdout=subprocess.PIPE, text=True, check=True).stdout
     content: dict[str, Any] = json.loads(output)
     return content
@@ -175,7 +180,6 @@ def main() -> None:
     parser.add_argument("--queries_file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         faiss.omp_set_num_threads(1)
         queries = np.load(options.queries_file)
         before = read_peak_memory()

@@ -95,7 +95,7 @@ def compare(values: list[float], baseline: list[float]) -> str:
     if len(differences) < 2:
         return f"{differences[0]:+.1f}" if differences else "-"
     p = float(ttest_rel(values[: len(differences)], baseline[: len(differences)]).pvalue)
-    return f"{statistics.mean(differences):+.1f} (p = {p:.2f})"
+    return f"{statistics.mean(differences):+.1f} ({'p < 0.01' if p < 0.005 else f'p = {p:.2f}'})"
 
 
 def main() -> None:
@@ -106,8 +106,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path("logs/text_targets"))
     arguments = parser.parse_args()
-    rows = []
     for name in arguments.sets:
+        rows = []
         recalls: dict[str, list[float]] = {kind: [] for kind in ("untrained", *arguments.kinds)}
         for seed in arguments.seeds:
             options = make_set_options(name, arguments.datasets, arguments.out, seed)
@@ -118,9 +118,9 @@ def main() -> None:
         for kind, values in recalls.items():
             against_none = compare(values, recalls["none"]) if kind not in ("none", "untrained") else ""
             gain = compare(values, recalls["untrained"]) if kind != "untrained" else ""
-            rows.append([f"{name}, {kind}", str(len(values)), describe(values), gain, against_none])
-    header = ["training set, text targets", "seeds", "test R@1", "against untrained", "against none (CosPlace)"]
-    write_table("text targets", header, rows)
+            rows.append([kind, str(len(values)), describe(values), gain, against_none])
+        header = [name, "seeds", "test R@1", "against untrained", "against none (CosPlace)"]
+        write_table(f"text targets, {name}", header, rows)
 
 
 if __name__ == "__main__":

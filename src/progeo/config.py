@@ -149,6 +149,12 @@ class PhotoOptions:
     columns: str | None = option(
         None, "columns of a manifest that are not recognised by their names, for example latitude=Y,longitude=X"
     )
+
+
+@dataclass(kw_only=True)
+class HeadingOptions(PhotoOptions):
+    """Headings"""
+
     heading_from: str | None = option(
         None, "where missing headings come from: track takes the course from photo to photo", choices=("track",)
     )
@@ -170,7 +176,7 @@ class MachineOptions:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, PhotoOptions, MachineOptions):
+class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, HeadingOptions, MachineOptions):
     """Training"""
 
     train_set_folder: str = option(
@@ -299,7 +305,7 @@ class PlaceOptions:
 
 
 @dataclass(kw_only=True)
-class IndexOptions(PhotoOptions, PlaceOptions):
+class IndexOptions(HeadingOptions, PlaceOptions):
     """Indexing"""
 
     photos: list[str] = option(
@@ -360,7 +366,7 @@ class LocateOptions(EstimateOptions):
 
 
 @dataclass(kw_only=True)
-class CalibrateOptions(PhotoOptions, PlaceOptions):
+class CalibrateOptions(HeadingOptions, PlaceOptions):
     """Calibration"""
 
     queries: str = option(
@@ -379,7 +385,7 @@ class ToyCityOptions:
 
 
 @dataclass(kw_only=True)
-class ConvertOptions(PhotoOptions):
+class ConvertOptions(HeadingOptions):
     """Converting"""
 
     source: str = option(REQUIRED, "a folder of photos, or a manifest", positional=True)
@@ -397,7 +403,7 @@ class ConvertOptions(PhotoOptions):
 
 
 @dataclass(kw_only=True)
-class CheckOptions(PhotoOptions):
+class CheckOptions(HeadingOptions):
     """Checking"""
 
     source: str = option(REQUIRED, "a folder of photos, or a manifest", positional=True)
@@ -408,7 +414,7 @@ class CheckOptions(PhotoOptions):
 
 
 @dataclass(kw_only=True)
-class SplitOptions(PhotoOptions):
+class SplitOptions(HeadingOptions):
     """Splitting"""
 
     source: str = option(REQUIRED, "a folder of photos, or a manifest", positional=True)

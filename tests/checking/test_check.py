@@ -17,6 +17,7 @@ from ..images.published import write_gsv_cities
 def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network itself is measured in test_classes.py."""
     monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: "about 1.0 GB on the device")
+    monkeypatch.setattr("progeo.checking.check.estimate_training_time", lambda steps: "about 1:00:00")
 
 
 @pytest.fixture
@@ -53,11 +54,13 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         "Headings: 100 % known",
         "Duplicates: 0 the same file, 0 nearly the same picture",
         "Positives of test queries: 0 with 0, 0 with 1, 4 with 2 to 5",
-        "--M 10 --alpha 30: 0 with 10, 0 with 5, 0 with 4, 0 with 3",
+        "--M 10 --alpha 30: 0 in 0 with 10, 0 in 0 with 5, 0 in 0 with 4, 0 in 0 with 3",
     ):
         assert line in output
     page = Path("check.html").read_text(encoding="utf-8")
     assert "No problems found" in page
+    assert page.count('<svg class="map"') == 1
+    assert "Shown: 12 photos, those that coincide as one dot" in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
 
 
@@ -156,6 +159,14 @@ def test_queries_without_positives_and_headings(folder: Path, capsys: pytest.Cap
     assert "too few photos of each place" in output
 
 
+def test_equal_coordinates_in_another_zone_are_no_positives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{n}.jpg,500000,4000000,{'33S,queries' if n == 0 else '10S,database'}" for n in range(12)]
+    Path("m.csv").write_text("\n".join(["path,utm_east,utm_north,utm_zone,role", *rows]))
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 1 of 1 queries without a database photo within 25 m" in output
+
+
 def test_val_and_test_near_train(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
     metres = [0, 10, 20, 30, 40, 50, 73, 76, 200, 1000, 1010, 1020]
@@ -189,16 +200,20 @@ def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: 
     assert "photo.jpg: no UTM coordinates in its file name" in capsys.readouterr().err
 
 
-def test_memory_is_that_of_the_recommended_settings(
+def test_cost_is_that_of_the_recommended_settings(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: f"that of {classes} classes")
+    monkeypatch.setattr("progeo.checking.check.estimate_training_time", lambda steps: f"the time of {steps} steps")
     places = [0] * 5 + [1] * 4 + [2] * 3
     write_rows({number: f"{59.3 + place / 1000:.4f},18.1,,train,database" for number, place in enumerate(places)})
     _, output = check(capsys)
-    assert "--M 10 --alpha 360: 0 with 10, 1 with 5, 2 with 4, 3 with 3" in output
+    assert "--M 10 --alpha 360: 0 in 0 with 10, 1 in 1 with 5, 2 in 2 with 4, 3 in 3 with 3" in output
     assert "--min_images_per_class 4" in output
-    assert "Training takes that of 2 classes" in output
+    assert "training takes 400 steps in all, that of 2 classes, and the time of 400 steps." in output
+    page = Path("check.html").read_text(encoding="utf-8")
+    assert '<td class="number chosen">2 <span class="muted">(9; 2)</span></td>' in page  # with four photos or more
+    assert "training takes 400 steps in all, that of 2 classes, and the time of 400 steps." in page
 
 
 def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from progeo.checking.classes import count_classes, estimate_training_memory, recommend
+from progeo.checking.classes import count_classes, estimate_training_memory, estimate_training_time, recommend
 from progeo.images.groups import make_groups
+from progeo.training.overview import StepCost
 
 
 def photos(places: int, each: int, step: float, *, headings: bool = True) -> pl.DataFrame:
@@ -15,7 +16,8 @@ def photos(places: int, each: int, step: float, *, headings: bool = True) -> pl.
     side = int(np.ceil(places**0.5))
     place = np.repeat(np.arange(places), each)
     heading = pl.Series([5.0 if headings else None] * len(place), dtype=pl.Float64)
-    columns = {"utm_east": place % side * step, "utm_north": place // side * step, "heading": heading}
+    position = {"utm_east": place % side * step, "utm_north": place // side * step, "utm_zone": 33, "utm_letter": "U"}
+    columns = position | {"heading": heading}
     return pl.DataFrame({"path": [f"{row}.jpg" for row in range(len(place))], **columns})
 
 
@@ -72,3 +74,8 @@ def test_small_sets_get_fewer_steps() -> None:
 def test_memory_grows_with_the_classes() -> None:
     few, many = (float(estimate_training_memory(classes).split()[1]) for classes in (100, 1_000_000))
     assert many - few == pytest.approx(16 * 512 * 1_000_000 / 1e9, abs=0.5)
+
+
+def test_time_is_that_of_all_steps_with_a_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progeo.checking.classes.measure_step", lambda step: StepCost(2.0, 0))
+    assert estimate_training_time(225).startswith("about 1:00:00, measured on one step with 4 photos")

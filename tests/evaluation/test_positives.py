@@ -12,7 +12,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule, read_coordinates
 from progeo.evaluation.recall import measure_recalls
 
-FRAMES, PLACES = PositiveRule("frames", 1), PositiveRule("places", 0)
+FRAMES, PLACES, METRES = PositiveRule("frames", 1), PositiveRule("places", 0), PositiveRule("metres", 25)
 
 
 def table(paths: list[str], **columns: list[Any]) -> pl.DataFrame:
@@ -69,3 +69,16 @@ def test_places_are_the_pano_ids_where_there_is_no_column_of_them() -> None:
     assert (in_database == in_queries).ravel().tolist() == [False, True]
     with pytest.raises(ProgeoError, match="1 of 1 images of the queries have no place in the column pano_id, first 3"):
         read_coordinates(PLACES, database, table(["3"]))
+
+
+def test_equal_metres_in_two_zones_are_no_positives() -> None:
+    def at(*zones: int) -> pl.DataFrame:
+        positions = {"utm_east": 500000.0, "utm_north": 4000000.0, "utm_letter": "S"}
+        return pl.DataFrame({"utm_zone": zones, **positions})
+
+    database, queries = at(10, 33), at(33, 54)
+    evaluation = measure_recalls(np.array([[0, 1], [0, 1]]), *read_coordinates(METRES, database, queries), METRES)
+    assert evaluation.right.tolist() == [[False, True], [False, False]]
+    assert evaluation.errors[~evaluation.right].min() > 1e7
+    assert (evaluation.queries_without_positives, evaluation.positive_counts.tolist()) == (1, [1, 0])
+    assert [part.shape for part in read_coordinates(METRES, at(33), at(33))] == [(1, 2), (1, 2)]

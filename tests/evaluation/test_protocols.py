@@ -105,12 +105,26 @@ def test_a_set_whose_queries_have_no_positive_is_refused(tmp_path: Path) -> None
 
 def test_queries_are_those_that_a_column_marks() -> None:
     protocol = find_protocol("msls-val")
+    database = pl.DataFrame({"path": ["d"]})
     marked = pl.DataFrame({"path": ["a", "b", "c"], "subtask_all": [True, None, False]})
-    assert select_queries(protocol, marked)["path"].to_list() == ["a"]
+    assert select_queries(protocol, database, marked)["path"].to_list() == ["a"]
     few = pl.DataFrame({"path": ["a"] * 740})
-    assert len(select_queries(protocol, few)) == 740
+    assert len(select_queries(protocol, database, few)) == 740
     with pytest.raises(
         ProgeoError,
         match=r"msls-val evaluates 740 queries \(.*has 11,084 and no column subtask_all.*--protocol msls-val-full\.",
     ):
-        select_queries(protocol, pl.DataFrame({"path": ["a"] * 11_084}))
+        select_queries(protocol, database, pl.DataFrame({"path": ["a"] * 11_084}))
+
+
+def test_every_tenth_frame_is_counted_by_name_where_there_are_more_queries() -> None:
+    protocol = find_protocol("nordland-2760")
+    numbers = [number for number in range(3_000) if number != 5]  # a frame that was left out leaves no gap
+    database, queries = (pl.DataFrame({"path": [f"{part}/{number:05}.png" for number in numbers]}) for part in "dq")
+    chosen = select_queries(protocol, database, queries)["path"].to_list()
+    assert chosen == [f"q/{number:05}.png" for number in numbers[::10]]
+    assert len(select_queries(protocol, database, queries[::10])) == 300
+    with pytest.raises(
+        ProgeoError, match=r"--protocol nordland-2760 \(.*cannot choose among the 2,999 queries: .* no frame number"
+    ):
+        select_queries(protocol, database, queries.with_columns(path=pl.lit("q.png")))

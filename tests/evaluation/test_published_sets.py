@@ -12,11 +12,19 @@ import pytest
 from progeo import cli
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
-from progeo.evaluation.protocols import find_protocol
+from progeo.evaluation.protocols import PROTOCOLS, find_protocol
 from progeo.images.manifest import write_manifest
 from progeo.images.table import read_image_table
 
 from ..images import published
+
+SVOX_CONDITIONS = ("night", "overcast", "rain", "snow", "sun")
+
+
+def write_svox(folder: Path) -> Path:
+    parts = ("gallery", "queries", *(f"queries_{condition}" for condition in SVOX_CONDITIONS))
+    return published.write_reformatted(folder, "30@U", *parts)
+
 
 SETS: dict[str, tuple[Callable[[Path], Path], int, int]] = {
     "pitts30k-test": (published.write_pittsburgh, 2, 2),
@@ -28,7 +36,10 @@ SETS: dict[str, tuple[Callable[[Path], Path], int, int]] = {
     "nordland-2760": (published.write_nordland, 22, 3),
     "amstertime": (published.write_amstertime, 3, 3),
     "st-lucia": (lambda folder: published.write_reformatted(folder, "56@J", "gallery", "queries"), 2, 2),
-    "svox-night": (lambda folder: published.write_reformatted(folder, "30@U", "gallery", "queries_night"), 2, 2),
+    "sf-xl-test-v1": (published.write_sf_xl, 4, 3),
+    "sf-xl-test-v2": (published.write_sf_xl, 4, 1),
+    "sf-xl-val": (published.write_sf_xl, 3, 2),
+    **{f"svox-{condition}": (write_svox, 2, 2) for condition in SVOX_CONDITIONS},
 }
 
 
@@ -46,6 +57,16 @@ def test_protocols_take_their_sets_as_they_are(name: str, tmp_path: Path) -> Non
         *("the number of database images", "the number of queries")
     ]
     assert all(Path(path).is_file() for path in [*evaluation_set.database["path"], *evaluation_set.queries["path"]])
+
+
+def test_every_protocol_has_a_sample() -> None:
+    assert set(SETS) == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("condition", SVOX_CONDITIONS)
+def test_queries_of_svox_are_those_of_the_condition(condition: str, tmp_path: Path) -> None:
+    queries = read(write_svox(tmp_path / "svox"), f"svox-{condition}").queries
+    assert {Path(path).parent.name for path in queries["path"]} == {f"queries_{condition}"}
 
 
 def test_another_season_of_nordland(tmp_path: Path) -> None:

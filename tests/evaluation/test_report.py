@@ -213,7 +213,7 @@ def test_maps_are_to_scale_with_north_up() -> None:
 
 
 def test_one_map_per_utm_zone(tmp_path: Path) -> None:
-    database = np.array([[500_000.0, 0.0], [500_000.0, 5.0]])
+    database = np.array([[500_000.0, 0.0, 0.0], [500_000.0, 5.0, 1e8]])  # as read_points gives them
     evaluation = measure_recalls(np.array([[1], [1], [1]]), database, database[[0, 1, 1]])
     maps = draw_maps(evaluation, ["a", "b", "c"], [31, 32], [31, 32, 32])
     assert [drawn.title for drawn in maps] == ["UTM zone 32", "UTM zone 31"]

@@ -77,11 +77,28 @@ def test_results_carry_protocol_uncertainty_and_versions(town: Path, capsys: pyt
     assert (by_distance["protocol"], by_distance["positives"]) == (None, "within 25 m")
 
 
-def test_sizes_that_a_protocol_does_not_have_are_reported(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_that_a_protocol_does_not_have_are_reported(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether the options ask for them, a model file says that it was validated so, or a model takes no others."""
     rename_to_frames(town / "town/database")
     rename_to_frames(town / "town/queries")
-    results = evaluate([*TINY, "--protocol", "nordland", "--image_size", "32"], capsys)
-    assert "photos resized by --image_size" in results["protocol_differences"][-1]
+    network = create_network("timm:test_resnet", 8, weights="none")
+    training = {"resize_test_imgs": True}
+    save_model(town / "second.safetensors", network, training=training, metrics={}, licence="none")
+
+    compared = evaluate([*models, "--trust_remote_code", "--protocol", "nordland"], capsys)["models"]
+    sizes = [[text for text in result["protocol_differences"] if "resized" in text] for result in compared]
+    shorter_side = network.preprocessing.image_size
+    assert sizes == [
+        [],
+        [f"photos resized (shorter side {shorter_side} px) instead of as the set has them"],
+        ["photos resized (24 x 24 px) instead of as the set has them"],
+    ]
+    asked_for = evaluate([*TINY, "--protocol", "nordland", "--image_size", "32"], capsys)
+    assert "photos resized (shorter side 32 px)" in asked_for["protocol_differences"][-1]
+    without_protocol = evaluate(models[2:4], capsys)
+    assert without_protocol["protocol_differences"] == []
 
 
 def test_recalls_by_radius_and_by_group(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +183,7 @@ def test_descriptors_on_disk_give_the_same_results(
             "fixes what is right: within 25 m. Leave out --positive_dist_threshold; --radii gives",
         ),
         (["--protocol", "amstertime", "--radii", "5"], "by --protocol amstertime a prediction is right of the same"),
+        (["--heading_from", "track"], "nrecognized arguments: --heading_from track"),
         (["--radii", "0"], "--radii: Not of type PositiveFloat: 0"),
         (["--group_by", "weather"], "--group_by weather: the queries have no such column. There are: path"),
         (["--group_by", "season"], "not one of the 8 queries has a timestamp"),

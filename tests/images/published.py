@@ -164,6 +164,19 @@ def write_eynsham(folder: Path) -> Path:
     return folder
 
 
+def write_sf_xl(folder: Path) -> Path:
+    """The two processed splits of SF-XL: database images 20 m apart, and a query beside each of the first ones."""
+    parts = {"val": {"database": 3, "queries": 2}, "test": {"database": 4, "queries_v1": 3, "queries_v2": 1}}
+    for split, counts in parts.items():
+        for aside, (part, count) in enumerate(counts.items()):
+            write_images(
+                folder / "processed" / split / part / f"@054325{aside}.96@41789{20 * number:02}.70@10@S@037.75550@"
+                f"-122.50899@{part}{number}@@{30 * number}@@@@201311@@.jpg"
+                for number in range(count)
+            )
+    return folder / "processed"
+
+
 def write_reformatted(folder: Path, zone: str, *parts: str) -> Path:
     """A set in the form of VPR-datasets-downloader: folders with SF-XL names, two images of two places in each."""
     write_images(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from progeo.images.blocks import (
     draw_parts,
     draw_until,
     make_blocks,
-    read_points,
     separate,
 )
 
@@ -81,13 +79,6 @@ def test_train_goes_before_val_and_val_before_test() -> None:
         NO_PART,
         TEST,
     ]
-
-
-def test_zones_have_nothing_to_do_with_each_other() -> None:
-    columns = {"utm_east": [1.0, 1.0, 1.0], "utm_north": [2.0, 2.0, 2.0]}
-    zones = {"utm_zone": [33, 33, None], "utm_letter": ["N", "M", None]}
-    points = read_points(pl.DataFrame(columns | zones, schema_overrides={"utm_zone": pl.Int32}))
-    assert cdist(points, points)[np.triu_indices(3, 1)].min() > 1e7
 
 
 def test_draws_come_near_to_what_is_wanted() -> None:

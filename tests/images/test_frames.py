@@ -105,6 +105,25 @@ def test_clocks_that_do_not_overlap(walk: Path, capsys: pytest.CaptureFixture[st
     assert "--offset -7200 would" in capsys.readouterr().err
 
 
+def test_course_of_frames_far_from_each_other(walk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(Path("walk.mp4"), frames=32, fps=1)
+    write_track(Path("walk.gpx"), norths=range(0, 320, 10))
+    assert take("--every", "150") == 0
+    table = read_image_table("frames")
+    assert len(table) == 3
+    assert np.cos(np.radians(table["heading"].to_numpy())) == pytest.approx([1] * 3, abs=0.01)
+    assert "heading" not in caplog.text
+
+
+def test_frames_without_a_course_are_counted(walk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_track(Path("walk.gpx"), norths=range(0, 400, 20))
+    for number in range(3):
+        write_photo(Path(f"photos/{number}.png"))
+    assert take("--fps", "0.125", "--start", "2023-04-06T10:19:05Z", source="photos") == 0
+    assert read_image_table("frames")["heading"].null_count() == 3
+    assert "3 of 3 frames without a heading: there is no other within 100 m and 300 s" in caplog.text
+
+
 def test_gaps_and_ends_of_the_track(walk: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_track(Path("walk.gpx"), norths=(0, 5, 10, 500, 505, 510))
     assert take() == 0

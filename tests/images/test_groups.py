@@ -23,6 +23,8 @@ def positions(*rows: tuple[float, float, float | None]) -> pl.DataFrame:
             "utm_east": pl.Series(east, dtype=pl.Float64),
             "utm_north": pl.Series(north, dtype=pl.Float64),
             "heading": pl.Series(heading, dtype=pl.Float64),
+            "utm_zone": pl.repeat(10, len(rows), dtype=pl.Int32, eager=True),
+            "utm_letter": pl.repeat("S", len(rows), eager=True),
         }
     )
 
@@ -79,6 +81,15 @@ def test_alpha_360_groups_by_position_alone_and_needs_no_heading() -> None:
 def test_headings_wrap_around() -> None:
     table = positions((1, 1, 360.0), (1, 1, -15.0), (1, 1, 0.0), (1, 1, 345.0))
     assert assign_cells(table, 10, 30)[:, 2].tolist() == [0, 11, 0, 11]
+
+
+def test_equal_coordinates_in_two_zones_are_two_classes_of_one_group() -> None:
+    table = positions((11, 1, 30), (12, 2, 30), (13, 3, 30), (14, 4, 30))
+    two_zones = table.with_columns(utm_zone=pl.Series([10, 33, 10, 33], dtype=pl.Int32))
+    (group,) = make_groups(two_zones, min_images_per_class=2, groups_num=1)
+    assert [group.images_of(index).tolist() for index in range(len(group))] == [[0, 2], [1, 3]]
+    assert group.key == make_groups(table, min_images_per_class=2, groups_num=1)[0].key
+    np.testing.assert_array_equal(assign_cells(two_zones, 10, 30)[::2], assign_cells(table, 10, 30)[::2])
 
 
 def test_missing_heading_names_the_image_and_the_way_out() -> None:

@@ -134,6 +134,12 @@ def test_first_wrong_row_is_named_and_all_are_counted(folder: Path) -> None:
     assert message.startswith("2 of 3 rows without a possible position. FOLDER/m.csv, row 2 (b.jpg)")
 
 
+def test_single_row_with_latitude_and_longitude_swapped(folder: Path) -> None:
+    message = error_of(folder, "img,lat,lon\na.jpg,59.3,18.1\nb.jpg,18.1,59.3\ninner/c.jpg,59.4,18.1\n")
+    assert message.startswith("1 of 3 rows without a possible position. FOLDER/m.csv, row 2 (b.jpg): latitude and long")
+    assert "look swapped: the other way round, they lie among those of the other rows" in message
+
+
 def test_heading_that_is_no_angle(folder: Path) -> None:
     assert "row 1 (a.jpg): the heading 1234.0 is no angle" in error_of(folder, "img,lat,lon,yaw\na.jpg,1,1,1234\n")
 
@@ -180,6 +186,20 @@ def test_hemisphere_in_a_column_of_its_own(folder: Path) -> None:
 )  # fmt: skip
 def test_zones_that_do_not_exist(folder: Path, zone: str, message: str) -> None:
     assert message in error_of(folder, f"img,easting,northing,zone\na.jpg,549100.12,6578022.5,{zone}\n")
+
+
+def test_zone_without_a_letter_is_told_where_it_matters(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(folder, "img,east,north,zone,lat,lon\na.jpg,549100,6578022,33,59.3,18.1\nb.jpg,549100,6578022,33V,,\n")
+    assert "letter" not in caplog.text
+    read(
+        folder,
+        "img,east,north,zone\na.jpg,549100,6578022,33V\nb.jpg,549100,6578022,33\ninner/c.jpg,549100,6578022,33\n",
+    )
+    assert (
+        "row 2 (b.jpg): zone 33 has no letter or hemisphere, so that latitude and longitude stay unknown for 2 rows."
+        in caplog.text
+    )
+    assert "progeo data convert --utm_zone" in caplog.text
 
 
 def test_utm_outside_its_zone(folder: Path) -> None:

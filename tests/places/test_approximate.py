@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from lancedb.index import IvfFlat
 
-from progeo.places import approximate, storage
+from progeo.places import approximate, searching, storage
 from progeo.places.database import PlaceDatabase
+from progeo.places.prior import Prior
 
 from .conftest import make_network
 
@@ -22,7 +24,10 @@ def add_rows(database: PlaceDatabase, count: int, start: int = 0) -> np.ndarray:
     descriptors = centres[np.arange(count) // 10] + 0.1 * noise
     descriptors = (descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)).astype(np.float16)
     rows = [
-        {"path": f"{number}.jpg", "id": f"{number:032x}", "latitude": 45.0, "longitude": 9.0, "descriptor": descriptor}
+        {
+            **{"path": f"{number}.jpg", "id": f"{number:032x}", "latitude": 45.0, "longitude": 9.0},
+            **{"heading": 90.0 if number % 300 == 7 else 270.0, "descriptor": descriptor},
+        }
         for number, descriptor in enumerate(descriptors, start=start)
     ]
     database._photos.add(pa.Table.from_pylist(rows, schema=storage.make_photos_schema(dimension)))
@@ -62,6 +67,48 @@ def test_new_photos_join_the_index_and_many_train_it_again(tmp_path: Path, monke
         assert len(trained) == times
     (index,) = database._photos.list_indices()
     assert database._photos.index_stats(index.name).num_unindexed_rows == 0
+
+
+@pytest.fixture
+def coarse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PlaceDatabase, np.ndarray]:
+    """A database with an index of 40 partitions, of which one is searched; and its descriptors."""
+    database = PlaceDatabase.create(tmp_path / "places", make_network())
+    descriptors = add_rows(database, 1000)
+    config = IvfFlat(distance_type="l2", num_partitions=40, sample_rate=25)
+    database._photos.create_index("descriptor", config=config, replace=True)
+    monkeypatch.setattr(searching, "PARTITIONS_SEARCHED", 1)
+    monkeypatch.setattr(searching, "CANDIDATES", 1)
+    return database, descriptors
+
+
+def test_exact_search_leaves_the_index_aside(coarse: tuple[PlaceDatabase, np.ndarray]) -> None:
+    database, descriptors = coarse
+    distances = np.linalg.norm(descriptors[:20, None] - descriptors, axis=-1)
+    nearest = [[f"{row}.jpg" for row in order[:20]] for order in distances.argsort(axis=1)]
+    assert [table["path"].to_list() for table in database.search(descriptors[:20], exact=True)] == nearest
+    assert [table["path"].to_list() for table in database.search(descriptors[:20])] != nearest
+
+
+def test_prior_finds_what_fits_wherever_it_is_in_the_index(coarse: tuple[PlaceDatabase, np.ndarray]) -> None:
+    database, descriptors = coarse
+    for table in database.search(descriptors[:20], prior=Prior(heading=90)):
+        assert sorted(table["path"]) == ["307.jpg", "607.jpg", "7.jpg", "907.jpg"]
+
+
+def test_index_that_another_run_builds_at_once_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approximate, "PHOTOS_TO_INDEX", 400)
+    database = PlaceDatabase.create(tmp_path / "places", make_network())
+    add_rows(database, 400)
+
+    def lose(photos: object, dimension: int) -> None:
+        raise RuntimeError("lance error: Retryable commit conflict for version 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(approximate, "train", lose)
+        assert "same first photo" in str(database.refresh_index())
+    assert database.lacks_index
+    database.refresh_index()
+    assert not database.lacks_index
 
 
 def test_agreement_counts_what_differs(tmp_path: Path) -> None:

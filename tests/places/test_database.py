@@ -219,9 +219,7 @@ def test_priors_narrow_the_search(filled: Path, tiny_city: Path) -> None:
         assert {match.path for match in estimate.matches} == set(
             everything.filter(pl.col("utm_east") > far["utm_east"] - 15)["path"]
         )
-        with pytest.raises(
-            ProgeoError, match=r"No photo of the database .* is looking towards 180 degrees. Please widen"
-        ):
+        with pytest.raises(ProgeoError, match=r"No photo of the database is looking towards 180 degrees. Please widen"):
             database.locate([path], prior=Prior(heading=180.0))
 
 

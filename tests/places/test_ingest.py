@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import IFDRational
 from progeo import cli
 from progeo.images.table import read_image_table
 from progeo.models.model_file import save_model
-from progeo.places import rebuilding, storage
+from progeo.places import approximate, rebuilding, storage
 from progeo.places.database import PlaceDatabase
 
 from ..images.photos import GPS, write_photo
@@ -52,6 +52,18 @@ def test_indexing_adds_then_keeps_then_prunes(index: Index, photos: Path, model_
     assert "0 photos added, 6 kept, 1 failed; it holds 8 now" in output
     assert f"Failed: {second}: The image {second} cannot be read, it may be damaged" in output
     assert "1 removed as their file is gone; it holds 7 now" in index("--prune")
+
+
+def test_index_that_an_earlier_run_did_not_come_to_is_built(
+    index: Index, photos: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(photos, "--model", model_file)
+    built = []
+    monkeypatch.setattr(approximate, "PHOTOS_TO_INDEX", 8)
+    monkeypatch.setattr(approximate, "train", lambda photos, dimension: built.append(photos.count_rows()))
+    for _ in range(2):
+        assert "0 photos added, 8 kept" in index(photos)
+    assert built == [8]
 
 
 def test_only_the_database_of_a_set_goes_in(index: Index, tiny_city: Path, model_file: Path) -> None:

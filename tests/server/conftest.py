@@ -27,7 +27,7 @@ from progeo.errors import ProgeoError
 from progeo.images.table import read_image_table
 from progeo.places.database import PlaceDatabase
 from progeo.places.estimate import Estimate, Match
-from progeo.places.prior import Prior
+from progeo.places.prior import NoPhotoFitsError, Prior
 from progeo.server.app import create_app
 from progeo.server.serve import listen
 
@@ -72,7 +72,7 @@ class ColourDatabase:
     ) -> list[Estimate]:
         self.priors.append(prior)
         if prior and prior.near and prior.near[0] < 0:
-            raise ProgeoError(f"No photo of the database is {prior.describe()}. Please widen the search.")
+            raise NoPhotoFitsError(f"No photo of the database is {prior.describe()}. Please widen the search.")
         return [self._locate(descriptor) for descriptor in descriptors]
 
     def _locate(self, descriptor: npt.NDArray[np.float32]) -> Estimate:

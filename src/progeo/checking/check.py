@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from progeo.checking.classes import estimate_training_memory, group_by_place
+from progeo.checking.classes import estimate_training_memory, estimate_training_time, group_by_place
 from progeo.checking.looks import read_looks
 from progeo.checking.page import write_check_page
 from progeo.checking.result import Result, examine
@@ -30,8 +30,12 @@ def run_check(options: CheckOptions) -> None:
     )
     looks = read_looks(table["path"], options.num_workers)
     result = examine(options.source, table, faults, looks, options.positive_dist_threshold)
-    if result.recommendation:
-        result = dataclasses.replace(result, memory=estimate_training_memory(result.recommendation.largest_group))
+    if best := result.recommendation:
+        result = dataclasses.replace(
+            result,
+            memory=estimate_training_memory(best.largest_group),
+            time=estimate_training_time(best.steps),
+        )
     settings = {name: value for name, value in vars(options).items() if value is not None}
     write_check_page(result, options.page, settings)
     if options.json:
@@ -59,14 +63,17 @@ def describe(result: Result) -> str:
     for part, counts in result.positives.items():
         lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} with {name}" for name, count in counts.items()))
     training_photos = format_count(result.training_images, "training photo")
-    lines.append(f"Classes of {training_photos}, by the least number of photos of a class:")
+    lines.append(f"Classes of {training_photos}, and groups they are in, by the least number of photos of a class:")
     for (M, alpha), settings in group_by_place(result.settings).items():
-        cells = ", ".join(f"{one.classes:,} with {one.min_images_per_class}" for one in settings)
+        cells = ", ".join(f"{one.classes:,} in {one.groups:,} with {one.min_images_per_class}" for one in settings)
         lines.append(f"  --M {M} --alpha {alpha}: {cells}")
     if result.recommendation:
         lines.append(f"To start with: {result.recommendation.options}")
         lines.append(f"  {result.recommendation.why}.")
-        lines.append(f"  Training takes {result.memory} with the default network.")
+        lines.append(
+            f"  With the default network, training takes {format_count(result.recommendation.steps, 'step')} in all, "
+            f"{result.memory}, and {result.time}."
+        )
     else:
         lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
     for finding in sorted(result.findings, key=lambda one: not one.is_problem):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from progeo.config import TrainOptions
 from progeo.images.groups import assign_cells
 from progeo.models.network import create_network
-from progeo.training.overview import StepCost, count_parameters, estimate_memory, measure_step
+from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 from progeo.training.resolve import EPOCHS
 from progeo.wording import format_count
 
@@ -28,6 +28,8 @@ EPOCHS_OF_SMALL_SETS, VIEWS_OF_EACH = 20, 30
 FEWEST_STEPS = 20
 SHRINKING = 4
 """Side of a training crop over that of the image on which memory is measured."""
+TIMED_IMAGES = 4
+"""Images on which the time of a step is measured."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Recommendation:
     largest_group: int
     """Classes of the largest group, which training holds in memory one at a time."""
     why: str
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all."""
+        return self.epochs_num * self.iterations_per_epoch
 
     @property
     def options(self) -> str:
@@ -156,3 +163,16 @@ def estimate_training_memory(classes: int) -> str:
     kept_per_image = (two - one) * SHRINKING**2
     parts = {"network": count_parameters(network), "classifier": (0, classes * network.fc_output_dim)}
     return estimate_memory(parts, StepCost(0, one + (options.batch_size - 1) * kept_per_image))
+
+
+def estimate_training_time(steps: int) -> str:
+    """Say how long so many steps with the default network, crops and batch take on the processor of this machine.
+
+    Measured on a few images, as a whole batch would take long; a single one would tell more of the start of each layer
+    than of its work. Reading the photos is not counted.
+    """
+    options = TrainOptions(train_set_folder="")
+    network = create_network(options.backbone, weights="none").eval()
+    crops = torch.rand(TIMED_IMAGES, 3, options.image_size, options.image_size)
+    seconds = measure_step(lambda: F.normalize(network(crops)).sum()).seconds * options.batch_size / TIMED_IMAGES
+    return f"{estimate_time(seconds * steps)} with {TIMED_IMAGES} photos on this machine's processor"

@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
 from progeo.checking.duplicates import Duplicates, find_duplicates
 from progeo.checking.looks import Looks
-from progeo.images.blocks import PARTS, TRAIN, read_points
+from progeo.images.blocks import PARTS, TRAIN
 from progeo.images.faults import Faults
+from progeo.images.zones import read_points
 from progeo.wording import format_count
 
 SECTOR = 30
@@ -48,6 +49,8 @@ class Result:
     recommendation: Recommendation | None
     training_images: int
     memory: str | None
+    time: str | None
+    """What training with the recommended settings takes; None where nothing is recommended."""
     duplicates: Duplicates
     findings: list[Finding]
 
@@ -69,7 +72,9 @@ class Result:
             "classes": [vars(setting) for setting in self.settings],
             "recommendation": vars(self.recommendation) if self.recommendation else None,
             "training_images": self.training_images,
+            "training_steps": self.recommendation.steps if self.recommendation else None,
             "memory": self.memory,
+            "time": self.time,
             "findings": [vars(finding) for finding in self.findings],
             "fine": not self.has_problems,
         }
@@ -102,6 +107,7 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
         recommendation=recommendation,
         training_images=len(training),
         memory=None,
+        time=None,
         duplicates=duplicates,
         findings=[
             *_describe_faults(faults),
@@ -185,7 +191,7 @@ def _count_positives(
     table: pl.DataFrame, parts: pl.Series, radius: float
 ) -> tuple[dict[str, dict[str, int]], list[Finding]]:
     """Count for each part with queries how many database photos of its split lie near each of them."""
-    points = table.select("utm_east", "utm_north").to_numpy()
+    points = read_points(table)
     counted, findings = {}, []
     for part in parts.unique().sort():
         split, found, _ = part.rpartition("queries")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.protocols import Protocol, check_images, select_queries
+from progeo.evaluation.protocols import Protocol, check_images, check_zones, select_queries
 from progeo.images.layouts import find_layout
 from progeo.images.positions import match_zone
 from progeo.images.table import find_manifest, read_image_table
@@ -69,7 +69,8 @@ def read_evaluation_set(
         )
     if protocol is None:
         return EvaluationSet(str(folder), database, queries)
-    queries = select_queries(protocol, queries)
+    check_zones(protocol, str(folder), database, queries)
+    queries = select_queries(protocol, database, queries)
     return EvaluationSet(
         str(folder), database, queries, protocol, check_images(protocol, str(folder), database, queries)
     )

@@ -24,7 +24,7 @@ class MapFrame:
 
     @classmethod
     def around(cls, positions: Floats, metres: float) -> MapFrame:
-        """Return the frame that holds positions (P, 2) with some metres round the outermost of them.
+        """Return the frame that holds positions (P, d), east and north in metres first, with some more round.
 
         These also give a map to a set whose images all stand at one place.
         """
@@ -38,7 +38,7 @@ class MapFrame:
         return round(self.inner_height + 2 * MARGIN + FOOTER, 1)
 
     def place(self, positions: Floats) -> Floats:
-        """Return where positions (P, 2) in metres are drawn: x to the east and y to the south, in units."""
+        """Return where positions (P, d) are drawn, x to the east and y to the south, in units."""
         units = (positions - self.middle) / self.metres_per_unit
         return np.stack([WIDTH / 2 + units[:, 0], MARGIN + self.inner_height / 2 - units[:, 1]], axis=1).round(1)
 

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
+from progeo.images.zones import read_points
 
 Floats = NDArray[np.floating[Any]]
 Unit = Literal["metres", "frames", "places"]
@@ -44,7 +45,8 @@ class PositiveRule:
 def read_coordinates(rule: PositiveRule, database: pl.DataFrame, queries: pl.DataFrame) -> tuple[Floats, Floats]:
     """Return the coordinates of two image tables in the units of a rule: float64 (N, d) and (Q, d).
 
-    - metres: ``utm_east`` and ``utm_north``, d = 2.
+    - metres: ``utm_east`` and ``utm_north``, d = 2; where the photos are in several UTM zones, d = 3 with a coordinate
+      that puts a hundred thousand kilometres between them (see ``read_points``).
     - frames: column ``frame`` where both tables have it. Otherwise the number at the end of ``pano_id``, or else of the
       file name, turned into its place in the numeric order of the database, so that frames which were left out of a
       recording leave no gap. d = 1.
@@ -54,8 +56,10 @@ def read_coordinates(rule: PositiveRule, database: pl.DataFrame, queries: pl.Dat
         ProgeoError: an image has no frame number or no place, or two database images have the same frame number.
     """
     if rule.unit == "metres":
-        columns = ("utm_east", "utm_north")
-        return database.select(columns).to_numpy(), queries.select(columns).to_numpy()
+        columns = ("utm_east", "utm_north", "utm_zone", "utm_letter")
+        # Together, so that a zone has the same number in both.
+        points = read_points(pl.concat([database.select(columns), queries.select(columns)]))
+        return points[: len(database)], points[len(database) :]
     read = _read_frames if rule.unit == "frames" else _read_places
     database_numbers, query_numbers = read(database, queries)
     return database_numbers.astype(np.float64)[:, None], query_numbers.astype(np.float64)[:, None]

@@ -46,7 +46,7 @@ class Protocol:
     queries_column: str | None = None
     """A column of the image table that is true for the queries to evaluate; without it all are."""
     queries_step: int = 1
-    """Of queries with a column ``frame``, those are evaluated whose frame is a multiple of this."""
+    """Queries are evaluated whose frame is a multiple of this: a column ``frame`` says which, or else their names."""
     queries_shorter_side: int | None = None
     """Queries with a longer shorter side are shrunk to this many pixels; otherwise photos are as their set has them."""
     note: str = ""
@@ -219,7 +219,19 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def select_queries(protocol: Protocol, queries: pl.DataFrame) -> pl.DataFrame:
+def check_zones(protocol: Protocol, folder: str, database: pl.DataFrame, queries: pl.DataFrame) -> None:
+    """Raise ProgeoError where the images were taken elsewhere, so that this is another data set."""
+    zones = {zone for table in (database, queries) for zone in table["utm_zone"].drop_nulls().unique().to_list()}
+    if zones - set(protocol.utm_zones):
+        here = [other.name for other in _ALL if zones <= set(other.utm_zones)]
+        raise ProgeoError(
+            f"--protocol {protocol.name} is {protocol.description}, UTM zone {_join(protocol.utm_zones)}, but photos "
+            f"in {folder} lie in zone {_join(sorted(zones - set(protocol.utm_zones)))}: this is another data set."
+            + (f" Protocols of that zone: {', '.join(here)}." if here else "")
+        )
+
+
+def select_queries(protocol: Protocol, database: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
     """Return the queries that a protocol evaluates.
 
     Raises:
@@ -227,6 +239,15 @@ def select_queries(protocol: Protocol, queries: pl.DataFrame) -> pl.DataFrame:
     """
     if protocol.queries_step > 1 and "frame" in queries.columns:
         return queries.filter(pl.col("frame") % protocol.queries_step == 0)
+    if protocol.queries_step > 1 and len(queries) > protocol.queries:
+        try:
+            frames = read_coordinates(protocol.rule, database, queries)[1][:, 0]
+        except ProgeoError as error:
+            raise ProgeoError(
+                f"--protocol {protocol.name} ({protocol.description}) cannot choose among the {len(queries):,} "
+                f"queries: {error} Perhaps it is another data set."
+            ) from error
+        return queries.filter(pl.Series(frames % protocol.queries_step == 0))
     column = protocol.queries_column
     if column is None:
         return queries
@@ -248,17 +269,9 @@ def check_images(protocol: Protocol, folder: str, database: pl.DataFrame, querie
     """Return how a test set differs from what its protocol fixes, as sentences; nothing where it does not.
 
     Raises:
-        ProgeoError: the images were taken elsewhere, have no frame or place numbers where the protocol needs them, or
-            no query has a positive, so that this is another data set.
+        ProgeoError: the images have no frame or place numbers where the protocol needs them, or no query has a
+            positive, so that this is another data set.
     """
-    zones = {zone for table in (database, queries) for zone in table["utm_zone"].drop_nulls().unique().to_list()}
-    if zones - set(protocol.utm_zones):
-        here = [other.name for other in _ALL if zones <= set(other.utm_zones)]
-        raise ProgeoError(
-            f"--protocol {protocol.name} is {protocol.description}, UTM zone {_join(protocol.utm_zones)}, but photos "
-            f"in {folder} lie in zone {_join(sorted(zones - set(protocol.utm_zones)))}: this is another data set."
-            + (f" Protocols of that zone: {', '.join(here)}." if here else "")
-        )
     try:
         in_database, in_queries = read_coordinates(protocol.rule, database, queries)
         if not (cKDTree(in_database).query(in_queries)[0] <= protocol.rule.limit).any():

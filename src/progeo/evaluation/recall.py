@@ -39,7 +39,7 @@ class Evaluation:
     nearest_distances: Floats
     """(Q,) float64, distance from each query to that image: the smallest error possible."""
     database_positions: Floats
-    """(N, d) float64: UTM east and north in metres, or one frame or place number."""
+    """(N, d) float64, as ``read_coordinates`` gives them: metres, or one frame or place number."""
     query_positions: Floats
     """(Q, d) float64, likewise."""
     rule: PositiveRule

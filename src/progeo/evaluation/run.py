@@ -74,6 +74,7 @@ def run_evaluation(options: EvalOptions, folder: Path | None = None) -> dict[str
     for number, candidate in enumerate(candidates, start=1):
         own_folder = folder if len(candidates) == 1 else folder / f"{number}_{_to_file_name(candidate.name)}"
         own_folder.mkdir(exist_ok=True)
+        differences = [*evaluation_set.differences, *_find_resizing(candidate, evaluation_set)]
         evaluation = _evaluate(candidate, evaluation_set, options, device)
         measurements = measure(
             evaluation, radii=options.radii or (), group_by=options.group_by, groups=groups, seed=options.seed
@@ -84,7 +85,7 @@ def run_evaluation(options: EvalOptions, folder: Path | None = None) -> dict[str
         results.append(
             save_results(
                 evaluation,
-                evaluation_set,
+                dataclasses.replace(evaluation_set, differences=differences),
                 options,
                 own_folder,
                 title=f"{candidate.network.backbone_name} on {Path(options.test_set_folder).resolve().name}",
@@ -114,17 +115,13 @@ def _read_set(options: EvalOptions) -> EvaluationSet:
             f"--radii are metres, but by --protocol {protocol.name} a prediction is right {protocol.rule}. Leave "
             "--radii out."
         )
-    evaluation_set = read_evaluation_set(
+    return read_evaluation_set(
         options.test_set_folder,
         queries_folder=options.queries_folder,
         cache_folder=options.cache_folder,
         columns=options.columns,
         protocol=protocol,
     )
-    if protocol and (options.image_size or options.resize_test_imgs):
-        resizing = "photos resized by --image_size or --resize_test_imgs instead of as the set has them"
-        return dataclasses.replace(evaluation_set, differences=[*evaluation_set.differences, resizing])
-    return evaluation_set
 
 
 def _load_candidates(options: EvalOptions, device: torch.device) -> list[Candidate]:
@@ -183,6 +180,15 @@ def _describe_set(evaluation_set: EvaluationSet) -> None:
         logger.info(f"Protocol {protocol.name}: {protocol.description}; right {protocol.rule}; {protocol.source}")
     for difference in evaluation_set.differences:
         logger.warning(f"Not the official protocol: {difference}")
+
+
+def _find_resizing(candidate: Candidate, evaluation_set: EvaluationSet) -> list[str]:
+    """Return, and say, how the size at which a model takes photos differs from what the protocol fixes."""
+    if not (evaluation_set.protocol and candidate.resize):
+        return []
+    difference = f"photos resized ({candidate.size}) instead of as the set has them"
+    logger.warning(f"Not the official protocol: {candidate.name} takes {difference}")
+    return [difference]
 
 
 def _evaluate(

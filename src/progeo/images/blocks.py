@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+from progeo.images.zones import BETWEEN_ZONES
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -20,17 +21,9 @@ Booleans = npt.NDArray[np.bool_]
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
 NO_PART = -1
-BETWEEN_ZONES = 1e8
-"""Metres put between two UTM zones, whose coordinates have nothing to do with each other."""
 DRAWS = 50
 MOST_WEIGHED = 20_000
 """Photos by which a draw is weighed: all of them, or this many picked at random."""
-
-
-def read_points(table: pl.DataFrame) -> Floats:
-    """Return where photos stand, float64 (I, 3): UTM east and north in metres, and a distance that parts the zones."""
-    zone = table.select(pl.struct("utm_zone", pl.col("utm_letter") >= "N").rank("dense")).to_series().to_numpy()
-    return np.column_stack([table["utm_east"], table["utm_north"], zone * BETWEEN_ZONES])
 
 
 def draw_parts(
@@ -42,7 +35,7 @@ def draw_parts(
     the photos of train that go, or else those of val, so that the small parts stay whole.
 
     Args:
-        points: float64 (I, 3), from ``read_points``.
+        points: float64 (I, 2) or (I, 3), from ``read_points``.
         shares: of all photos, for train, val and test; they add up to 1.
         buffer: metres between parts.
         cell: side of a cell in metres; its photos stay together.

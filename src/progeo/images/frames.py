@@ -17,13 +17,15 @@ from progeo.images.footage import Footage, open_footage
 from progeo.images.geodesy import Floats
 from progeo.images.gpx import Track, format_moment, read_track
 from progeo.images.manifest import write_manifest
-from progeo.images.track import find_course
+from progeo.images.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS, find_course
 from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 
 SOURCE = "source.json"
 """In the folder of the frames: what they were taken from."""
+COURSE_STEP = 10.0
+"""Metres between the frames that the course is taken from, where those to be written are farther apart."""
 TIME_ZONE_STEP = 900
 """Seconds: clocks that are set to another time zone are off by a multiple of a quarter of an hour."""
 
@@ -46,10 +48,18 @@ def run_frames(options: FramesOptions) -> None:
         logger.warning(
             f"Left out: {outside:,} of {format_count(len(seconds), 'frame')} outside the track or in its gaps"
         )
+    headings = find_headings(positions, seconds, numbers, min(options.every, COURSE_STEP))
+    unknown = np.isnan(headings).sum()
+    if unknown:
+        logger.warning(
+            f"{unknown:,} of {format_count(len(numbers), 'frame')} without a heading: there is no other within "
+            f"{LONGEST_STEP_METRES:g} m and {LONGEST_STEP_SECONDS:g} s to tell the course"
+        )
     _claim(out, source)
     paths = [out / f"{footage.name(number)}.jpg" for number in numbers]
     _write_frames(footage, numbers, paths)
-    write_manifest(make_table(track, seconds[numbers], positions[numbers], paths, source.stem), out / "manifest.csv")
+    table = make_table(track, seconds[numbers], positions[numbers], headings, paths, source.stem)
+    write_manifest(table, out / "manifest.csv")
     console.print(f"{format_count(len(numbers), 'frame')} written to {out}", markup=False, soft_wrap=True)
 
 
@@ -68,6 +78,23 @@ def choose_frames(positions: Floats, every: float) -> list[int]:
         far = np.flatnonzero(distances >= every)
         located = located[far[0] :] if len(far) else located[:0]
     return numbers
+
+
+def find_headings(positions: Floats, seconds: Floats, numbers: list[int], step: float) -> Floats:
+    """Return the course over ground at some frames, in degrees clockwise from north; NaN where nothing tells it.
+
+    Frames between them count too, so that the course is that of the way and not of a line across its bends.
+
+    Args:
+        positions: (F, 2), of all frames, east and north in metres; NaN where a frame has no position.
+        seconds: (F,), when they were taken, ascending.
+        numbers: of the frames in question.
+        step: metres between the frames from which the course is taken besides.
+    """
+    way = np.union1d(numbers, choose_frames(positions, step))
+    starts = np.zeros(len(way), dtype=np.bool_)
+    starts[0] = True
+    return find_course(positions[way], seconds[way], starts)[np.searchsorted(way, numbers)]
 
 
 def check_overlap(seconds: Floats, track: Track, source: Path, offset: float = 0.0) -> None:
@@ -93,17 +120,17 @@ def check_overlap(seconds: Floats, track: Track, source: Path, offset: float = 0
     )
 
 
-def make_table(track: Track, seconds: Floats, positions: Floats, paths: list[Path], sequence: str) -> pl.DataFrame:
-    """Return the table of the chosen frames, for a manifest; headings are the course over ground."""
+def make_table(
+    track: Track, seconds: Floats, positions: Floats, headings: Floats, paths: list[Path], sequence: str
+) -> pl.DataFrame:
+    """Return the table of the chosen frames, for a manifest."""
     latitude, longitude = track.to_degrees(positions)
-    starts = np.zeros(len(seconds), dtype=np.bool_)
-    starts[0] = True
     return pl.DataFrame(
         {
             "path": [str(path) for path in paths],
             "latitude": np.round(latitude, 8),
             "longitude": np.round(longitude, 8),
-            "heading": pl.Series(np.round(find_course(positions, seconds, starts), 2)).fill_nan(None),
+            "heading": pl.Series(np.round(headings, 2)).fill_nan(None),
             "timestamp": [format_moment(moment) for moment in seconds],
             "sequence": [sequence] * len(seconds),
         }

@@ -14,6 +14,12 @@ import numpy.typing as npt
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.images.zones import number_zones
+
+CELLS_BETWEEN_ZONES = 5_040_000
+"""Cells that the classes of one UTM zone are set off to the east of those of the one before, so that they differ.
+
+More than a zone is wide, and a multiple of every N up to 10: groups stay those of the plain coordinates."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Group:
     Attributes:
         key: position of the group among all groups: (east mod N, north mod N, heading mod L), in cells.
         classes: (C, 3) int64, lower corner of each class: UTM east and north in metres, heading in degrees; ascending.
+            Where the images are in several UTM zones, M * CELLS_BETWEEN_ZONES is added to east per zone.
         images: (I,) int64, rows of the image table, class after class.
         offsets: (C + 1,) int64, where each class starts in ``images``.
     """
@@ -44,6 +51,7 @@ class Group:
 def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> npt.NDArray[np.int64]:
     """Return the cell of each image, (I, 3): floor(east / M), floor(north / M), floor(heading / alpha).
 
+    Where the images are in several UTM zones, the cells of each but the first lie CELLS_BETWEEN_ZONES farther east.
     With ``alpha`` of 360 or more the classes go by position alone, and no heading is needed.
 
     Raises:
@@ -62,7 +70,9 @@ def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> npt.NDArray[np.int6
         heading = table["heading"].to_numpy() % 360
     # NumPy's floor division is exact where floor(x / M) may round up across the border of a cell.
     columns = ((table["utm_east"].to_numpy(), M), (table["utm_north"].to_numpy(), M), (heading, alpha))
-    return np.stack([np.floor_divide(values, step).astype(np.int64) for values, step in columns], axis=1)
+    cells = np.stack([np.floor_divide(values, step).astype(np.int64) for values, step in columns], axis=1)
+    cells[:, 0] += number_zones(table) * CELLS_BETWEEN_ZONES
+    return cells
 
 
 def make_groups(
@@ -78,7 +88,8 @@ def make_groups(
     """Cut the images into CosPlace classes and return the first ``groups_num`` groups, in ascending order of key.
 
     Args:
-        table: image table with ``utm_east``, ``utm_north`` and, below ``alpha`` 360, ``heading``.
+        table: image table with ``utm_east``, ``utm_north``, ``utm_zone``, ``utm_letter`` and, below ``alpha`` 360,
+            ``heading``.
         M: side of a class's cell in metres.
         alpha: angle of a class in degrees.
         N: cells, in each direction, from one class of a group to the next.

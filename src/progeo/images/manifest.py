@@ -160,7 +160,16 @@ def _read_zones(table: pl.DataFrame, source: Path) -> pl.DataFrame:
             f"{_name_row(table, wrong, source)}: {table['utm_zone'].filter(wrong)[0]} is no UTM zone such as 33, "
             "33N or EPSG:32633 with a latitude band from C to X."
         )
-    return table.with_columns(utm_zone=zones["number"], utm_letter=zones["letter"])
+    table = table.with_columns(utm_zone=zones["number"], utm_letter=zones["letter"])
+    half_known = table["utm_zone"].is_not_null() & table["utm_letter"].is_null() & table["latitude"].is_null()
+    if half_known.any():
+        count = format_count(int(half_known.sum()), "row")
+        logger.warning(
+            f"{_name_row(table, half_known, source)}: zone {table['utm_zone'].filter(half_known)[0]} has no letter or "
+            f"hemisphere, so that latitude and longitude stay unknown for {count}. Write it in the manifest, or add it "
+            "with progeo data convert --utm_zone."
+        )
+    return table
 
 
 def _find_problems(table: pl.DataFrame, names: dict[str, str], source: Path) -> pl.Series:

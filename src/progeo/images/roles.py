@@ -35,7 +35,7 @@ def draw_roles(
     of the queries wanted, single photos are drawn instead, each beside one that stays in the database.
 
     Args:
-        points: float64 (I, 3), where the photos stand, in metres.
+        points: float64 (I, 2) or (I, 3), where the photos stand, in metres, from ``read_points``.
         sessions: int64 (I,), from ``find_sessions``; None where they are not known.
         share: of the photos, to become queries.
         radius: metres within which a database photo is a positive.

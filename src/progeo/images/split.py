@@ -10,10 +10,11 @@ import polars as pl
 from progeo.config import SplitOptions
 from progeo.console import console
 from progeo.errors import ProgeoError
-from progeo.images.blocks import NO_PART, PARTS, TRAIN, Floats, Integers, draw_parts, read_points
+from progeo.images.blocks import NO_PART, PARTS, TRAIN, Floats, Integers, draw_parts
 from progeo.images.convert import is_manifest, write_photos
 from progeo.images.roles import DATABASE, NO_ROLE, QUERIES, draw_roles, find_sessions, has_positive
 from progeo.images.table import read_image_table
+from progeo.images.zones import read_points
 from progeo.wording import format_count
 
 SMALLER = (50, 25, 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -26,22 +28,31 @@ READERS_FINISH_WITHIN = timedelta(hours=1)
 def refresh(photos: Any, settings: Any, dimension: int, search: Any) -> str | None:
     """Do what ``PlaceDatabase.refresh_index`` says, for its Lance tables and its ``search``."""
     count = photos.count_rows()
-    trained = storage.read_description(settings, "index")
-    is_fresh = trained and trained["photos"] == photos.name and count <= GROWTH_TO_RETRAIN * trained["count"]
-    if count >= PHOTOS_TO_INDEX and not is_fresh:
-        train(photos, dimension)
-        storage.write_settings(settings, {"index": {"photos": photos.name, "count": count}})
-    tidy_up(photos)
+    if lacks_index(photos, settings):
+        with leave_to_others():
+            train(photos, dimension)
+            storage.write_settings(settings, {"index": {"photos": photos.name, "count": count}})
+    with leave_to_others():
+        photos.optimize(cleanup_older_than=READERS_FINISH_WITHIN)  # joins the small files that additions leave
     if count < PHOTOS_TO_INDEX:
         return None
     agreed, sample = measure_agreement(photos, search)
     return f"The approximate index finds the same first photo as exact search in {agreed} of {sample} cases"
 
 
-def tidy_up(photos: Any) -> None:
-    """Join the small files that additions leave, unless another run is adding or tidying up: then it is its turn."""
+def lacks_index(photos: Any, settings: Any) -> bool:
+    """Return whether there are so many photos that they need an index, or one trained on more of them."""
+    count = photos.count_rows()
+    trained = storage.read_description(settings, "index")
+    is_fresh = trained and trained["photos"] == photos.name and count <= GROWTH_TO_RETRAIN * trained["count"]
+    return count >= PHOTOS_TO_INDEX and not is_fresh
+
+
+@contextmanager
+def leave_to_others() -> Iterator[None]:
+    """Give up where another run has changed the table meanwhile: it will do the same, or the next run will."""
     try:
-        photos.optimize(cleanup_older_than=READERS_FINISH_WITHIN)
+        yield
     except (OSError, RuntimeError, ValueError) as error:
         if "commit conflict" not in str(error):
             raise

@@ -23,7 +23,7 @@ from progeo.places.adding import AddReport, add_photos, hash_file, make_absolute
 from progeo.places.calibration import Calibration
 from progeo.places.describing import Describer, DescribingSettings, Descriptors
 from progeo.places.estimate import Estimate, make_estimate, weigh_evidence
-from progeo.places.prior import Prior
+from progeo.places.prior import NoPhotoFitsError, Prior
 from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import find_matches, quote
 from progeo.places.sequence import find_path
@@ -254,6 +254,12 @@ class PlaceDatabase:
         with storage.translate_errors(self.address, "index"):
             return approximate.refresh(self._photos, self._settings, self.fc_output_dim, self.search)
 
+    @property
+    def lacks_index(self) -> bool:
+        """Whether the approximate index that a database of this size needs has not been built yet."""
+        with storage.translate_errors(self.address, "read"):
+            return approximate.lacks_index(self._photos, self._settings)
+
     def search(
         self, descriptors: Descriptors, k: int = 20, prior: Prior | None = None, exact: bool = False
     ) -> list[pl.DataFrame]:
@@ -290,7 +296,7 @@ class PlaceDatabase:
                     f"{self.address}"
                 )
             known = prior.describe() if prior else ""
-            raise ProgeoError(f"No photo of the database {self.address} is {known}. Please widen the search.")
+            raise NoPhotoFitsError(f"No photo of the database is {known}. Please widen the search.")
         return matches
 
     def describe_images(self, images: Sequence[torch.Tensor]) -> Descriptors:

@@ -38,9 +38,9 @@ def run_index(options: IndexOptions) -> AddReport:
     with open_or_create(options, network) as database:
         report = change(database, table, network, options, failed)
         gone = database.prune() if options.prune else 0
-        remark = database.refresh_index() if report.added or gone else None
         print_report(report, gone, len(database), options)
-        if remark:
+        # An earlier run may have been stopped before it came to this.
+        if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
             console.print(remark)
     return report
 

@@ -12,6 +12,10 @@ HEADING_TOLERANCE = 45.0
 METRES_PER_DEGREE = 111_195.0
 
 
+class NoPhotoFitsError(ProgeoError):
+    """No photo of the database agrees with what is known."""
+
+
 @dataclass(frozen=True)
 class Prior:
     """Knowledge that narrows the search. What a photo of the database does not say is not held against it."""

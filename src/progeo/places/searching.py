@@ -29,12 +29,12 @@ def find_matches(
         exact: leave the approximate index aside.
     """
     query = photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
+    query = query.nprobes(PARTITIONS_SEARCHED).refine_factor(max(1, CANDIDATES // k))
     if condition:
-        query = query.where(condition, prefilter=True)
+        # No limit to the partitions: the few photos that fit may be in any.
+        query = query.where(condition, prefilter=True).maximum_nprobes(0)
     if exact:
         query = query.bypass_vector_index()
-    else:
-        query = query.nprobes(PARTITIONS_SEARCHED).refine_factor(max(1, CANDIDATES // k))
     found = pl.DataFrame(query.select([*MATCH_COLUMNS, "_distance"]).to_arrow())
     # Lance gives squared distances; rounding can leave one just below zero.
     distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()

@@ -33,7 +33,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from progeo.config import ServeOptions
 from progeo.errors import ProgeoError
 from progeo.places.database import PlaceDatabase
-from progeo.places.prior import Prior
+from progeo.places.prior import NoPhotoFitsError, Prior
 from progeo.server.answers import HealthAnswer, LocateAnswer, PlacesAnswer, Problem, describe_estimate
 from progeo.server.batching import Busy
 from progeo.server.clusters import MAX_ZOOM, Box
@@ -189,9 +189,7 @@ async def locate(
     named = [(photo.filename or f"photo {number}", photo.file) for number, photo in enumerate(photos, start=1)]
     try:
         estimates = await service.locate(named, prior)
-    except ProgeoError as error:
-        if prior is None:
-            raise
+    except NoPhotoFitsError as error:
         raise refuse_prior(error) from error
     answers = [describe_estimate(name, estimate) for (name, _), estimate in zip(named, estimates, strict=True)]
     return LocateAnswer.model_validate({"photos": answers})
