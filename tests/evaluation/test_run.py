@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from progeo import cli
+from progeo.descriptors import describe_paths
+from progeo.evaluation import describing
 from progeo.models.model_file import save_model
 from progeo.models.network import create_network
 
@@ -170,6 +172,29 @@ def test_descriptors_on_disk_give_the_same_results(
     assert cli.main(["eval", "--test_set_folder", "town", *models[:2], "--descriptors_folder", "kept"]) == 0
     words = " ".join(capsys.readouterr().err.split())
     assert "first.safetensors: 5; stale or damaged ones made anew: 1" in words
+
+
+def test_interrupted_evaluation_goes_on_from_its_descriptors_on_disk(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.descriptor_folder.MAX_CHUNK_IMAGES", 3)
+    whole = evaluate(models[:2], capsys)
+    command = [*models[:2], "--descriptors_folder", "kept"]
+    chunks = []
+
+    def describe_two_chunks(*arguments: Any, **settings: Any) -> Any:
+        chunks.append(len(chunks))
+        if len(chunks) == 3:
+            raise KeyboardInterrupt
+        return describe_paths(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(describing, "describe_paths", describe_two_chunks)
+        assert cli.main(["eval", "--test_set_folder", "town", *command]) == 130
+    assert "the same command goes on from there" in " ".join(capsys.readouterr().err.split())
+    assert len(list(Path("kept").rglob("?.safetensors"))) == 2
+    assert evaluate(command, capsys)["recalls"] == whole["recalls"]
+    assert len(list(Path("kept").rglob("?.safetensors"))) == 6
 
 
 @pytest.mark.parametrize(
