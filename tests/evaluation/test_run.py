@@ -144,6 +144,16 @@ def test_models_are_compared(town: Path, models: list[str], capsys: pytest.Captu
     assert single["recalls"] == rows[1]["recalls"]
 
 
+def test_model_whose_descriptors_depend_on_the_batch_is_flagged(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "--test_set_folder", "town", "--model", "hub:clone:model:batch_dependent=true", "--json"]
+    assert cli.main([*command, "--trust_remote_code"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["batch_dependent"] is True
+    assert "describes a photo by the others in its batch too" in " ".join(output.err.split())
+
+
 def test_one_missing_model_stops_a_comparison_before_it_starts(
     town: Path, models: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,9 +85,8 @@ def test_photos_are_brought_to_the_size_that_the_address_says(repository: Path, 
     assert network.backbone.model.sizes[-1] == (32, 32)
 
 
-def test_sides_become_multiples_of_the_patch(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = load(f"hub:{repository}:model")
-    network.backbone.patch = 14
+def test_sides_become_multiples_of_the_patch(repository: Path) -> None:
+    network = load(f"hub:{repository}:model:patch=14")
     network(torch.rand(1, 3, 100, 5))
     assert network.backbone.model.sizes[-1] == (98, 14)
 
@@ -152,6 +151,7 @@ def test_foreign_code_runs_only_where_it_is_trusted(repository: Path, tmp_path: 
         ("hub:{folder}:model:dimension", "is no address of torch.hub"),
         ("hub:nowhere:model", "nowhere is neither a folder nor a repository like OWNER/NAME"),
         ("hub:{folder}:model:input_size=big", "input_size is the side of a square in pixels, not big"),
+        ("hub:{folder}:model:patch=0", "patch is the pixels that sides must be multiples of, not 0"),
         ("hub:{folder}:model:interpolation=cubic", "interpolation is bilinear or bicubic, not cubic"),
         ("hub:{folder}:modle", r"Cannot load .* from .* \(Cannot find callable modle in hubconf\)\.$"),
         ("hub:{folder}:model:size=3", r"\(model\(\) got an unexpected keyword argument 'size'\)\.$"),

@@ -160,8 +160,9 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
     Args:
         address: a name of HUB_MODELS with values of its ``parameters`` behind it (``eigenplaces:ResNet18:512``), or
             ``hub:<repository>:<entry>[:key=value…]``: a GitHub repository or a folder with a ``hubconf.py``, a function
-            in that, and its arguments. Of the keys, ``input_size`` (pixels; photos become squares of it) and
-            ``interpolation`` (``bilinear``, ``bicubic``) are for the preprocessing and not passed on.
+            in that, and its arguments. Of the keys, ``input_size`` (pixels; photos become squares of it),
+            ``interpolation`` (``bilinear``, ``bicubic``), ``patch`` and ``batch_dependent`` (as in ``HubModel``) say
+            how the model wants its photos, and are not passed on.
         trust_remote_code: that the user lets the code of the repository run.
         device: where the model will be used; only told to entries that ask.
 
@@ -254,8 +255,20 @@ def _parse_hub_address(address: str) -> HubModel:
         raise ProgeoError(f"'{address}': input_size is the side of a square in pixels, not {input_size}.")
     if interpolation not in ("bilinear", "bicubic"):
         raise ProgeoError(f"'{address}': interpolation is bilinear or bicubic, not {interpolation}.")
+    patch, batch_dependent = arguments.pop("patch", 1), arguments.pop("batch_dependent", False)
+    if not isinstance(patch, int) or patch < 1:
+        raise ProgeoError(f"'{address}': patch is the pixels that sides must be multiples of, not {patch}.")
     preprocessing = _square(input_size, interpolation) if input_size else Preprocessing(interpolation=interpolation)
-    return HubModel(repository, entry, (), address, arguments=arguments, preprocessing=preprocessing)
+    return HubModel(
+        repository,
+        entry,
+        (),
+        address,
+        arguments=arguments,
+        preprocessing=preprocessing,
+        patch=patch,
+        batch_dependent=bool(batch_dependent),
+    )
 
 
 def _parse_value(text: str) -> Any:
