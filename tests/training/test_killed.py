@@ -10,7 +10,7 @@ from pathlib import Path
 
 # One process imports everything; each attempt is a fork of it, so that ten of them take seconds.
 SCRIPT = """
-import os, random, signal, sys, time
+import os, random, signal, sys, threading
 import open_clip, torch
 from pathlib import Path
 from progeo.config import TrainOptions
@@ -20,7 +20,7 @@ from progeo.training.run import run_training
 city, configs = sys.argv[1:]
 open_clip.add_model_config(configs)
 torch.set_num_threads(1)
-prompt_learning.SECONDS_BETWEEN_CHECKPOINTS = 0.05
+prompt_learning.SECONDS_BETWEEN_CHECKPOINTS = 0
 settings = dict(
     train_set_folder=f"{city}/train", val_set_folder=f"{city}/val", test_set_folder=f"{city}/test",
     backbone="open_clip:progeo-tiny-rn", backbone_weights="none", M=10, alpha=360, N=2, L=1, groups_num=2,
@@ -28,32 +28,39 @@ settings = dict(
     batch_size_stage1=8, epochs_num_stage1=40, device="cpu", lr=1e-3,
 )
 
-def attempt(folder, resume, seconds=None):
+def attempt(folder, resume, last_step=None, delay=0.0):
     child = os.fork()
     if not child:
+        step, steps = torch.optim.Adam.step, []
+
+        def count(*arguments, **options):
+            steps.append(None)
+            if len(steps) == last_step:
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            return step(*arguments, **options)
+
+        torch.optim.Adam.step = count
         try:
             run_training(TrainOptions(**settings, resume_train=folder if resume else None), Path(folder))
+            Path(f"{folder}.steps").write_text(str(len(steps)))
             os._exit(0)
         except BaseException as error:
             print(repr(error), flush=True)
             os._exit(1)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
 for folder in ("undisturbed", "killed"):
     os.mkdir(folder)
-start = time.time()
 assert attempt("undisturbed", False) == 0
-startup = os.path.getmtime("undisturbed/config.yaml") - start
-training = time.time() - start - startup
+steps = int(Path("undisturbed.steps").read_text())
 generator = random.Random(0)
-# Each attempt gets a little further, or is killed before it has come to anything.
-moments = [generator.uniform(0.5 * startup, startup + 0.15 * training) for _ in range(10)]
-killed = sum(attempt("killed", os.path.exists("killed/config.yaml"), moment) == signal.SIGKILL for moment in moments)
+killed = 0
+for _ in range(10):
+    # Each attempt gets a little further, and is killed within a step, or in the checkpoint behind it.
+    last_step, delay = generator.randint(1, steps // 8), generator.uniform(0, 0.005)
+    killed += attempt("killed", os.path.exists("killed/config.yaml"), last_step, delay) == signal.SIGKILL
 assert attempt("killed", True) == 0
-print("killed", killed)
+print("steps", steps, Path("killed.steps").read_text(), "killed", killed)
 """
 
 
@@ -69,6 +76,8 @@ def test_killed_ten_times_a_run_ends_with_the_same_losses(
     command = [sys.executable, "-c", SCRIPT, str(tiny_city), str(tiny_clip_configs)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split()[-2:] == ["killed", "10"]
+    *_, steps, last_steps, _, killed = done.stdout.split()
+    assert killed == "10"
+    assert int(last_steps) < int(steps)  # what was killed had come to something
     for table in ("stage1_metrics.csv", "metrics.csv"):
         assert rows_of(tmp_path / "killed" / table) == rows_of(tmp_path / "undisturbed" / table)
