@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from progeo.models.folding import fold_batch_norms
 from progeo.models.network import PlaceNetwork, create_network
 
 
@@ -20,10 +19,6 @@ def create(name: str) -> PlaceNetwork:
     return network
 
 
-def fold(network: PlaceNetwork) -> PlaceNetwork:
-    return fold_batch_norms(network, network.preprocessing, PlaceNetwork.__call__)
-
-
 def count_norms(network: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
@@ -32,7 +27,7 @@ def count_norms(network: nn.Module) -> int:
 def test_same_descriptors_without_batch_normalisation(name: str) -> None:
     network = create(name)
     before = count_norms(network)
-    folded = fold(network)
+    folded = network.fold()
     assert before > 0
     assert (count_norms(network), count_norms(folded)) == (before, 0)
     images = torch.rand(2, 3, 48, 80)
@@ -42,7 +37,7 @@ def test_same_descriptors_without_batch_normalisation(name: str) -> None:
 
 def test_without_batch_normalisation_it_is_the_network_itself() -> None:
     network = create("VGG16")
-    assert fold(network) is network
+    assert network.fold() is network
 
 
 def test_where_the_order_of_modules_is_not_that_of_the_work_nothing_is_folded() -> None:
@@ -59,4 +54,4 @@ def test_where_the_order_of_modules_is_not_that_of_the_work_nothing_is_folded() 
     network.backbone = nn.Sequential(Reversed(), network.backbone).eval()
     statistics = network.backbone[0].norm.running_mean
     statistics.copy_(torch.tensor([0.5, -0.5, 0.25]))
-    assert fold(network) is network
+    assert network.fold() is network

@@ -42,6 +42,23 @@ def locate(filled: Path, capsys: pytest.CaptureFixture[str]) -> Locate:
     return Locate(filled, capsys)
 
 
+class Calibrate:
+    """Runs ``progeo calibrate`` on the database of ``locate``; returns what it said."""
+
+    def __init__(self, locate: Locate, cache: Path) -> None:
+        self.locate, self.cache = locate, cache
+
+    def __call__(self, queries: Path, code: int = 0) -> str:
+        settings = ("--cache_folder", self.cache)
+        return self.locate("--queries", queries, *settings, command="calibrate", code=code)[1]
+
+
+@pytest.fixture
+def calibrate(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Calibrate:
+    database = Path(shutil.copytree(filled, tmp_path / "places"))
+    return Calibrate(Locate(database, capsys), tmp_path / "cache")
+
+
 def test_json(locate: Locate, queries: Path) -> None:
     content: list[dict[str, Any]] = json.loads(locate(queries, "--json", "--num_matches", "2")[0])
     assert [entry["photo"] for entry in content] == sorted(str(path) for path in queries.iterdir())
@@ -158,48 +175,38 @@ def test_no_database_is_one_clear_message(queries: Path, tmp_path: Path, capsys:
     assert f"There is no place database in {tmp_path / 'nowhere'}. Make one with: progeo index PHOTOS" in message
 
 
-def test_calibration_is_learned_and_used(
-    filled: Path, tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    database = Path(shutil.copytree(filled, tmp_path / "places"))
-    run = Locate(database, capsys)
-    cache = ["--cache_folder", str(tmp_path / "cache")]
-    _, message = run("--queries", tiny_city / "train", *cache, command="calibrate")
+def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) -> None:
+    message = calibrate(tiny_city / "train")
     assert re.search(r"Learned from 32 queries, of which \d+ were located within 25 m", message)
-    with PlaceDatabase.open(database) as opened:
+    with PlaceDatabase.open(calibrate.locate.database) as opened:
         assert opened.calibration is not None
         assert opened.calibration.queries == 32
-    (entry,) = json.loads(run(min((tiny_city / "test/queries").iterdir()), "--json")[0])
+    (entry,) = json.loads(calibrate.locate(min((tiny_city / "test/queries").iterdir()), "--json")[0])
     assert entry["calibrated"] is True
-    _, message = run("--queries", tiny_city / "test/queries", *cache, command="calibrate", code=2)
+    message = calibrate(tiny_city / "test/queries", code=2)
     assert "8 queries are too few to learn how sure estimates are: at least 20 are needed" in message
 
 
-def test_calibration_leaves_out_photos_of_the_database(
-    filled: Path, tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = Locate(Path(shutil.copytree(filled, tmp_path / "places")), capsys)
-    cache = ["--cache_folder", str(tmp_path / "cache")]
-    _, message = run("--queries", tiny_city / "test", *cache, command="calibrate", code=2)
+def test_calibration_leaves_out_photos_of_the_database(calibrate: Calibrate, tiny_city: Path, tmp_path: Path) -> None:
+    message = calibrate(tiny_city / "test", code=2)
     assert f"{tiny_city / 'test'}: the queries, 8 of 16 photos" in message
     shutil.copytree(tiny_city / "train", tmp_path / "photos")
     for photo in (tiny_city / "test/database").iterdir():
         shutil.copy(photo, tmp_path / "photos" / f"copied{photo.name}")
-    _, message = run("--queries", tmp_path / "photos", *cache, command="calibrate")
+    message = calibrate(tmp_path / "photos")
     assert "Left out: 8 photos that the database holds" in message
     assert "Learned from 32 queries" in message
-    _, message = run("--queries", tiny_city / "test/database", *cache, command="calibrate", code=2)
+    message = calibrate(tiny_city / "test/database", code=2)
     assert "each is damaged or a photo of the database itself" in message
 
 
 def test_calibration_names_the_queries_without_a_position(
-    filled: Path, tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calibrate: Calibrate, tiny_city: Path, tmp_path: Path
 ) -> None:
-    run = Locate(Path(shutil.copytree(filled, tmp_path / "places")), capsys)
     photos = Path(shutil.copytree(tiny_city / "train", tmp_path / "photos"))
     names = [path.name for path in sorted(photos.iterdir())]
     rows = [f"{name},{59.3 if row < 28 else 0},{18 if row < 28 else 0}" for row, name in enumerate(names)]
     (photos / "list.csv").write_text("\n".join(["photo,latitude,longitude", *rows]))
-    _, message = run("--queries", photos / "list.csv", command="calibrate")
+    message = calibrate(photos / "list.csv")
     assert f"Left out: {photos / names[28]} and 3 others: latitude and longitude are both 0" in message
     assert "Learned from 28 queries" in message

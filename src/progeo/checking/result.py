@@ -162,8 +162,9 @@ def _describe_faults(faults: Faults) -> list[Finding]:
 def _describe_unreadable(table: pl.DataFrame, looks: Looks) -> list[Finding]:
     bad = looks.problems.is_not_null()
     names = [f"{path}: {why}" for path, why in zip(table["path"].filter(bad), looks.problems.filter(bad), strict=True)]
-    text = f"{format_count(len(names), 'photo')} that cannot be read, first: {names[0]}" if names else ""
-    return [Finding(True, text, names)] if names else []
+    if not names:
+        return []
+    return [Finding(True, f"{format_count(len(names), 'photo')} that cannot be read, first: {names[0]}", names)]
 
 
 def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Duplicates) -> list[Finding]:

@@ -18,7 +18,6 @@ from progeo.evaluation.pictures import save_predictions
 from progeo.evaluation.positives import PositiveRule, read_coordinates
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, search_chunks
 from progeo.evaluation.report import write_report
-from progeo.models.folding import fold_batch_norms
 from progeo.models.network import PlaceNetwork
 from progeo.run_folder import REPORT, RESULTS, write_json
 from progeo.versions import collect_versions
@@ -51,9 +50,8 @@ def evaluate(
     protocol = evaluation_set.protocol
     rule = protocol.rule if protocol else PositiveRule("metres", options.positive_dist_threshold)
     positions = read_coordinates(rule, evaluation_set.database, evaluation_set.queries)
-    faster = fold_batch_norms(network, network.preprocessing, PlaceNetwork.__call__)
     describer = Describer(
-        faster, device, options.infer_batch_size, resize, num_workers, description, folder=descriptor_folder
+        network.fold(), device, options.infer_batch_size, resize, num_workers, description, folder=descriptor_folder
     )
     shorter_side = protocol.queries_shorter_side if protocol else None
     queries = describer.describe("queries", evaluation_set.queries["path"].to_list(), shorter_side)

@@ -7,6 +7,8 @@ code or file lists, or are the ones that the papers state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
@@ -240,13 +242,8 @@ def select_queries(protocol: Protocol, database: pl.DataFrame, queries: pl.DataF
     if protocol.queries_step > 1 and "frame" in queries.columns:
         return queries.filter(pl.col("frame") % protocol.queries_step == 0)
     if protocol.queries_step > 1 and len(queries) > protocol.queries:
-        try:
+        with _suspect_other_set(protocol, f"cannot choose among the {len(queries):,} queries"):
             frames = read_coordinates(protocol.rule, database, queries)[1][:, 0]
-        except ProgeoError as error:
-            raise ProgeoError(
-                f"--protocol {protocol.name} ({protocol.description}) cannot choose among the {len(queries):,} "
-                f"queries: {error} Perhaps it is another data set."
-            ) from error
         return queries.filter(pl.Series(frames % protocol.queries_step == 0))
     column = protocol.queries_column
     if column is None:
@@ -272,15 +269,10 @@ def check_images(protocol: Protocol, folder: str, database: pl.DataFrame, querie
         ProgeoError: the images have no frame or place numbers where the protocol needs them, or no query has a
             positive, so that this is another data set.
     """
-    try:
+    with _suspect_other_set(protocol, f"cannot be measured on {folder}"):
         in_database, in_queries = read_coordinates(protocol.rule, database, queries)
         if not (cKDTree(in_database).query(in_queries)[0] <= protocol.rule.limit).any():
             raise ProgeoError(f"Not one query has a database image {protocol.rule}.")
-    except ProgeoError as error:
-        raise ProgeoError(
-            f"--protocol {protocol.name} ({protocol.description}) cannot be measured on {folder}: {error} Perhaps it "
-            "is another data set."
-        ) from error
     counts = (
         ("database images", len(database), protocol.database_images),
         ("queries", len(queries), protocol.queries),
@@ -290,6 +282,17 @@ def check_images(protocol: Protocol, folder: str, database: pl.DataFrame, querie
         for what, found, official in counts
         if found != official
     ]
+
+
+@contextmanager
+def _suspect_other_set(protocol: Protocol, failure: str) -> Iterator[None]:
+    """Say of errors which protocol fails, how, and that the images may be of another data set."""
+    try:
+        yield
+    except ProgeoError as error:
+        raise ProgeoError(
+            f"--protocol {protocol.name} ({protocol.description}) {failure}: {error} Perhaps it is another data set."
+        ) from error
 
 
 def _join(zones: tuple[int, ...] | list[int]) -> str:

@@ -82,20 +82,12 @@ def read_image_table(
         table = _complete_columns(table)
     else:
         found: Faults | None = None if faults is None else []
-        if layout := find_layout(source):
-            read, sources = layout.read, layout.find(source)
-            table = read_folder(
-                source,
-                cache_folder,
-                lambda paths, folder: _complete_columns(read(paths, folder, found)),
-                sources,
-                found,
-            )
-        else:
-            table = read_folder(
-                source, cache_folder, lambda paths, folder: _read_photos(paths, folder, found), faults=found
-            )
-            split = None  # the folder itself is one
+        layout = find_layout(source)
+        read, sources = (layout.read, layout.find(source)) if layout else (_read_photos, [])
+        split = split if layout else None  # any other folder is a split itself
+        table = read_folder(
+            source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder, found)), sources, found
+        )
         if faults is not None and found:
             # Where there is no file, the path is what a row calls it.
             faults += [
@@ -135,7 +127,7 @@ def find_manifest(source: Path) -> Path | None:
 
 def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
-    table = _complete_columns(_read_positions(relative_paths, folder, faults))
+    table = _read_positions(relative_paths, folder, faults)
     return table.with_columns(_read_parts(table["path"]))
 
 

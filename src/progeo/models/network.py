@@ -12,6 +12,7 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.models.backbones import create_backbone, find_backbone
 from progeo.models.clip import ClipResNet, ClipVisionTransformer
+from progeo.models.folding import fold_batch_norms
 from progeo.models.pooling import create_aggregation
 from progeo.models.preprocessing import Preprocessing
 
@@ -59,6 +60,10 @@ class PlaceNetwork(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         descriptors: torch.Tensor = self.aggregation(self.backbone(images))
         return descriptors
+
+    def fold(self) -> PlaceNetwork:
+        """Return what gives the same descriptors in less time, in eval mode as this is; see ``fold_batch_norms``."""
+        return fold_batch_norms(self, self.preprocessing, PlaceNetwork.__call__)
 
     def set_image_size(self, image_size: int) -> None:
         """Prepare for training at ``image_size`` pixels: positional embeddings are interpolated to it.

@@ -20,7 +20,7 @@ from progeo.errors import ProgeoError
 from progeo.images.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
 from progeo.places.describing import Describer, make_thumbnail
-from progeo.places.positions import complete_positions
+from progeo.places.positions import take_located
 
 SECONDS_PER_COMMIT = 10.0
 PHOTOS_PER_COMMIT = 4096
@@ -78,12 +78,9 @@ def add_photos(photos: Any, table: pl.DataFrame, describer: Describer, address: 
 
 def compare_with_stored(photos: Any, table: pl.DataFrame, report: AddReport, address: str) -> pl.DataFrame:
     """Return the rows with a usable position, and beside each what is stored of the same path; report the others."""
-    table = complete_positions(normalise(table))
-    unusable = table.filter(pl.col("problem").is_not_null())
-    report.failed |= dict(unusable.select("path", "problem").iter_rows())
+    usable = take_located(normalise(table), report.failed).select(FROM_TABLE)
     with storage.translate_errors(address, "read"):
         stored = pl.DataFrame(photos.search().select(list(TO_COMPARE)).to_arrow())
-    usable = table.filter(pl.col("problem").is_null()).select(FROM_TABLE)
     return usable.join(stored, on="path", how="left", suffix="_stored", maintain_order="left")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 
 from progeo.config import CalibrateOptions
 from progeo.console import console
@@ -13,7 +12,7 @@ from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
 from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.ingest import describe_failures
-from progeo.places.positions import complete_positions, measure_distances, read_photos, to_points
+from progeo.places.positions import measure_distances, read_photos, take_located, to_points
 
 
 def run_calibration(options: CalibrateOptions) -> Calibration:
@@ -23,9 +22,7 @@ def run_calibration(options: CalibrateOptions) -> Calibration:
         ProgeoError: there are too few queries with a position, or no database.
     """
     failed: dict[str, str] = {}
-    table = complete_positions(read_photos(options.queries, options, "queries", failed))
-    failed |= dict(table.filter(pl.col("problem").is_not_null()).select("path", "problem").iter_rows())
-    table = table.filter(table["problem"].is_null())
+    table = take_located(read_photos(options.queries, options, "queries", failed), failed)
     if table.is_empty():
         raise ProgeoError(f"No query in {options.queries} has a position, {describe_failures(failed)}")
     with PlaceDatabase.open(options.database, **describing_settings(options)) as database:

@@ -20,7 +20,6 @@ from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.images.decoding import read_image
 from progeo.images.loading import read_ahead
-from progeo.models.folding import fold_batch_norms
 from progeo.models.network import PlaceNetwork
 
 Descriptors = NDArray[np.float32]
@@ -65,7 +64,7 @@ class Describer:
         network = network.to(device)
         return cls(
             network,
-            _make_faster(network),
+            network.fold(),
             device,
             settings.get("batch_size", 16),
             settings.get("num_workers"),
@@ -75,7 +74,7 @@ class Describer:
     def take(self, network: PlaceNetwork) -> Describer:
         """Return one that runs another network in the same way."""
         network = network.to(self.device)
-        return replace(self, network=network, faster=_make_faster(network))
+        return replace(self, network=network, faster=network.fold())
 
     def resize(self, image: torch.Tensor) -> torch.Tensor:
         """Bring an image (3, H, W) to the size of the network, with its aspect ratio kept."""
@@ -132,10 +131,6 @@ class Describer:
         for batch, descriptors in self.describe(images()):
             described.update(zip(batch, descriptors, strict=True))
         return {path: described[path] for path in paths if path in described}, failures
-
-
-def _make_faster(network: PlaceNetwork) -> PlaceNetwork:
-    return fold_batch_norms(network, network.preprocessing, PlaceNetwork.__call__)
 
 
 def describing_settings(options: PlaceOptions) -> DescribingSettings:

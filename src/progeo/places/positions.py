@@ -81,6 +81,14 @@ def complete_positions(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(problem=problem)
 
 
+def take_located(table: pl.DataFrame, failed: dict[str, str]) -> pl.DataFrame:
+    """Return the rows with a usable position, completed; of the others ``failed`` gets why, by their path."""
+    table = complete_positions(table)
+    usable = pl.col("problem").is_null()
+    failed |= dict(table.filter(~usable).select("path", "problem").iter_rows())
+    return table.filter(usable)
+
+
 def to_points(latitude: Floats, longitude: Floats) -> Floats:
     """Return positions in degrees (...) as points (..., 3) in metres from the centre of the earth, taken as a sphere.
 

@@ -62,9 +62,9 @@ def read_structure(source: Path, faults: Faults | None = None) -> pl.DataFrame:
             raise ProgeoError(
                 f"{source} is damaged: {len(files)} names in {names}, but {utm.shape[1]} positions in {positions}."
             )
-        paths = _find_images(files.str.replace_all("\\", "/", literal=True), folder, places, source)
+        paths, is_there = _find_images(files.str.replace_all("\\", "/", literal=True), folder, places, source)
         half = pl.DataFrame({"path": paths, "utm_east": utm[0], "utm_north": utm[1]})
-        halves.append(_take_existing(half, source, faults).with_columns(role=pl.lit(role)))
+        halves.append(_take_existing(half, is_there, source, faults).with_columns(role=pl.lit(role)))
     table = pl.concat(halves)
     zone, letter = next((zone for start, zone in ZONES.items() if source.name.lower().startswith(start)), (None, None))
     table = table.with_columns(
@@ -93,8 +93,8 @@ def _load(source: Path) -> dict[str, Any]:
     return fields
 
 
-def _find_images(names: pl.Series, folder: Path, places: tuple[str, ...], source: Path) -> pl.Series:
-    """Return the paths of the images that a structure names, in the first place that holds any of them.
+def _find_images(names: pl.Series, folder: Path, places: tuple[str, ...], source: Path) -> tuple[pl.Series, pl.Series]:
+    """Return the paths of the images that a structure names, in the first place that holds any, and which are there.
 
     Raises:
         ProgeoError: none of the usual places does.
@@ -104,22 +104,21 @@ def _find_images(names: pl.Series, folder: Path, places: tuple[str, ...], source
         paths = (folder / place).as_posix() + "/" + stem
         files = list_folders(paths.str.extract("^(.*)/")).implode()
         for extension in EXTENSIONS:
-            if (paths + extension).is_in(files).any():
-                return paths + extension
+            is_there = (paths + extension).is_in(files)
+            if is_there.any():
+                return paths + extension, is_there
     looked = ", ".join(str(folder / place) for place in places)
     raise ProgeoError(f"The images that {source} lists are not there: looked for {names[0]} in {looked}.")
 
 
-def _take_existing(half: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
+def _take_existing(half: pl.DataFrame, is_there: pl.Series, source: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the images that are there; the others go to ``faults`` or are an error."""
-    paths = half["path"]
-    is_missing = ~paths.is_in(list_folders(paths.str.extract("^(.*)/")).implode())
     if faults is not None:
-        problem = half.select(pl.when(is_missing).then(pl.lit(f"listed in {source}"))).to_series()
+        problem = half.select(pl.when(~is_there).then(pl.lit(f"listed in {source}"))).to_series()
         return set_aside(half, problem, "file", faults)
-    if is_missing.any():
+    if not is_there.all():
         raise ProgeoError(
-            f"{is_missing.sum():,} of {format_count(len(paths), 'image')} that {source} lists not found, first "
-            f"{paths.filter(is_missing)[0]}. Please unpack the images again."
+            f"{(~is_there).sum():,} of {format_count(len(half), 'image')} that {source} lists not found, first "
+            f"{half['path'].filter(~is_there)[0]}. Please unpack the images again."
         )
     return half
