@@ -25,7 +25,10 @@ class ProblemsFoundError(ProgeoError):
 
 
 @contextmanager
-def explain_lack_of_memory() -> Iterator[None]:
+def explain_lack_of_memory(
+    remedy: str = "lower --batch_size, --infer_batch_size or --image_size, shrink test photos with --resize_test_imgs, "
+    "or use --use_amp16",
+) -> Iterator[None]:
     """Turn running out of memory, the machine's or a device's, into a ProgeoError that says what to lower."""
     try:
         yield
@@ -33,7 +36,4 @@ def explain_lack_of_memory() -> Iterator[None]:
         reason = str(error).split("\n")[0]
         if not isinstance(error, MemoryError) and not any(sign in reason for sign in SIGNS_OF_LITTLE_MEMORY):
             raise
-        raise ProgeoError(
-            "There is too little memory: lower --batch_size, --infer_batch_size or --image_size, shrink test photos "
-            f"with --resize_test_imgs, or use --use_amp16. ({reason or 'MemoryError'})"
-        ) from error
+        raise ProgeoError(f"There is too little memory: {remedy}. ({reason or 'MemoryError'})") from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
 from progeo.errors import ProgeoError
@@ -164,6 +165,13 @@ def test_a_transformer_trained_at_one_size_describes_others(tiny_clips: dict[str
     torch.testing.assert_close(loaded(images), network(images))
 
 
+@pytest.mark.parametrize(("weights", "gelu"), [("laion400m_e32", QuickGELU), ("laion2b_e16", torch.nn.GELU)])
+def test_weights_bring_their_own_gelu(weights: str, gelu: type[torch.nn.Module]) -> None:
+    with torch.device("meta"):
+        network = find_backbone(f"open_clip:ViT-B-32:{weights}").build(False)
+    assert any(isinstance(module, gelu) for module in network.modules())
+
+
 def test_image_size_must_be_a_multiple_of_the_patch(tiny_clips: dict[str, str]) -> None:
     network = create_network(tiny_clips["vit"], weights="none")
     with pytest.raises(ProgeoError, match=r"--image_size 100 is no multiple of 16.*--image_size 96"):
@@ -240,6 +248,8 @@ def test_a_file_of_the_image_tower_alone_is_no_image_text_model(
         ("open_clip:RN5", r"no model 'RN5' \(did you mean RN50"),
         ("open_clip:RN50:laion", "no weights 'laion' of RN50. It has: openai"),
         ("open_clip:coca_ViT-B-32", "other towers than OpenAI's"),
+        ("open_clip:ViT-L-14-CLIPA", "other towers than OpenAI's"),
+        ("open_clip:ViT-L-14-worldwide", "other towers than OpenAI's"),
         ("ResNet18", "no text tower"),
     ],
 )

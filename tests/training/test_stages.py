@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from PIL import Image, ImageOps
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from progeo import cli
 from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.images.groups import make_groups
 from progeo.images.table import read_image_table
+from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.training import image_features, stage1
 from progeo.training.encoder import EncoderTraining
 from progeo.training.image_features import FEATURES
 from progeo.training.prompt_file import PROMPTS, load_prompts
-from progeo.training.prompt_learning import PromptTraining, split_features
+from progeo.training.prompt_learning import STAGE1_CHECKPOINT, PromptTraining, split_features
 from progeo.training.run import run_training
 from progeo.training.stage1 import TEXT_TARGETS, learn_prompts
 
@@ -88,6 +91,26 @@ def test_stages_run_apart_give_the_same(make_options: MakeOptions) -> None:
     assert not Path("second", FEATURES).exists()
 
 
+def stop_in(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, function: str, calls_before: int, options: TrainOptions
+) -> None:
+    """Start a run in the folder ``stopped``, and interrupt it in a call of a function."""
+    original = getattr(owner, function)
+    calls = 0
+
+    def stopping(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > calls_before:
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, function, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run_in("stopped", options)
+
+
 @pytest.mark.parametrize("stop", ["extraction", "prompts", "between", "encoder"])
 def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
@@ -102,24 +125,93 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     monkeypatch.setattr("progeo.training.image_features.BATCHES_BETWEEN_NOTES", 1)
     monkeypatch.setattr("progeo.training.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
     run_in("undisturbed", make_options())
-    owner, function, calls_before = places[stop]
-    original = getattr(owner, function)
-    calls = 0
-
-    def stopping(*arguments: Any, **keywords: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > calls_before:
-            raise KeyboardInterrupt
-        return original(*arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, function, stopping)
-        with pytest.raises(KeyboardInterrupt):
-            run_in("stopped", make_options())
+    stop_in(monkeypatch, *places[stop], make_options())
     run_training(make_options(resume_train="stopped"))
     for table in ("stage1_metrics.csv", "metrics.csv"):
         assert rows_of(Path("stopped", table)) == rows_of(Path("undisturbed", table))
+
+
+def test_features_made_anew_do_not_count_as_done_before_they_are(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_in("undisturbed", make_options(stage=1))
+    run_in("stopped", make_options(stage=1))
+    for name in (FEATURES, PROMPTS, STAGE1_CHECKPOINT):
+        Path("stopped", name).unlink()
+    again = make_options(stage=1, resume_train="stopped")
+    stop_in(monkeypatch, image_features, "read_ahead", 0, again)
+    run_training(again)
+    assert rows_of(Path("stopped/stage1_metrics.csv")) == rows_of(Path("undisturbed/stage1_metrics.csv"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"M": 20}, r"run stopped was started with --M 10 \(now 20\)"),
+        ({"epochs_num_stage1": 8}, r"--epochs_num_stage1 6 \(now 8\)"),
+        ({"prompt_template": "A X."}, r"--prompt_template A photo of a X X X X street. \(now A X.\)"),
+        ({"prompts": "other/prompts.safetensors"}, r"--prompts None \(now other/prompts.safetensors\)"),
+        ({"text_targets": "class_mean"}, r"--text_targets prompts \(now class_mean\)"),
+        ({"seed": 1}, r"--seed 0 \(now 1\)"),
+    ],
+)
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    stop_in(monkeypatch, PromptTraining, "train_epoch", 3, make_options(stage=1))
+    before = Path("stopped/config.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ProgeoError, match=message):
+        run_training(make_options(resume_train="stopped", **changes))
+    assert Path("stopped/config.yaml").read_text(encoding="utf-8") == before
+
+
+def test_stage1_goes_on_with_smaller_batches_and_rates(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.training.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("progeo.training.prompt_learning.contrast_images_and_texts", run_out_of_memory)
+        with pytest.raises(ProgeoError, match="lower --batch_size_stage1.*continue with: progeo train --resume_train"):
+            run_in("run", make_options(stage=1))
+    with pytest.raises(ProgeoError, match="Lower --lr_stage1.*continue with: progeo train --resume_train run"):
+        run_in("run", make_options(stage=1, resume_train="run", lr_stage1=1e36))
+    run_training(make_options(stage=1, resume_train="run", lr_stage1=0.001, batch_size_stage1=4))
+    assert Path("run", PROMPTS).is_file()
+
+
+def run_out_of_memory(*_arguments: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_run_of_stage1_goes_on_with_stage2(make_options: MakeOptions) -> None:
+    run_in("whole", make_options())
+    run_in("apart", make_options(stage=1))
+    run_training(make_options(stage=2, resume_train="apart"))
+    assert rows_of(Path("apart/metrics.csv")) == rows_of(Path("whole/metrics.csv"))
+
+
+def test_prompts_are_not_needed_once_their_texts_are_computed(make_options: MakeOptions) -> None:
+    first = run_in("first", make_options(stage=1))
+    options = {"stage": 2, "prompts": first["prompts"]}
+    run_in("second", make_options(**options, epochs_num=1))
+    Path(first["prompts"]).unlink()
+    run_training(make_options(**options, resume_train="second"))
+    assert len(rows_of(Path("second/metrics.csv"))) == 2
+
+
+def test_the_first_estimate_is_that_of_a_batch_drawn_at_random(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = []
+    original = PromptTraining.compute_loss
+
+    def note(self: PromptTraining, prompts: Any, features: Any, labels: Any) -> torch.Tensor:
+        classes.append(len(np.unique(labels)))
+        return original(self, prompts, features, labels)
+
+    monkeypatch.setattr(PromptTraining, "compute_loss", note)
+    run_in("run", make_options(stage=1, batch_size_stage1=4, held_out_images=0))
+    assert classes[0] > 1  # of four classes with four photos each, one after the other
 
 
 def test_controls_draw_to_what_they_say(make_options: MakeOptions) -> None:
@@ -195,6 +287,7 @@ def test_prompts_show_lists_words(make_options: MakeOptions, capsys: pytest.Capt
         ),
         ({"M": 20}, r"were learned with --M 10 \(now 20\)"),
         ({"min_images_per_class": 3}, r"--min_images_per_class 4 \(now 3\)"),
+        ({"prompt_template": "A X X X X."}, r"--prompt_template A photo of a X X X X street. \(now A X X X X.\)"),
     ],
 )
 def test_prompts_of_other_settings_are_refused(
@@ -209,7 +302,10 @@ def test_prompts_of_other_settings_are_refused(
 
 
 def test_prompts_of_other_classes_or_weights_are_refused(
-    make_options: MakeOptions, tiny_city: Path, tiny_clip_weights: dict[str, Path]
+    make_options: MakeOptions,
+    tiny_city: Path,
+    tiny_clip_weights: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = run_in("first", make_options(stage=1))
     shutil.copytree(tiny_city / "train", "fewer")
@@ -217,19 +313,40 @@ def test_prompts_of_other_classes_or_weights_are_refused(
         photo.unlink()
     with pytest.raises(ProgeoError, match=r"0 have no prompt, and 1 prompts have no class|those of other classes"):
         run_training(make_options(stage=2, prompts=first["prompts"], train_set_folder="fewer"))
-    with pytest.raises(ProgeoError, match="learned with other weights of this backbone"):
-        weights = str(tiny_clip_weights["rn"])
-        run_in("other", make_options(stage=2, prompts=first["prompts"], backbone_weights=weights))
-    Path("no.safetensors").write_text("nothing")
-    for path, message in (
-        ("no.safetensors", "holds no prompts"),
-        ("missing.safetensors", "There are no prompts missing"),
-    ):
-        with pytest.raises(ProgeoError, match=message):
-            run_training(make_options(stage=2, prompts=path))
+    weights = str(tiny_clip_weights["rn"])
+    with pytest.raises(ProgeoError, match=r"first/prompts\.safetensors were learned with other weights of open_clip:"):
+        run_training(make_options(stage=2, prompts=first["prompts"], backbone_weights=weights))
+    assert cli.main(["prompts", "show", first["prompts"], "--backbone_weights", weights]) == 2
+    assert "learned with other weights" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(ProgeoError, match="There are no prompts missing"):
+        run_training(make_options(stage=2, prompts="missing.safetensors"))
+    assert not Path("logs").exists()
 
 
-def test_features_that_do_not_belong_are_refused(make_options: MakeOptions, tiny_clip_weights: dict[str, Path]) -> None:
+def test_damaged_prompts_are_refused(make_options: MakeOptions) -> None:
+    first = run_in("first", make_options(stage=1))
+    tensors = load_file(first["prompts"])
+    with safe_open(first["prompts"], framework="pt") as file:
+        metadata = file.metadata()
+    card = json.loads(metadata["card"])
+    damaged: dict[str, tuple[dict[str, torch.Tensor], dict[str, str]]] = {
+        "it lacks 'tokens.1'": ({name: value for name, value in tensors.items() if name != "tokens.1"}, metadata),
+        "it lacks 'options'": (tensors, metadata | {"card": json.dumps({"template": card["template"]})}),
+        "format 9, this version reads 1": (tensors, metadata | {"format_version": "9"}),
+        r"tokens \(2, 4, \d+\) of classes \(4, 3\)": (tensors | {"tokens.0": tensors["tokens.0"][:2]}, metadata),
+    }
+    for message, (content, texts) in damaged.items():
+        save_file(content, "damaged.safetensors", texts)
+        with pytest.raises(ProgeoError, match=f"damaged.safetensors holds no prompts.*{message}"):
+            run_training(make_options(stage=2, prompts="damaged.safetensors"))
+    Path("damaged.safetensors").write_text("nothing")
+    with pytest.raises(ProgeoError, match="damaged.safetensors holds no prompts"):
+        run_training(make_options(stage=2, prompts="damaged.safetensors"))
+
+
+def test_features_that_do_not_belong_are_refused(
+    make_options: MakeOptions, tiny_city: Path, tiny_clip_weights: dict[str, Path]
+) -> None:
     shared = {"cache_feature_folder": "features", "stage": 1}
     run_in("first", make_options(**shared))
     features = Path("features", FEATURES)
@@ -237,6 +354,11 @@ def test_features_that_do_not_belong_are_refused(make_options: MakeOptions, tiny
         run_in("other_weights", make_options(**shared, backbone_weights=str(tiny_clip_weights["rn"])))
     with pytest.raises(ProgeoError, match=r"those of other photos \(32, now 16\).*Remove"):
         run_in("other_photos", make_options(**shared, groups_num=1))
+    shutil.copytree(tiny_city / "train", "same_names")
+    for photo in Path("same_names").iterdir():
+        ImageOps.invert(Image.open(photo)).save(photo)
+    with pytest.raises(ProgeoError, match=r"those of other photos \(32, now 32\)"):
+        run_in("same_names_run", make_options(**shared, train_set_folder="same_names"))
     whole = features.read_bytes()
     features.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ProgeoError, match="cut short or damaged"):
@@ -254,8 +376,14 @@ def test_unreadable_images_are_left_out_up_to_a_limit(make_options: MakeOptions,
         photo.write_bytes(photo.read_bytes()[:100])
     run_in("first", make_options(stage=1, train_set_folder="damaged"))
     assert np.isnan(np.load(Path("first", FEATURES))[:, 0]).sum() == 2
-    with pytest.raises(ProgeoError, match="2 training images cannot be read, more than --max_unreadable_images 1"):
-        run_in("strict", make_options(stage=1, train_set_folder="damaged", max_unreadable_images=1))
+    strict = make_options(stage=1, train_set_folder="damaged", max_unreadable_images=1)
+    for _ in range(2):  # the second time the features are there
+        with pytest.raises(ProgeoError, match="2 training images cannot be read, more than --max_unreadable_images 1"):
+            run_in("strict", strict)
+    for photo in sorted((tiny_city / "train").iterdir())[:2]:
+        shutil.copy(photo, "damaged")
+    run_training(dataclasses.replace(strict, resume_train="strict"))
+    assert not np.isnan(np.load(Path("strict", FEATURES))).any()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +402,10 @@ def test_unreadable_images_are_left_out_up_to_a_limit(make_options: MakeOptions,
         ({"stage": 1, "prompts": "x"}, "takes no --prompts"),
         ({"prompts": "x", "text_targets": "class_mean"}, "uses no prompts"),
         ({"prompt_template": "A street."}, "has 0 places for learned tokens"),
+        ({"prompt_template": "X " * 77}, "with 77 learned tokens a prompt has 79 tokens, but the text tower reads 77"),
+        ({"epochs_num_stage1": 1}, "--epochs_num_stage1 1: each of the 2 groups needs an epoch of its own"),
+        ({"backbone_weights": "openai"}, "--backbone_weights openai: there are none of OpenAI for open_clip:"),
+        ({"backbone_weights": "none.pt"}, "--backbone_weights none.pt: there is no such file"),
         ({"backbone": "vit", "image_size": 100}, "--image_size 100 is no multiple of 16"),
         ({"soft_triplet": True, "batch_size": 6}, "--batch_size 6 is no multiple of --images_per_class 4"),
     ],
@@ -289,8 +421,9 @@ def test_options_that_do_not_go_together_are_refused_at_start(
 
 def test_learned_prompts_do_not_depend_on_where_a_batch_repeats_classes(make_options: MakeOptions) -> None:
     options = dataclasses.replace(make_options(), fc_output_dim=48)
+    model = create_image_text_model(find_backbone(options.backbone), "none")
     table = read_image_table(options.train_set_folder)
     groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
     Path("a").mkdir()
-    prompts = learn_prompts(options, table, groups, Path("a"), torch.device("cpu"))
+    prompts = learn_prompts(options, table, groups, Path("a"), torch.device("cpu"), model)
     assert prompts.card["measured"]["held_out_images"] == 8

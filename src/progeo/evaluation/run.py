@@ -27,8 +27,9 @@ from progeo.evaluation.protocols import find_protocol
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation
 from progeo.files import atomic_write
 from progeo.images.sampling import derive_seed
+from progeo.models.backbones import find_backbone
 from progeo.models.fingerprint import fingerprint_model
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import DEFAULT_DIMENSION, PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
 
@@ -135,9 +136,11 @@ def _load_candidates(options: EvalOptions, device: torch.device) -> list[Candida
     if not names:
         logger.warning("No --resume_model is given: evaluating the untrained backbone, as a baseline")
         torch.manual_seed(derive_seed(options.seed))
-        network = create_network(
-            options.backbone or "ResNet18", options.fc_output_dim or 512, weights=options.backbone_weights
-        )
+        if options.backbone_weights == "none":
+            logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
+        entry = find_backbone(options.backbone or "ResNet18")
+        dimension = options.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION
+        network = create_network(entry.name, dimension, weights=options.backbone_weights)
         return [_create_candidate(f"{network.backbone_name} untrained", network, options)]
     return [
         _create_candidate(

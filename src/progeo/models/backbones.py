@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 # Importing these registers their backbones.
@@ -14,7 +15,8 @@ import progeo.models.torchvision_backbones  # noqa: F401
 from progeo.errors import ProgeoError
 from progeo.models.image_text import ImageTextModel
 from progeo.models.registry import BackboneEntry, find_backbone, list_backbones
-from progeo.models.weights import DEFAULT_WEIGHTS, build_network, copy_tensors, read_weights
+from progeo.models.state_dicts import read_tensors
+from progeo.models.weights import build_network, check_weights_option, copy_tensors
 
 __all__ = ["BackboneEntry", "create_backbone", "create_image_text_model", "find_backbone", "list_backbones"]
 
@@ -26,9 +28,9 @@ def create_backbone(
 
     Args:
         entry: from ``find_backbone``.
-        weights: ``default`` (the backbone's own, from the network or its cache), ``none`` (random), or the path of a
-            state dict: of the backbone, of the whole network as its library publishes it, or of a trained model,
-            whose backbone is taken.
+        weights: ``default`` (the backbone's own, from the network or its cache; those of OpenAI's CLIP are called
+            ``openai`` too), ``none`` (random), or the path of a state dict: of the backbone, of the whole network as
+            its library publishes it, or of a trained model, whose backbone is taken.
         train_all_layers: leave no parameter frozen.
         frozen_stages: how many stages to freeze, for backbones that have an option for it (``entry.freeze_option``);
             None freezes as published.
@@ -36,7 +38,8 @@ def create_backbone(
     Raises:
         ProgeoError: the weights cannot be fetched or read, or are of another architecture.
     """
-    if weights == "none" or weights in DEFAULT_WEIGHTS:
+    check_weights_option(entry, weights)
+    if weights == "none" or weights in entry.default_weights:
         backbone = entry.cut(build_network(entry, weights))
     else:
         backbone = _build_from_file(entry, Path(weights))
@@ -52,7 +55,8 @@ def create_image_text_model(entry: BackboneEntry, weights: str = "default") -> I
 
     Args:
         entry: from ``find_backbone``.
-        weights: as for ``create_backbone``; a file must hold both towers.
+        weights: as for ``create_backbone``; a file must hold both towers. Random ones are the same every time, so that
+            image features and prompts belong to them too.
 
     Raises:
         ProgeoError: the backbone has no text tower, or its weights cannot be had.
@@ -62,11 +66,13 @@ def create_image_text_model(entry: BackboneEntry, weights: str = "default") -> I
             f"--backbone {entry.name} has no text tower, so that there is nothing to learn prompts with. Use a CLIP, "
             "such as CLIP-RN50, or LiteCLIP."
         )
-    return entry.create_image_text(weights).eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return entry.create_image_text(weights).eval().requires_grad_(False)
 
 
 def _build_from_file(entry: BackboneEntry, path: Path) -> nn.Module:
-    given = read_weights(path)
+    given, _ = read_tensors(path)
     if any(name.startswith("backbone.") for name in given):
         given = {name[len("backbone.") :]: tensor for name, tensor in given.items() if name.startswith("backbone.")}
     whole = entry.build(False)

@@ -33,6 +33,12 @@ OTHER_TENSORS = ("logit_scale", "logit_bias")
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 """What OpenAI's files hold beside the weights."""
 
+KNOWN_SETTINGS = {
+    "vision_cfg": {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "ls_init_value"},
+    "text_cfg": {"context_length", "vocab_size", "width", "heads", "layers"},
+}
+"""What open_clip says of towers that are built as OpenAI's are; others have more to say (pooling, tokenizers)."""
+
 OTHER_TOWERS = (
     "The backbone {name} has other towers than OpenAI's ResNets and vision transformers, and cannot be used. "
     "Choose a model of open_clip that is named after a ResNet (RN50) or a transformer (ViT-B-16)."
@@ -167,6 +173,7 @@ class ClipTextTower(TextTower):
         self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
         self.width = int(clip.token_embedding.embedding_dim)
         self.dimension = int(clip.text_projection.shape[1])
+        self.longest = len(clip.positional_embedding)
 
     def tokenize(self, text: str) -> list[int]:
         """Return the start token, the byte pairs of ``text`` and the end token."""
@@ -251,14 +258,15 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
     import open_clip
 
     configuration = open_clip.get_model_config(architecture) or {}
-    vision, text = configuration["vision_cfg"], configuration["text_cfg"]
-    if configuration.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
+    is_known = all(configuration[tower].keys() <= settings for tower, settings in KNOWN_SETTINGS.items())
+    if configuration.get("custom_text") or not is_known:
         raise ProgeoError(OTHER_TOWERS.format(name=name))
-    is_resnet = isinstance(vision.get("layers"), list)
+    is_resnet = isinstance(configuration["vision_cfg"]["layers"], list)
 
     def build(with_weights: bool) -> nn.Module:
-        # OpenAI's networks use a GELU of their own, which the weights do not say.
-        quick_gelu = pretrained == "openai" or bool(configuration.get("quick_gelu"))
+        # OpenAI's networks, and some of others, use a GELU that the weights themselves do not tell from the usual one.
+        published = open_clip.get_pretrained_cfg(architecture, pretrained) or {}
+        quick_gelu = bool(configuration.get("quick_gelu") or published.get("quick_gelu"))
         if not with_weights:
             towers = {tower: configuration[tower] for tower in ("vision_cfg", "text_cfg")}
             model: nn.Module = open_clip.CLIP(configuration["embed_dim"], **towers, quick_gelu=quick_gelu)
@@ -287,6 +295,7 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
         source=f"open_clip, {architecture} with weights {pretrained or 'that its name leaves open'}",
         licence=licence,
         ignored=OPENAI_NUMBERS,
+        default_weights=("default", "openai") if pretrained == "openai" else ("default",),
         freeze_option="freeze_cnn" if is_resnet else "freeze_trans",
         gives_descriptors=not is_resnet,
         create_image_text=create_image_text,

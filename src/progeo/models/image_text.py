@@ -16,10 +16,12 @@ class TextTower(nn.Module, ABC):
     Attributes:
         width: dimension of a token embedding.
         dimension: dimension of the shared space.
+        longest: how many tokens a sequence can have.
     """
 
     width: int
     dimension: int
+    longest: int
 
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:

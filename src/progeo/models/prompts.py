@@ -44,6 +44,16 @@ class PromptTemplate:
         start, end = runs[0].span()
         return cls(text[:start].strip(), runs[0][0].count("X"), text[end:].strip())
 
+    def check_length(self, text: TextTower) -> None:
+        """Raise ProgeoError if a prompt of this template has more tokens than ``text`` reads."""
+        # Both halves are tokenized with a start and an end, of which a prompt has one each.
+        length = len(text.tokenize(self.before)) + self.count + len(text.tokenize(self.after)) - 2
+        if length > text.longest:
+            raise ProgeoError(
+                f"--prompt_template: with {self.count} learned tokens a prompt has {length} tokens, but the text tower "
+                f"reads {text.longest}. Write fewer X, or fewer words."
+            )
+
     def __str__(self) -> str:
         """Return the template as ``parse`` takes it."""
         return " ".join(filter(None, (self.before, *["X"] * self.count, self.after)))

@@ -22,7 +22,8 @@ class BackboneEntry:
     feature map (B, C, h, w), or descriptors (B, D) where ``gives_descriptors``. ``frozen`` lists the parameters of the
     cut backbone that training leaves alone by default; where ``freeze_option`` names an option, it takes that option's
     number of stages too. ``classifier`` are the prefixes of the tensors that cutting drops, ``ignored`` the names that
-    files hold beside a network's own. A backbone that comes with a text tower has ``create_image_text``, from weights
+    files hold beside a network's own. ``default_weights`` are the names that ``--backbone_weights`` has for those that
+    belong to it. A backbone that comes with a text tower has ``create_image_text``, from weights
     to both towers, and the dimension of the space that they share, ``text_dimension``.
     """
 
@@ -36,6 +37,7 @@ class BackboneEntry:
     source: str
     licence: str
     ignored: tuple[str, ...] = ()
+    default_weights: tuple[str, ...] = ("default",)
     freeze_option: str | None = None
     gives_descriptors: bool = False
     create_image_text: Callable[[str], ImageTextModel] | None = None

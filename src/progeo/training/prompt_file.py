@@ -17,13 +17,18 @@ from progeo.config import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.images.groups import Group
+from progeo.models.fingerprint import fingerprint_model
+from progeo.models.image_text import ImageTextModel
+from progeo.models.prompts import PromptTemplate
 from progeo.training.checkpoint import list_differences
+from progeo.wording import format_count
 
 PROMPTS = "prompts.safetensors"
 FORMAT_VERSION = 1
 
 # What prompts depend on: with other values they belong to other classes, or to other texts.
-KEPT_OPTIONS = ("backbone", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
+KEPT_OPTIONS = ("backbone", "prompt_template", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
+CARD = ("options", "template", "model", "measured")
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class PromptFile:
     Attributes:
         tokens: for each group (classes, count, width) float32.
         classes: for each group (classes, 3) int64, lower corner of each class: UTM east, north, heading.
-        card: the template, the options and what was measured.
+        card: the options, the template, the fingerprint of the model, and what was measured.
     """
 
     tokens: list[torch.Tensor]
@@ -63,16 +68,21 @@ def load_prompts(path: str | Path) -> PromptFile:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["format_version"] != str(FORMAT_VERSION):
+            raise ValueError(f"format {metadata['format_version']}, this version reads {FORMAT_VERSION}")
         card = json.loads(metadata["card"])
-        count = sum(name.startswith("tokens.") for name in tensors)
-        return PromptFile(
-            [tensors[f"tokens.{number}"].float() for number in range(count)],
-            [tensors[f"classes.{number}"].numpy() for number in range(count)],
-            card,
-        )
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        numbers = range(-(-len(tensors) // 2))
+        tokens = [tensors[f"tokens.{number}"].float() for number in numbers]
+        classes = [tensors[f"classes.{number}"].numpy() for number in numbers]
+        shape = (PromptTemplate.parse(card["template"]).count, tokens[0].shape[-1])
+        for group, rows in zip(tokens, classes, strict=True):
+            if tuple(group.shape) != (len(rows), *shape) or rows.shape[1:] != (3,):
+                raise ValueError(f"tokens {tuple(group.shape)} of classes {rows.shape}")
+        return PromptFile(tokens, classes, {name: card[name] for name in CARD})
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ProgeoError(
-            f"{path} holds no prompts of this program, or is damaged ({error}). Stage 1 writes {PROMPTS}."
+            f"{path} holds no prompts of this program, or is damaged ({reason}). Stage 1 writes {PROMPTS}."
         ) from error
 
 
@@ -84,6 +94,11 @@ def check_prompts(prompts: PromptFile, path: str | Path, options: TrainOptions, 
             f"The prompts {path} were learned with {', '.join(different)}. Give the same options, or learn prompts "
             "anew (without --prompts)."
         )
+    if len(prompts.classes) != len(groups):
+        raise ProgeoError(
+            f"The prompts {path} are those of {format_count(len(prompts.classes), 'group')}, not of {len(groups)}. The "
+            "training images have changed since; learn prompts anew (without --prompts)."
+        )
     for number, (classes, group) in enumerate(zip(prompts.classes, groups, strict=True)):
         if not np.array_equal(classes, group.classes):
             now, then = ({tuple(row) for row in rows} for rows in (group.classes.tolist(), classes.tolist()))
@@ -92,3 +107,12 @@ def check_prompts(prompts: PromptFile, path: str | Path, options: TrainOptions, 
                 f"{len(now - then)} have no prompt, and {len(then - now)} prompts have no class. The training images "
                 "have changed since; learn prompts anew (without --prompts)."
             )
+
+
+def check_weights(prompts: PromptFile, path: str | Path, model: ImageTextModel) -> None:
+    """Raise ProgeoError unless the prompts were learned with the weights of ``model``."""
+    if prompts.card["model"] != fingerprint_model(model):
+        raise ProgeoError(
+            f"The prompts {path} were learned with other weights of {model.name}: their tokens mean nothing to these. "
+            "Give the same --backbone_weights, or learn prompts anew."
+        )

@@ -37,8 +37,9 @@ STAGE1_METRICS = "stage1_metrics.csv"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 FEWEST_IMAGES_TO_HOLD_OUT = 4
 
-# Options that stage 1 must keep to continue.
-KEPT_OPTIONS = ("prompt_template", "batch_size_stage1", "epochs_num_stage1", "lr_stage1", "held_out_images", "seed")
+# Options that stage 1 must keep to continue. Batch size and rate are not among them: lower ones are how a run goes on
+# that ran out of memory or out of bounds.
+KEPT_OPTIONS = ("prompt_template", "epochs_num_stage1", "held_out_images", "seed")
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,10 @@ class PromptTraining:
             rows = order[first : first + options.batch_size_stage1]
             losses.append(self.train_step(prompts, optimizer, share.features[rows], share.labels[rows]))
         loss = float(torch.stack(losses).mean())
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or not prompts.tokens.isfinite().all():
             raise ProgeoError(
-                f"The loss of stage 1 is {loss} in epoch {state.epoch + 1}. Lower --lr_stage1; the prompts before are "
-                "kept in the checkpoint."
+                f"Stage 1 runs out of bounds: in epoch {state.epoch + 1} the loss is {loss}, or prompts are no longer "
+                "finite. Lower --lr_stage1."
             )
         prompts.to("cpu")
         move_optimizer(optimizer, torch.device("cpu"))

@@ -15,7 +15,8 @@ from progeo.images.table import find_manifest
 from progeo.models.backbones import BackboneEntry, find_backbone
 from progeo.models.network import DEFAULT_DIMENSION, create_network
 from progeo.models.prompts import PromptTemplate
-from progeo.models.weights import DEFAULT_WEIGHTS
+from progeo.models.weights import check_weights_option
+from progeo.training.checkpoint import find_run
 from progeo.training.prompt_file import PROMPTS
 
 EPOCHS = 50
@@ -38,6 +39,7 @@ def resolve_options(options: TrainOptions) -> TrainOptions:
         epochs_num=options.epochs_num or (EPOCHS_WITH_TEXT if has_text else EPOCHS),
         images_per_class=options.images_per_class or (IMAGES_PER_CLASS_WITH_TRIPLET if options.soft_triplet else 1),
     )
+    check_weights_option(entry, options.backbone_weights)
     _check_stages(resolved, entry)
     assert resolved.images_per_class is not None
     check_batch_size(resolved.batch_size, resolved.images_per_class)
@@ -84,20 +86,37 @@ def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
         raise ProgeoError(f"--stage 1 learns prompts, but --text_targets {options.text_targets} uses none.")
     if options.stage == 1 and options.prompts:
         raise ProgeoError("--stage 1 learns prompts, so that it takes no --prompts. Leave out one of the two.")
-    if options.stage == 2 and learns and not options.prompts:
+    if options.stage == 2 and learns and not options.prompts and not _has_prompts(options):
         raise ProgeoError(f"--stage 2 needs the prompts of stage 1: --prompts {PROMPTS}, from its run folder.")
     if options.prompts and not learns:
         raise ProgeoError(f"--prompts is given, but --text_targets {options.text_targets} uses no prompts.")
 
 
+def _has_prompts(options: TrainOptions) -> bool:
+    """Tell whether the run that is resumed, if any, has learned its prompts."""
+    return options.resume_train is not None and (find_run(options.resume_train)[0] / PROMPTS).is_file()
+
+
+def check_epochs(options: TrainOptions, groups: int) -> None:
+    """Raise ProgeoError if stage 1 has too few epochs for all ``groups``."""
+    learns = options.text_targets in ("prompts", "shuffled") and not options.prompts
+    if learns and options.epochs_num_stage1 < groups:
+        raise ProgeoError(
+            f"--epochs_num_stage1 {options.epochs_num_stage1}: each of the {groups} groups needs an epoch of its own, "
+            f"so give at least {groups}, and many times that to learn something."
+        )
+
+
 def warn_of_random_weights(options: TrainOptions) -> str | None:
     """Return what to say where a training starts from random weights, else None."""
-    if options.backbone_weights != "none" or options.resume_model:
+    if options.backbone_weights != "none":
         return None
-    alternatives = f"'{DEFAULT_WEIGHTS[0]}' or a file"
-    if uses_text(options):
+    alternatives = "'default' or a file"
+    if uses_text(options):  # the towers of stage 1 are random, whatever model stage 2 starts from
         return (
             "--backbone_weights none: both towers are random, so that prompts and results mean nothing; only the "
             f"program itself can be tried like this. Otherwise use {alternatives}."
         )
+    if options.resume_model:
+        return None
     return f"--backbone_weights none: training starts from random weights; {alternatives} need far less of it."

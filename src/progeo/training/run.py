@@ -25,13 +25,13 @@ from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
 from progeo.training.checkpoint import TrainingState, find_run, load_checkpoint
-from progeo.training.continuing import say_how_to_continue
+from progeo.training.continuing import check_kept_options, say_how_to_continue
 from progeo.training.encoder import EncoderTraining, create_state
 from progeo.training.fabric import create_fabric
 from progeo.training.interrupt import interrupt_on_termination
-from progeo.training.prompt_file import PROMPTS, check_prompts, load_prompts
-from progeo.training.resolve import resolve_options, uses_text, warn_of_random_weights
-from progeo.training.stage1 import learn_prompts, prepare_text_targets
+from progeo.training.prompt_file import PROMPTS, PromptFile, check_prompts, load_prompts
+from progeo.training.resolve import check_epochs, resolve_options, uses_text, warn_of_random_weights
+from progeo.training.stage1 import TEXT_TARGETS, create_model, learn_prompts, prepare_text_targets
 from progeo.training.stage2 import BEST_MODEL, evaluate_network, train_encoder
 from progeo.wording import format_count
 
@@ -45,6 +45,7 @@ class Inputs:
     groups: list[Group]
     validation_set: EvaluationSet
     test_set: EvaluationSet
+    prompts: PromptFile | None
 
 
 def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str, Any]:
@@ -53,9 +54,11 @@ def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str,
     That is a new folder below ``logs``, the folder that ``resume_train`` names, or ``folder``, which exists.
     """
     options = resolve_options(options)
+    if options.resume_train:
+        resumed, _ = find_run(options.resume_train)
+        check_kept_options(options, resumed)
+        folder = folder or resumed
     inputs = _read_inputs(options)
-    if folder is None and options.resume_train:
-        folder, _ = find_run(options.resume_train)
     with interrupt_on_termination():
         if options.seeds:
             return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
@@ -84,15 +87,24 @@ def _read_inputs(options: TrainOptions) -> Inputs:
         min_images_per_class=options.min_images_per_class,
         groups_num=options.groups_num,
     )
-    if options.prompts:
-        check_prompts(load_prompts(options.prompts), options.prompts, options, groups)
+    check_epochs(options, len(groups))
     return Inputs(
         device=device,
         table=table,
         groups=groups,
         validation_set=read_evaluation_set(options.val_set_folder, **reading, split="val"),
         test_set=read_evaluation_set(options.test_set_folder, **reading, queries_folder=options.queries_folder),
+        prompts=_load_prompts(options, groups),
     )
+
+
+def _load_prompts(options: TrainOptions, groups: list[Group]) -> PromptFile | None:
+    """Return the prompts that the options name; None where there are none, or a resumed run is done with them."""
+    if not options.prompts or (options.resume_train and (find_run(options.resume_train)[0] / TEXT_TARGETS).is_file()):
+        return None
+    prompts = load_prompts(options.prompts)
+    check_prompts(prompts, options.prompts, options, groups)
+    return prompts
 
 
 def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: Path) -> dict[str, Any]:
@@ -141,6 +153,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     state = create_state(network, inputs.groups, options, fabric)
     if checkpoint:
         load_checkpoint(state, checkpoint, options, inputs.groups)
+    model = create_model(options, inputs.prompts, folder, inputs.device) if uses_text(options) else None
     folder = folder or create_run_folder(options.save_dir)
     log_to(folder)
     save_options(dataclasses.replace(options, resume_train=None), folder / CONFIG)
@@ -150,14 +163,18 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
 
     with say_how_to_continue(folder):
         if options.stage == 1:
-            prompts = learn_prompts(options, inputs.table, inputs.groups, folder, inputs.device)
+            assert model is not None
+            prompts = learn_prompts(options, inputs.table, inputs.groups, folder, inputs.device, model)
             results = {"prompts": str(folder / PROMPTS), "measured": prompts.card["measured"]}
             write_json(folder / RESULTS, results)
             logger.info(f"Go on with: progeo train --stage 2 --prompts {folder / PROMPTS}, and the same options")
             return results
         text_targets = None
         if uses_text(options):
-            text_targets = prepare_text_targets(options, inputs.table, inputs.groups, folder, inputs.device)
+            text_targets = prepare_text_targets(
+                options, inputs.table, inputs.groups, folder, inputs.device, model, inputs.prompts
+            )
+        del model  # its memory is for the image encoder
         training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric, text_targets)
         train_encoder(training, inputs.validation_set, folder)
     with say_how_to_continue(folder, left="The training is done, only the test is left."):

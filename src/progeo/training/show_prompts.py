@@ -8,7 +8,7 @@ from rich.table import Table
 from progeo.config import ShowPromptsOptions
 from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.models.prompts import PromptTemplate, find_nearest_words
-from progeo.training.prompt_file import load_prompts
+from progeo.training.prompt_file import check_weights, load_prompts
 from progeo.training.prompt_learning import describe_measure
 
 
@@ -16,7 +16,8 @@ def run_show_prompts(options: ShowPromptsOptions) -> None:
     """Run ``progeo prompts show``: print a table to stdout."""
     file = load_prompts(options.file)
     backbone = file.card["options"]["backbone"]
-    text = create_image_text_model(find_backbone(backbone), options.backbone_weights).text
+    model = create_image_text_model(find_backbone(backbone), options.backbone_weights)
+    check_weights(file, options.file, model)
     console = Console()
     console.print(f"{backbone}, {file.card['template']!r}. {describe_measure(file.card['measured'])}.", highlight=False)
     table = Table("east", "north", "heading", title="Words nearest to the learned tokens, by cosine")
@@ -24,7 +25,7 @@ def run_show_prompts(options: ShowPromptsOptions) -> None:
         table.add_column(f"token {number + 1}")
     rows = [row for group in zip(file.classes, file.tokens, strict=True) for row in zip(*group, strict=True)]
     for place, tokens in rows[: options.classes]:
-        words = [" ".join(nearest) for nearest in find_nearest_words(tokens, text, options.words)]
+        words = [" ".join(nearest) for nearest in find_nearest_words(tokens, model.text, options.words)]
         table.add_row(*map(str, place.tolist()), *words)
     console.print(table)
     if len(rows) > options.classes:

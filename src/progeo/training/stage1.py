@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from progeo.config import TrainOptions
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.files import atomic_write
 from progeo.images.groups import Group
 from progeo.models.backbones import create_image_text_model, find_backbone
@@ -24,7 +24,15 @@ from progeo.training.fabric import create_fabric
 from progeo.training.image_features import Features, extract_image_features
 from progeo.training.interrupt import delay_interruption
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
-from progeo.training.prompt_file import KEPT_OPTIONS, PROMPTS, PromptFile, check_prompts, load_prompts, save_prompts
+from progeo.training.prompt_file import (
+    KEPT_OPTIONS,
+    PROMPTS,
+    PromptFile,
+    check_prompts,
+    check_weights,
+    load_prompts,
+    save_prompts,
+)
 from progeo.training.prompt_learning import (
     STAGE1_CHECKPOINT,
     PromptTraining,
@@ -38,13 +46,38 @@ from progeo.wording import format_count
 TEXT_TARGETS = "text_targets.safetensors"
 
 
+def create_model(
+    options: TrainOptions, prompts: PromptFile | None, folder: Path | None, device: torch.device
+) -> ImageTextModel | None:
+    """Return the model of stage 1, on the device, or None where the run in ``folder`` is done with it.
+
+    Nothing is written, so that a run that cannot start leaves nothing behind.
+
+    Raises:
+        ProgeoError: its weights cannot be had, or it does not fit the template or the ``prompts`` that were given.
+    """
+    if folder and (folder / TEXT_TARGETS).is_file() and options.stage != 1:
+        return None
+    model = create_image_text_model(find_backbone(options.backbone), options.backbone_weights)
+    PromptTemplate.parse(options.prompt_template).check_length(model.text)
+    if prompts:
+        check_weights(prompts, str(options.prompts), model)
+    return model.to(device)
+
+
 def prepare_text_targets(
-    options: TrainOptions, table: pl.DataFrame, groups: list[Group], folder: Path, device: torch.device
+    options: TrainOptions,
+    table: pl.DataFrame,
+    groups: list[Group],
+    folder: Path,
+    device: torch.device,
+    model: ImageTextModel | None,
+    prompts: PromptFile | None = None,
 ) -> list[torch.Tensor]:
     """Return what descriptors are drawn to: for each group (classes, dimension), float16, on the CPU.
 
     What an earlier start of the run has done, in its ``folder``, is taken over: the finished targets, the prompts, and
-    stage 1 half-way.
+    stage 1 half-way. ``model`` is that of ``create_model``; ``prompts`` are those that were given, if any.
 
     Raises:
         KeyboardInterrupt: a stop was asked for; what is done is kept.
@@ -52,14 +85,13 @@ def prepare_text_targets(
     """
     path = folder / TEXT_TARGETS
     belongs_to = {"kind": str(options.text_targets), "groups": describe_groups(groups)}
-    if path.is_file():
+    if model is None:
         return _load_targets(path, belongs_to)
-    model = _create_model(options, device)
     if options.text_targets == "class_mean":
         features = _extract_features(options, table, groups, folder, device, model, fingerprint_model(model))
         targets = _average_classes(features, groups)
     else:
-        prompts = _find_prompts(options, groups, folder, model)
+        prompts = prompts or _load_own_prompts(options, groups, folder, model)
         prompts = prompts or learn_prompts(options, table, groups, folder, device, model)
         targets = _describe_prompts(prompts, model)
         if options.text_targets == "shuffled":
@@ -77,13 +109,9 @@ def learn_prompts(
     groups: list[Group],
     folder: Path,
     device: torch.device,
-    model: ImageTextModel | None = None,
+    model: ImageTextModel,
 ) -> PromptFile:
-    """Do stage 1, from where an earlier start in ``folder`` left it, and write and return the prompts.
-
-    ``model`` is on the device; without it, it is made from the options.
-    """
-    model = model or _create_model(options, device)
+    """Do stage 1, from where an earlier start in ``folder`` left it, and write and return the prompts."""
     fingerprint = fingerprint_model(model)
     features = _extract_features(options, table, groups, folder, device, model, fingerprint)
     # Half precision on GPUs always, as published; on the CPU it is slower for prompts of a dozen tokens.
@@ -96,9 +124,10 @@ def learn_prompts(
         load_prompt_state(state, checkpoint, options, groups)
         logger.info(f"Resuming stage 1 after {state.epoch} of {options.epochs_num_stage1} epochs")
     training = PromptTraining(state, model.text, groups, shares, options, fabric)
-    logger.info(_describe_stage(training, model, features))
-    with delay_interruption("epoch") as interruption:
-        training.train(folder, interruption)
+    with explain_lack_of_memory("lower --batch_size_stage1, or use --use_amp16"):
+        logger.info(_describe_stage(training, model, features))
+        with delay_interruption("epoch") as interruption:
+            training.train(folder, interruption)
     measured = training.measure()
     logger.info(describe_measure(measured))
     card = {
@@ -115,24 +144,16 @@ def learn_prompts(
     return PromptFile(tokens, [group.classes for group in groups], card)
 
 
-def _create_model(options: TrainOptions, device: torch.device) -> ImageTextModel:
-    # Random weights are the same in every run, so that seeds can share image features.
-    torch.manual_seed(0)
-    return create_image_text_model(find_backbone(options.backbone), options.backbone_weights).to(device)
-
-
-def _find_prompts(options: TrainOptions, groups: list[Group], folder: Path, model: ImageTextModel) -> PromptFile | None:
-    """Return the prompts that the options name, or those that this run has learned, if any."""
-    path = Path(options.prompts) if options.prompts else folder / PROMPTS
-    if not options.prompts and not path.is_file():
+def _load_own_prompts(
+    options: TrainOptions, groups: list[Group], folder: Path, model: ImageTextModel
+) -> PromptFile | None:
+    """Return the prompts that this run has learned, if it has."""
+    path = folder / PROMPTS
+    if not path.is_file():
         return None
     prompts = load_prompts(path)
     check_prompts(prompts, path, options, groups)
-    if prompts.card["model"] != fingerprint_model(model):
-        raise ProgeoError(
-            "The prompts were learned with other weights of this backbone: their tokens mean nothing to these. Give "
-            "the same --backbone_weights, or learn prompts anew (without --prompts)."
-        )
+    check_weights(prompts, path, model)
     return prompts
 
 
@@ -210,8 +231,9 @@ def _describe_stage(training: PromptTraining, model: ImageTextModel, features: F
     steps = round(options.epochs_num_stage1 / len(shares) * steps_per_round)
     largest = int(np.argmax(images))
     prompts = training.state.prompts[largest].to(training.fabric.device)
-    rows = shares[largest].training[: options.batch_size_stage1]
     share = shares[largest]
+    # At random, as in training: side by side photos are of few classes, and so of few texts.
+    rows = np.random.default_rng(options.seed).permutation(share.training)[: options.batch_size_stage1]
     cost = measure_step(lambda: training.compute_loss(prompts, share.features[rows], share.labels[rows]))
     prompts.zero_grad()
     prompts.to("cpu")
