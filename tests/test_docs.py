@@ -145,6 +145,9 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
     shutil.copytree(tiny_city / "test", folder / "path/to/st_lucia")
     for photo in (folder / "path/to/st_lucia").rglob("*.jpg"):
         photo.rename(photo.with_name(photo.name.replace("@31@S@", "@56@J@")))
+    shutil.copytree(tiny_city / "test/queries", folder / "path/to/sf_xl/processed/test/queries_v2")
+    for photo in (folder / "path/to/sf_xl/processed/test").rglob("*.jpg"):
+        photo.rename(photo.with_name(photo.name.replace("@31@S@", "@10@S@")))
     for photo in (folder / "photos/test/queries").iterdir():
         photo.rename(photo.with_name(photo.name.replace("@@@.jpg", "@20190105_120000@@.jpg")))
     for name, write in PUBLISHED_SETS.items():

