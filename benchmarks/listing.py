@@ -26,7 +26,7 @@ def write_list(folder: Path, images: int) -> None:
     """Write the list of a folder ``database`` below ``folder``."""
     names = make_file_names(images)
     (folder / "database").mkdir()
-    (folder / "database" / names.min()).touch()
+    (folder / "database" / str(names.min())).touch()
     (folder / "database_images_paths.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 

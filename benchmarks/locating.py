@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -162,7 +163,7 @@ def describe_judgement(judged: Judged) -> list[str]:
         f"{100 * measure_calibration_error(scores, judged.right):.1f}"
         for scores in (judged.uncalibrated, judged.probabilities)
     ]
-    for measure in (measure_average_precision, lambda *given: measure_precision(*given, recall=0.9)):
+    for measure in (measure_average_precision, partial(measure_precision, recall=0.9)):
         cells += [f"{measure(scores, judged.outside):.1f}" for scores in (judged.distances, -judged.probabilities)]
     return cells
 

@@ -46,7 +46,7 @@ def compute_straightforwardly(
 def compute_as_progeo(
     text: ClipTextTower, prompts: Prompts, images: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    classes, positions = labels.unique(return_inverse=True)
+    classes, positions = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     return sum(contrast_images_and_texts(images, text(prompts(classes)), positions), torch.zeros(()))
 
 
@@ -62,18 +62,18 @@ def compare(text: ClipTextTower, batch_size: int, classes: int, repeats: int) ->
     prompts = Prompts(PromptTemplate.parse("A photo of a X X X X street."), text, classes)
     images = torch.randn(batch_size, text.dimension) / 10
     labels = torch.randint(classes, (batch_size,))
-    sides = [
+    sides: list[Callable[[], torch.Tensor]] = [
         lambda: compute_straightforwardly(text, prompts, images, labels),
         lambda: compute_as_progeo(text, prompts, images, labels),
     ]
     with torch.no_grad():
-        losses = [compute().item() for compute in sides]  # and both are warm
+        losses = [float(compute()) for compute in sides]  # and both are warm
     assert abs(losses[0] - losses[1]) < 1e-4 * abs(losses[0]), losses
     seconds = [[measure(compute, prompts) for compute in sides] for _ in range(repeats)]
     ratios = [slow / fast for slow, fast in seconds]
     medians = [statistics.median(side) for side in zip(*seconds, strict=True)]
     return [
-        f"{batch_size} images of {len(labels.unique())} classes",
+        f"{batch_size} images of {len(set(labels.tolist()))} classes",
         *(f"{median:.2f} s" for median in medians),
         f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
     ]

@@ -38,7 +38,7 @@ def make_set_options(name: str, datasets: Path | None, out: Path, seed: int) -> 
     if name == TOY_CITY:
         city = out / TOY_CITY
         make_toy_city(city, sizes=CITY, show_progress=True)
-        folders = {f"{part}_set_folder": str(city / part) for part in ("train", "val", "test")}
+        folders: dict[str, Any] = {f"{part}_set_folder": str(city / part) for part in ("train", "val", "test")}
         return TrainOptions(
             **folders,
             **TRAINING,

@@ -91,7 +91,8 @@ def main() -> None:
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        sizes = CitySizes(image_size=arguments.image_size, blocks=2, train_places=16, train_dates=8)
+        few = {"val_places": 4, "val_queries": 8, "test_places": 4, "test_queries": 8}
+        sizes = CitySizes(image_size=arguments.image_size, blocks=2, train_places=16, train_dates=6, **few)
         make_toy_city(Path(folder) / "city", sizes=sizes, show_progress=True)
         for way in arguments.ways:
             command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--folder", folder, "--ways", way]
