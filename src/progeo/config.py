@@ -271,7 +271,9 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
         None, "backbone of a published .pth file, or the one to evaluate untrained (ResNet18 if nothing is given)"
     )
     fc_output_dim: PositiveInt | None = option(
-        None, "descriptor dimension of a published .pth file, or of the untrained model (512 if nothing is given)"
+        None,
+        "descriptor dimension of a published .pth file, or of the untrained model (without it 512, or that of the "
+        "backbone's text tower)",
     )
     backbone_weights: str = option("default", "weights of an untrained backbone, as for training")
     image_size: PositiveInt | None = option(None, "shorter side for --resize_test_imgs; without it the model's own")

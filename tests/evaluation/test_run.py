@@ -236,3 +236,13 @@ def test_models_of_one_size_take_no_other(town: Path, models: list[str], capsys:
     arguments = ["eval", "--test_set_folder", "town", *models[4:], "--trust_remote_code", "--image_size", "32"]
     assert cli.main(arguments) == 2
     assert "takes photos of 24 x 24 px only. Leave out --image_size" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_untrained_backbone_has_the_dimension_that_training_gives_it(
+    town: Path, tiny_clips: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "--test_set_folder", "town", "--device", "cpu", "--json", "--no_report"]
+    assert cli.main([*command, "--backbone", tiny_clips["rn"], "--backbone_weights", "none"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["fc_output_dim"] == 48
+    assert "--backbone_weights none: the backbone is random" in " ".join(output.err.split())

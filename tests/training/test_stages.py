@@ -200,11 +200,15 @@ def test_a_run_of_stage1_goes_on_with_stage2(make_options: MakeOptions) -> None:
     assert rows_of(Path("apart/metrics.csv")) == rows_of(Path("whole/metrics.csv"))
 
 
-def test_prompts_are_not_needed_once_their_texts_are_computed(make_options: MakeOptions) -> None:
-    first = run_in("first", make_options(stage=1))
-    options = {"stage": 2, "prompts": first["prompts"]}
+def test_prompts_and_weights_are_not_needed_once_texts_are_computed(
+    make_options: MakeOptions, tiny_clip_weights: dict[str, Path]
+) -> None:
+    shutil.copy(tiny_clip_weights["rn"], "rn.safetensors")
+    first = run_in("first", make_options(stage=1, backbone_weights="rn.safetensors"))
+    options = {"stage": 2, "prompts": first["prompts"], "backbone_weights": "rn.safetensors"}
     run_in("second", make_options(**options, epochs_num=1))
     Path(first["prompts"]).unlink()
+    Path("rn.safetensors").unlink()
     run_training(make_options(**options, resume_train="second"))
     assert len(rows_of(Path("second/metrics.csv"))) == 2
 

@@ -39,7 +39,8 @@ def resolve_options(options: TrainOptions) -> TrainOptions:
         epochs_num=options.epochs_num or (EPOCHS_WITH_TEXT if has_text else EPOCHS),
         images_per_class=options.images_per_class or (IMAGES_PER_CLASS_WITH_TRIPLET if options.soft_triplet else 1),
     )
-    check_weights_option(entry, options.backbone_weights)
+    if not options.resume_train:  # a run that goes on may be done with the file
+        check_weights_option(entry, options.backbone_weights)
     _check_stages(resolved, entry)
     assert resolved.images_per_class is not None
     check_batch_size(resolved.batch_size, resolved.images_per_class)
