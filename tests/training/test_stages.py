@@ -246,7 +246,9 @@ def test_controls_draw_to_what_they_say(make_options: MakeOptions) -> None:
 
 
 def test_seeds_share_the_image_features(make_options: MakeOptions) -> None:
-    run_in("seeds", make_options(seeds=[0, 1], epochs_num=1))
+    run_in("seeds", make_options(seeds=[0, 1], epochs_num=1, stage=1))
+    results = run_training(make_options(seeds=[0, 1], epochs_num=1, stage=2, resume_train="seeds"))
+    assert len(results["recalls"]["R@1"]) == 2
     assert Path("seeds", FEATURES).is_file() and not Path("seeds/seed_0", FEATURES).exists()
     assert not torch.equal(*(load_prompts(f"seeds/seed_{seed}/{PROMPTS}").tokens[0] for seed in (0, 1)))
 

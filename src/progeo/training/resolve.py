@@ -94,8 +94,8 @@ def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
 
 
 def _has_prompts(options: TrainOptions) -> bool:
-    """Tell whether the run that is resumed, if any, has learned its prompts."""
-    return options.resume_train is not None and (find_run(options.resume_train)[0] / PROMPTS).is_file()
+    """Tell whether the run that is resumed, if any, has learned its prompts, itself or in the folders of its seeds."""
+    return options.resume_train is not None and any(find_run(options.resume_train)[0].rglob(PROMPTS))
 
 
 def check_epochs(options: TrainOptions, groups: int) -> None:

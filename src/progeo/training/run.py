@@ -133,6 +133,10 @@ def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: 
             logger.info(f"Or continue with all seeds: progeo train --resume_train {folder}")
             raise
     if options.stage == 1:
+        log_to(folder)
+        logger.info(
+            f"Prompts of {len(seeds)} seeds are learned. Go on with: progeo train --resume_train {folder} --stage 2"
+        )
         return {"seeds": seeds, "prompts": [result["prompts"] for result in results]}
     recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
     means = {rank: statistics.mean(values) for rank, values in recalls.items()}
@@ -167,7 +171,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
             prompts = learn_prompts(options, inputs.table, inputs.groups, folder, inputs.device, model)
             results = {"prompts": str(folder / PROMPTS), "measured": prompts.card["measured"]}
             write_json(folder / RESULTS, results)
-            logger.info(f"Go on with: progeo train --stage 2 --prompts {folder / PROMPTS}, and the same options")
+            logger.info(f"Go on with: progeo train --resume_train {folder} --stage 2")
             return results
         text_targets = None
         if uses_text(options):
