@@ -138,6 +138,7 @@ def train(variant: Variant, seed: int, out: Path) -> float:
     )
     torch.manual_seed(derive_seed(seed))
     network = create_network(BACKBONE, options.fc_output_dim)
+    network.set_image_size(IMAGE_SIZE)
     targets = make_targets(options, table, groups, out, device) if uses_text(options) else None
     fabric = create_fabric(device, use_amp16=False)
     state = create_state(network, groups, options, fabric)
