@@ -347,7 +347,10 @@ def test_damaged_prompts_are_refused(make_options: MakeOptions) -> None:
     card = json.loads(metadata["card"])
     damaged: dict[str, tuple[dict[str, torch.Tensor], dict[str, str]]] = {
         "it lacks 'tokens.1'": ({name: value for name, value in tensors.items() if name != "tokens.1"}, metadata),
-        "it lacks 'options'": (tensors, metadata | {"card": json.dumps({"template": card["template"]})}),
+        "it lacks 'options, model, measured'": (
+            tensors,
+            metadata | {"card": json.dumps({"template": card["template"]})},
+        ),
         "format 9, this version reads 1": (tensors, metadata | {"format_version": "9"}),
         r"tokens \(2, 4, \d+\) of classes \(4, 3\)": (tensors | {"tokens.0": tensors["tokens.0"][:2]}, metadata),
     }

@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 
 # What prompts depend on: with other values they belong to other classes, or to other texts.
 KEPT_OPTIONS = ("backbone", "prompt_template", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
-CARD = ("options", "template", "model", "measured")
+NEEDED_OF_CARD = ("options", "template", "model", "measured")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def load_prompts(path: str | Path) -> PromptFile:
         for group, rows in zip(tokens, classes, strict=True):
             if tuple(group.shape) != (len(rows), *shape) or rows.shape[1:] != (3,):
                 raise ValueError(f"tokens {tuple(group.shape)} of classes {rows.shape}")
-        return PromptFile(tokens, classes, {name: card[name] for name in CARD})
+        if missing := [name for name in NEEDED_OF_CARD if name not in card]:
+            raise KeyError(", ".join(missing))
+        return PromptFile(tokens, classes, card)
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ProgeoError(
