@@ -99,7 +99,8 @@ def main() -> None:
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             images, gigabytes = json.loads(output.splitlines()[-1])
             rows.append([way, f"{images:.1f}", f"{gigabytes:.1f} GB"])
-    header = [f"{name_device()}: {arguments.backbone}, {arguments.image_size} px", "images a second", "peak memory"]
+    what = f"{arguments.backbone}, {arguments.image_size} px, batches of {arguments.batch_size}"
+    header = [f"{name_device()}: {what}", "images a second", "peak memory"]
     write_table("training", header, rows)
 
 
