@@ -23,20 +23,16 @@ from benchmarks.tables import write_table
 from benchmarks.text_targets import compare, describe
 from progeo.config import TrainOptions
 from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
-from progeo.devices import choose_device
-from progeo.evaluation.evaluation_set import read_evaluation_set
-from progeo.images.groups import Group, make_groups
-from progeo.images.sampling import derive_seed
-from progeo.images.table import read_image_table
 from progeo.images.toy_city import make_toy_city
 from progeo.models.backbones import create_image_text_model, find_backbone
 from progeo.models.lite_clip import LiteCLIP
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork
 from progeo.training.checkpoint import TrainingState
 from progeo.training.encoder import EncoderTraining, create_state
 from progeo.training.fabric import create_fabric
 from progeo.training.interrupt import delay_interruption
 from progeo.training.resolve import resolve_options, uses_text
+from progeo.training.run import Inputs, create_run_network, read_inputs
 from progeo.training.stage1 import create_model, prepare_text_targets
 from progeo.training.stage2 import evaluate_network
 
@@ -121,49 +117,37 @@ def train(variant: Variant, seed: int, out: Path) -> float:
             val_set_folder=str(out / "validation" / "val"),
             test_set_folder=str(out / "validation" / "val"),
             cache_feature_folder=str(out / "features"),
+            cache_folder=str(out / "cache"),
             seed=seed,
             **{**settings, **variant.options},
         )
     )
-    device = choose_device(options.device)
-    table = read_image_table(options.train_set_folder, out / "cache")
-    groups = make_groups(
-        table,
-        M=options.M,
-        alpha=options.alpha,
-        N=options.N,
-        L=options.L,
-        min_images_per_class=options.min_images_per_class,
-        groups_num=options.groups_num,
-    )
-    torch.manual_seed(derive_seed(seed))
-    network = create_network(BACKBONE, options.fc_output_dim)
-    network.set_image_size(IMAGE_SIZE)
-    targets = make_targets(options, table, groups, out, device) if uses_text(options) else None
-    fabric = create_fabric(device, use_amp16=False)
-    state = create_state(network, groups, options, fabric)
+    inputs = read_inputs(options)
+    network = create_run_network(options, resumed=False)
+    targets = make_targets(options, inputs, out) if uses_text(options) else None
+    fabric = create_fabric(inputs.device, options.use_amp16)
+    state = create_state(network, inputs.groups, options, fabric)
     if targets:
         targets = variant.change(targets)
         variant.prepare(state, targets)
-    training = EncoderTraining(state, table, groups, options, fabric, targets if variant.has_loss else None)
+    texts = targets if variant.has_loss else None
+    training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric, texts)
     assert options.epochs_num is not None
     while state.epoch < options.epochs_num:
         with delay_interruption() as interruption:
             training.train_epoch(interruption)
         state.epoch, state.step = state.epoch + 1, 0
-    validation_set = read_evaluation_set(str(options.val_set_folder), cache_folder=str(out / "cache"))
-    return evaluate_network(network, validation_set, options, device, "Validating").recalls[1]
+    return evaluate_network(network, inputs.validation_set, options, inputs.device, "Validating").recalls[1]
 
 
-def make_targets(
-    options: TrainOptions, table: Any, groups: list[Group], out: Path, device: torch.device
-) -> list[torch.Tensor]:
+def make_targets(options: TrainOptions, inputs: Inputs, out: Path) -> Targets:
     """Return the text features of all groups; prompts of one template and seed are learned once."""
     words = "".join(letter for letter in options.prompt_template if letter.isalpha())
     folder = out / "texts" / f"{options.text_targets}_{words}_{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    model = create_model(options, None, folder, device)
-    return [target.float() for target in prepare_text_targets(options, table, groups, folder, device, model)]
+    model = create_model(options, None, folder, inputs.device)
+    targets = prepare_text_targets(options, inputs.table, inputs.groups, folder, inputs.device, model)
+    return [target.float() for target in targets]
 
 
 def main() -> None:

@@ -27,9 +27,8 @@ from progeo.evaluation.protocols import find_protocol
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation
 from progeo.files import atomic_write
 from progeo.images.sampling import derive_seed
-from progeo.models.backbones import find_backbone
 from progeo.models.fingerprint import fingerprint_model
-from progeo.models.network import DEFAULT_DIMENSION, PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.zoo import load_model
 from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
 
@@ -138,9 +137,9 @@ def _load_candidates(options: EvalOptions, device: torch.device) -> list[Candida
         torch.manual_seed(derive_seed(options.seed))
         if options.backbone_weights == "none":
             logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
-        entry = find_backbone(options.backbone or "ResNet18")
-        dimension = options.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION
-        network = create_network(entry.name, dimension, weights=options.backbone_weights)
+        network = create_network(
+            options.backbone or "ResNet18", options.fc_output_dim, weights=options.backbone_weights
+        )
         return [_create_candidate(f"{network.backbone_name} untrained", network, options)]
     return [
         _create_candidate(

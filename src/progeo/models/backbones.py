@@ -38,10 +38,10 @@ def create_backbone(
     Raises:
         ProgeoError: the weights cannot be fetched or read, or are of another architecture.
     """
-    check_weights_option(entry, weights)
     if weights == "none" or weights in entry.default_weights:
         backbone = entry.cut(build_network(entry, weights))
     else:
+        check_weights_option(entry, weights)
         backbone = _build_from_file(entry, Path(weights))
     if not train_all_layers:
         arguments = [] if frozen_stages is None or entry.freeze_option is None else [frozen_stages]

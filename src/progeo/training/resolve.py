@@ -67,8 +67,13 @@ def uses_text(options: TrainOptions) -> bool:
     return options.text_targets != "none"
 
 
+def _uses_prompts(options: TrainOptions) -> bool:
+    """Tell whether the text targets are those of prompts, learned or given."""
+    return options.text_targets in ("prompts", "shuffled")
+
+
 def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
-    learns = options.text_targets in ("prompts", "shuffled")
+    learns = _uses_prompts(options)
     if uses_text(options):
         if entry.create_image_text is None:
             raise ProgeoError(
@@ -100,7 +105,7 @@ def _has_prompts(options: TrainOptions) -> bool:
 
 def check_epochs(options: TrainOptions, groups: int) -> None:
     """Raise ProgeoError if stage 1 has too few epochs for all ``groups``."""
-    learns = options.text_targets in ("prompts", "shuffled") and not options.prompts
+    learns = _uses_prompts(options) and not options.prompts
     if learns and options.epochs_num_stage1 < groups:
         raise ProgeoError(
             f"--epochs_num_stage1 {options.epochs_num_stage1}: each of the {groups} groups needs an epoch of its own, "

@@ -58,14 +58,14 @@ def run_training(options: TrainOptions, folder: Path | None = None) -> dict[str,
         resumed, _ = find_run(options.resume_train)
         check_kept_options(options, resumed)
         folder = folder or resumed
-    inputs = _read_inputs(options)
+    inputs = read_inputs(options)
     with interrupt_on_termination():
         if options.seeds:
             return _run_seeds(options, options.seeds, inputs, folder or create_run_folder(options.save_dir))
         return _run_once(options, inputs, folder)
 
 
-def _read_inputs(options: TrainOptions) -> Inputs:
+def read_inputs(options: TrainOptions) -> Inputs:
     """Read the three sets and make the groups."""
     device = choose_device(options.device)
     if options.augmentation_device:
@@ -153,7 +153,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
     """Train with one seed, from where ``resume_train`` has come to, then test the best model."""
     checkpoint = find_run(options.resume_train)[1] if options.resume_train else None
     fabric = create_fabric(inputs.device, options.use_amp16)
-    network = _create_network(options, resumed=checkpoint is not None)
+    network = create_run_network(options, resumed=checkpoint is not None)
     state = create_state(network, inputs.groups, options, fabric)
     if checkpoint:
         load_checkpoint(state, checkpoint, options, inputs.groups)
@@ -206,7 +206,7 @@ def _test(state: TrainingState, inputs: Inputs, options: TrainOptions, folder: P
     return results
 
 
-def _create_network(options: TrainOptions, resumed: bool) -> PlaceNetwork:
+def create_run_network(options: TrainOptions, resumed: bool) -> PlaceNetwork:
     """Return the network to train: new on its pretrained backbone, or a trained one to start from."""
     # Seeded, so that the new layers are the same in every run of this seed, resumed ones too.
     torch.manual_seed(derive_seed(options.seed))
