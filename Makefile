@@ -18,10 +18,10 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 # uv installs everything in seconds; pip, which every Python has, brings uv.
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml packages/toy-city/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[offline,heic,video,dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[offline,heic,video,dev]" --editable packages/toy-city
 	touch $@
 
 clean:

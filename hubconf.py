@@ -7,6 +7,6 @@ from pathlib import Path
 if importlib.util.find_spec("progeo") is None:  # a plain clone, not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from progeo.models.zoo import get_trained_model  # noqa: F401
+from progeo.models.published import get_trained_model  # noqa: F401
 
 dependencies = ["torch", "torchvision", "numpy", "rich", "safetensors"]

@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.tables import write_table
-from progeo.images.file_names import parse_file_names
-from progeo.images.groups import make_groups
+from progeo.data.file_names import parse_file_names
+from progeo.training.groups import make_groups
 
 
 def make_file_names(count: int) -> pl.Series:

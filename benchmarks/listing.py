@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.grouping import make_file_names
 from benchmarks.tables import write_table
-from progeo.images.table import read_image_table
+from progeo.data.table import read_image_table
 
 
 def write_list(folder: Path, images: int) -> None:

@@ -26,14 +26,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.tables import DOCUMENT, write_table
-from progeo.images.table import read_image_table
+from progeo.data.located import Floats, complete_positions, measure_distances, to_points
+from progeo.data.table import read_image_table
+from progeo.locating.calibration import BINS, cross_validate, measure_calibration_error
+from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
 from progeo.models.network import PlaceNetwork, create_network
-from progeo.models.zoo import load_model
-from progeo.places.calibration import BINS, cross_validate, measure_calibration_error
+from progeo.models.published import load_model
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import Descriptors
-from progeo.places.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
-from progeo.places.positions import Floats, complete_positions, measure_distances, to_points
 
 IMAGE_SIZE = 160
 WALKING_SPEED = 1.4

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.tables import write_table
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.devices import choose_device
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
-from progeo.images.sampling import derive_seed
 from progeo.models.network import PlaceNetwork, create_network
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.training.run import BEST_MODEL, run_training
+from progeo.training.sampling import derive_seed
 
 IMAGE_SIZE = 128
 BACKBONE = "EfficientNet-Lite0"

@@ -29,10 +29,10 @@ import torch
 from PIL import Image
 
 from benchmarks.tables import format_table, replace_section
-from progeo.images.table import read_image_table
+from progeo.data.located import complete_positions
+from progeo.data.table import read_image_table
 from progeo.models.network import create_network
 from progeo.places.database import PlaceDatabase
-from progeo.places.positions import complete_positions
 
 BACKBONES = ("EfficientNet-Lite0", "LiteCLIP")
 SIZE = (640, 480)

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.tables import write_table
-from progeo.losses import contrast_images_and_texts
-from progeo.models.backbones import create_image_text_model, find_backbone
-from progeo.models.clip import ClipTextTower
-from progeo.models.prompts import Prompts, PromptTemplate
+from progeo.models.backbones.clip import ClipTextTower
+from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.training.losses import contrast_images_and_texts
+from progeo.training.methods.prompts import Prompts, PromptTemplate
 
 CONTEXT = 77
 

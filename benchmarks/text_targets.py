@@ -19,13 +19,14 @@ from scipy.stats import ttest_rel
 
 from benchmarks.real_photos import TRAININGS, make_options
 from benchmarks.tables import write_table
-from progeo.config import EvalOptions, TrainOptions
-from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
+from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
+from progeo.cli.eval import EvalOptions
+from progeo.cli.train import TrainOptions
 from progeo.evaluation.run import run_evaluation
-from progeo.images.toy_city import make_toy_city
 from progeo.run_folder import CONFIG, RESULTS
-from progeo.training.prompt_file import PROMPTS
+from progeo.training.methods.prompt_file import PROMPTS
 from progeo.training.run import run_training
+from progeo_toy_city import make_toy_city
 
 KINDS = ("none", "prompts", "shuffled", "class_mean")
 TOY_CITY = "toy_city"

@@ -21,11 +21,10 @@ import torch.nn.functional as F
 
 from benchmarks.tables import write_table
 from benchmarks.text_targets import compare, describe
-from progeo.config import TrainOptions
-from progeo.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
-from progeo.images.toy_city import make_toy_city
-from progeo.models.backbones import create_image_text_model, find_backbone
-from progeo.models.lite_clip import LiteCLIP
+from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
+from progeo.cli.train import TrainOptions
+from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.models.backbones.lite_clip import LiteCLIP
 from progeo.models.network import PlaceNetwork
 from progeo.training.checkpoint import TrainingState
 from progeo.training.encoder import EncoderTraining, create_state
@@ -35,6 +34,7 @@ from progeo.training.resolve import resolve_options, uses_text
 from progeo.training.run import Inputs, create_run_network, read_inputs
 from progeo.training.stage1 import create_model, prepare_text_targets
 from progeo.training.stage2 import evaluate_network
+from progeo_toy_city import make_toy_city
 
 VALIDATION_SEED = 77
 VALIDATION_CITY = dataclasses.replace(CITY, train_places=2, train_dates=2, val_queries=500, val_places=60)

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from benchmarks.tables import write_table
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.devices import choose_device
-from progeo.images.toy_city import CitySizes, make_toy_city
 from progeo.training.run import run_training
+from progeo_toy_city import CitySizes, make_toy_city
 
 WAYS: dict[str, dict[str, Any]] = {
     "float32": {},

@@ -9,8 +9,8 @@ from typing import Any, Literal, Optional, get_type_hints
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from progeo import config
-from progeo.cli import COMMANDS
+from progeo.cli import options as config
+from progeo.cli.program import COMMANDS, find_options_class
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -60,7 +60,7 @@ def collect_groups() -> dict[type, list[str]]:
     """Return each dataclass that defines options, with the commands that take them."""
     groups: dict[type, list[str]] = {}
     for name, command in COMMANDS.items():
-        options_class: type = getattr(config, command.options)
+        options_class: type = find_options_class(command)
         group: type
         for group in options_class.__mro__:
             if dataclasses.is_dataclass(group) and own_options(group):

@@ -17,10 +17,10 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import sync_playwright
 
-from progeo.config import ServeOptions
+from progeo.cli.serve import ServeOptions
 from progeo.places.database import PlaceDatabase
-from progeo.server.app import create_app
-from progeo.server.serve import listen
+from progeo.serve.app import create_app
+from progeo.serve.serve import listen
 
 QUERIES, CHOSEN = 12, 3
 PATIENCE = 240_000  # milliseconds; a busy machine is no failure

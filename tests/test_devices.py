@@ -7,7 +7,7 @@ import torch
 
 from progeo.devices import channel_constant, choose_device, copy_to
 from progeo.errors import ProgeoError
-from progeo.models.preprocessing import Preprocessing
+from progeo.pixels.recipe import Preprocessing
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
@@ -28,7 +28,7 @@ def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: 
 
 def test_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cuda=False, mps=True)
-    with pytest.raises(ProgeoError, match=r"--device cuda: PyTorch finds no such .* Available: mps, cpu \(or --device"):
+    with pytest.raises(ProgeoError, match=r"`device` cuda: PyTorch finds no such .* Available: mps, cpu \(or `device`"):
         choose_device("cuda")
 
 

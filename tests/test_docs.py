@@ -41,21 +41,22 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from progeo import cli
-from progeo.config import EvalOptions, ToyCityOptions, TrainOptions
+from progeo.cli import program as cli
+from progeo.cli.eval import EvalOptions
+from progeo.cli.train import TrainOptions
+from progeo.data.file_names import FILE_NAME_FIELDS
+from progeo.data.table import read_image_table
 from progeo.evaluation.protocols import PROTOCOLS
-from progeo.images.file_names import FILE_NAME_FIELDS
-from progeo.images.table import read_image_table
-from progeo.models import zoo
-from progeo.models.backbones import find_backbone
+from progeo.models import published as published_models
+from progeo.models.backbones.create import find_backbone
 from progeo.models.hub import HUB_MODELS
 from progeo.models.network import create_network
 from progeo.training.run import run_training
 
 from .conftest import REPOSITORY
-from .images import published
-from .images.footage import write_track, write_video
-from .images.photos import write_photo
+from .data import published
+from .data.footage import write_track, write_video
+from .data.photos import write_photo
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
@@ -206,28 +207,25 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(zoo, "download", write_published_model)
+    monkeypatch.setattr(published_models, "download", write_published_model)
 
     def copy_city(out: str | Path, **_: Any) -> None:
         shutil.copytree(tiny_city, out, dirs_exist_ok=True)
 
-    def run_toy_city(options: ToyCityOptions) -> None:
-        copy_city(options.out)
+    import progeo.cli.demo
+    import progeo.serve.serve
+    import progeo_toy_city
 
-    import progeo.demo
-    import progeo.images.toy_city
-    import progeo.server.serve
-
-    monkeypatch.setattr(progeo.images.toy_city, "run_toy_city", run_toy_city, raising=False)
-    monkeypatch.setattr(progeo.demo, "make_toy_city", copy_city)
-    monkeypatch.setattr(progeo.demo, "BACKBONE", TINY_CLIP)
+    monkeypatch.setattr(progeo_toy_city, "make_toy_city", copy_city)
+    monkeypatch.setattr(progeo.cli.demo, "make_toy_city", copy_city)
+    monkeypatch.setattr(progeo.cli.demo, "BACKBONE", TINY_CLIP)
     small = SMALL_SETTINGS | SMALL_STAGE1
-    monkeypatch.setattr(progeo.demo, "TrainOptions", lambda **given: TrainOptions(**(given | small)))
+    monkeypatch.setattr(progeo.cli.demo, "TrainOptions", lambda **given: TrainOptions(**(given | small)))
     few = {name: small[name] for name in ("image_size", "device", "backbone_weights")}
-    monkeypatch.setattr(progeo.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
+    monkeypatch.setattr(progeo.cli.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
 
     monkeypatch.setattr(uvicorn.Server, "run", Served.take)
-    monkeypatch.setattr(progeo.server.serve, "listen", lambda host, port: socket.create_server((host, 0)))
+    monkeypatch.setattr(progeo.serve.serve, "listen", lambda host, port: socket.create_server((host, 0)))
 
     load = torch.hub.load
 
@@ -243,7 +241,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
 def write_published_model(address: str, path: Path) -> None:
     """Stand in for the release page: random weights under the name that is asked for."""
-    assert address == f"{zoo.RELEASE}/{path.name}"
+    assert address == f"{published.RELEASE}/{path.name}"
     backbone, dimension, _ = path.stem.split("_")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(create_network(backbone, int(dimension), weights="none").state_dict(), path)
@@ -421,11 +419,9 @@ def test_options_of_benchmark_commands_are_known() -> None:
 @cache
 def known_options() -> set[str]:
     """All options of all commands, switches also in their negative form."""
-    import progeo.config as config
-
     known = {"--config", "--debug", "--help", "--version", "--name", "--no_name"}
     for command in cli.COMMANDS.values():
-        for option in dataclasses.fields(getattr(config, command.options)):
+        for option in dataclasses.fields(cli.find_options_class(command)):
             known |= {f"--{option.name}", f"--no_{option.name}", *option.metadata["names"]}
     return known
 
@@ -500,7 +496,7 @@ def test_models_of_others_are_as_described() -> None:
 def test_published_models_are_as_described() -> None:
     text = read_section(DOCS / "evaluating.md", "## Published models")
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|$", text, re.MULTILINE)
-    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == zoo.PUBLISHED
+    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == published.PUBLISHED
 
 
 def test_error_without_classes_is_as_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

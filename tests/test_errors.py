@@ -33,7 +33,7 @@ def test_command_line_says_what_to_lower(
     def exhausted(options: object) -> None:
         raise error
 
-    monkeypatch.setattr("progeo.demo.run_demo", exhausted)
+    monkeypatch.setattr("progeo.cli.demo.run_demo", exhausted)
     assert cli.main(["demo"]) == 2
     output = capsys.readouterr().err
     assert output.startswith(f"Error: {TOO_LITTLE}")

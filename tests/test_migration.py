@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from progeo import cli
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.places.database import PlaceDatabase
-from progeo.training.prompt_file import load_prompts
+from progeo.training.methods.prompt_file import load_prompts
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "progeo-0.1.0.tar.xz"
 

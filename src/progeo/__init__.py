@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from progeo.descriptors import extract_descriptors
     from progeo.errors import ProgeoError
+    from progeo.models.encoder import extract_descriptors
     from progeo.models.network import create_network
-    from progeo.models.zoo import load_model
+    from progeo.models.published import load_model
     from progeo.places.database import PlaceDatabase
 
 __all__ = ["PlaceDatabase", "ProgeoError", "create_network", "extract_descriptors", "load_model"]
@@ -23,8 +23,8 @@ _HOMES = {
     "PlaceDatabase": "progeo.places.database",
     "ProgeoError": "progeo.errors",
     "create_network": "progeo.models.network",
-    "extract_descriptors": "progeo.descriptors",
-    "load_model": "progeo.models.zoo",
+    "extract_descriptors": "progeo.models.encoder",
+    "load_model": "progeo.models.published",
 }
 
 

@@ -10,7 +10,7 @@ from progeo.errors import ProgeoError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for ``--device``: auto takes the GPU where there is one.
+    """Return the device for ``device``: auto takes the GPU where there is one.
 
     Raises:
         ProgeoError: the device asked for is not there.
@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     if not available[name]:
         others = ", ".join(device for device, there in available.items() if there)
         raise ProgeoError(
-            f"--device {name}: PyTorch finds no such device here. Available: {others} (or --device auto)."
+            f"`device` {name}: PyTorch finds no such device here. Available: {others} (or `device` auto)."
         )
     return torch.device(name)
 

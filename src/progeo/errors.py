@@ -12,7 +12,7 @@ SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED"
 class ProgeoError(Exception):
     """Something the user can mend: the message says what was wrong, where (path, row, option), and what to do.
 
-    The command line prints the message alone and exits with ``exit_code``; a traceback appears only with ``--debug``.
+    The command line prints the message alone and exits with ``exit_code``; a traceback appears only with ``debug``.
     """
 
     exit_code = 2
@@ -26,8 +26,8 @@ class ProblemsFoundError(ProgeoError):
 
 @contextmanager
 def explain_lack_of_memory(
-    remedy: str = "lower --batch_size, --infer_batch_size or --image_size, shrink test photos with --resize_test_imgs, "
-    "or use --use_amp16",
+    remedy: str = "lower `batch_size`, `infer_batch_size` or `image_size`, shrink test photos with `resize_test_imgs`, "
+    "or use `use_amp16`",
 ) -> Iterator[None]:
     """Turn running out of memory, the machine's or a device's, into a ProgeoError that says what to lower."""
     try:

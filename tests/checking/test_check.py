@@ -10,7 +10,7 @@ from PIL import Image
 
 from progeo import cli
 
-from ..images.published import write_gsv_cities
+from ..data.published import write_gsv_cities
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from progeo.checking.classes import count_classes, estimate_training_memory, estimate_training_time, recommend
-from progeo.images.groups import make_groups
+from progeo.training.groups import make_groups
 from progeo.training.overview import StepCost
 
 

@@ -63,11 +63,11 @@ def test_a_column_of_the_table_wins_over_a_derived_one() -> None:
 
 
 def test_columns_that_cannot_be_grouped_by() -> None:
-    with pytest.raises(ProgeoError, match=r"--group_by wether: .* no such column. There are: path, weather, day_night"):
+    with pytest.raises(ProgeoError, match=r"`group_by` wether: .* no such column. There are: path, weather, day_night"):
         group_queries(queries(weather=["rain"]), "wether")
-    with pytest.raises(ProgeoError, match="--group_by season: not one of the 2 queries has a timestamp"):
+    with pytest.raises(ProgeoError, match="`group_by` season: not one of the 2 queries has a timestamp"):
         group_queries(queries(weather=["rain", "fog"]), "season")
-    with pytest.raises(ProgeoError, match="--group_by note: not one of the 1 queries has a note"):
+    with pytest.raises(ProgeoError, match="`group_by` note: not one of the 1 queries has a note"):
         group_queries(queries(note=[None]), "note")
     with pytest.raises(ProgeoError, match="it has 99 different values among 99 queries"):
         group_queries(queries(heading=[float(number) for number in range(99)]), "heading")

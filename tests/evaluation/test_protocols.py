@@ -66,7 +66,7 @@ def test_the_parts_are_found_under_their_names_in_each_layout(place: str, tmp_pa
 def test_the_folders_of_another_set_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "set" / "database", [name_of(1, 30)])
     write_images(tmp_path / "set" / "queries", [name_of(2, 30)])
-    with pytest.raises(ProgeoError, match=r"For --protocol svox-sun, .*set must hold the folders gallery or database "):
+    with pytest.raises(ProgeoError, match=r"For `protocol` svox-sun, .*set must hold the folders gallery or database "):
         read(tmp_path / "set", "svox-sun")
     read(tmp_path / "set", "svox-sun", queries_folder="queries")
 
@@ -85,10 +85,10 @@ def test_a_set_without_frames_or_places_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "set" / "database", ["@1@2@.jpg"])
     write_images(tmp_path / "set" / "queries", ["@1@2@.jpg"])
     with pytest.raises(
-        ProgeoError, match=r"--protocol nordland \(.*cannot be measured on .*frame number.*another data"
+        ProgeoError, match=r"`protocol` nordland \(.*cannot be measured on .*frame number.*another data"
     ):
         read(tmp_path / "set", "nordland")
-    with pytest.raises(ProgeoError, match=r"--protocol amstertime .*no place in the column pano_id.*another data set"):
+    with pytest.raises(ProgeoError, match=r"`protocol` amstertime .*no place in the column pano_id.*another data set"):
         read(tmp_path / "set", "amstertime")
 
 
@@ -112,7 +112,7 @@ def test_queries_are_those_that_a_column_marks() -> None:
     assert len(select_queries(protocol, database, few)) == 740
     with pytest.raises(
         ProgeoError,
-        match=r"msls-val evaluates 740 queries \(.*has 11,084 and no column subtask_all.*--protocol msls-val-full\.",
+        match=r"msls-val evaluates 740 queries \(.*has 11,084 and no column subtask_all.*`protocol` msls-val-full\.",
     ):
         select_queries(protocol, database, pl.DataFrame({"path": ["a"] * 11_084}))
 
@@ -125,6 +125,6 @@ def test_every_tenth_frame_is_counted_by_name_where_there_are_more_queries() -> 
     assert chosen == [f"q/{number:05}.png" for number in numbers[::10]]
     assert len(select_queries(protocol, database, queries[::10])) == 300
     with pytest.raises(
-        ProgeoError, match=r"--protocol nordland-2760 \(.*cannot choose among the 2,999 queries: .* no frame number"
+        ProgeoError, match=r"`protocol` nordland-2760 \(.*cannot choose among the 2,999 queries: .* no frame number"
     ):
         select_queries(protocol, database, queries.with_columns(path=pl.lit("q.png")))

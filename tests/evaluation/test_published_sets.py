@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from progeo import cli
+from progeo.data.manifest import write_manifest
+from progeo.data.table import read_image_table
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.protocols import PROTOCOLS, find_protocol
-from progeo.images.manifest import write_manifest
-from progeo.images.table import read_image_table
 
-from ..images import published
+from ..data import published
 
 SVOX_CONDITIONS = ("night", "overcast", "rain", "snow", "sun")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from progeo import cli
-from progeo.descriptors import describe_paths
 from progeo.evaluation import describing
+from progeo.models.encoder import describe_paths
 from progeo.models.model_file import save_model
 from progeo.models.network import create_network
 
@@ -166,7 +166,7 @@ def test_one_missing_model_stops_a_comparison_before_it_starts(
 def test_descriptors_on_disk_give_the_same_results(
     town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progeo.descriptor_folder.MAX_CHUNK_IMAGES", 3)
+    monkeypatch.setattr("progeo.search.store.MAX_CHUNK_IMAGES", 3)
     in_memory = evaluate(models[:4], capsys)["models"]
     on_disk = evaluate([*models[:4], "--descriptors_folder", "kept"], capsys)["models"]
     assert [row["recalls"] for row in on_disk] == [row["recalls"] for row in in_memory]
@@ -187,7 +187,7 @@ def test_descriptors_on_disk_give_the_same_results(
 def test_interrupted_evaluation_goes_on_from_its_descriptors_on_disk(
     town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progeo.descriptor_folder.MAX_CHUNK_IMAGES", 3)
+    monkeypatch.setattr("progeo.search.store.MAX_CHUNK_IMAGES", 3)
     whole = evaluate(models[:2], capsys)
     command = [*models[:2], "--descriptors_folder", "kept"]
     chunks = []

@@ -14,7 +14,7 @@ from PIL import Image
 import progeo
 from progeo.errors import ProgeoError
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 
 HUBCONF = """
 dependencies = ["torch"]
@@ -138,7 +138,7 @@ def test_repositories_do_not_get_each_others_modules(tmp_path: Path) -> None:
 
 def test_foreign_code_runs_only_where_it_is_trusted(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "hubconf.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n")
-    with pytest.raises(ProgeoError, match=r"runs code from .* on this machine.* give --trust_remote_code"):
+    with pytest.raises(ProgeoError, match=r"runs code from .* on this machine.* give `trust_remote_code`"):
         load_model(f"hub:{repository}:model")
     assert not (tmp_path / "ran").exists()
 
@@ -179,7 +179,7 @@ def test_without_a_network_the_error_says_how_to_go_on(monkeypatch: pytest.Monke
 
 
 def test_models_of_the_hub_take_no_backbone(repository: Path) -> None:
-    with pytest.raises(ProgeoError, match="megaloc is a model of torch.hub: it takes neither --backbone"):
+    with pytest.raises(ProgeoError, match="megaloc is a model of torch.hub: it takes neither `backbone`"):
         load_model("megaloc", backbone="ResNet18")
 
 

@@ -82,9 +82,9 @@ def test_timm_networks_load_as_well(tmp_path: Path) -> None:
 
 def test_agreeing_options_are_accepted_and_others_refused(saved: Path) -> None:
     assert load_model_file(saved, backbone="ResNet18", fc_output_dim=16).fc_output_dim == 16
-    with pytest.raises(ProgeoError, match="is ResNet18, fc_output_dim 16, but --backbone ResNet50 was asked for"):
+    with pytest.raises(ProgeoError, match="is ResNet18, fc_output_dim 16, but `backbone` ResNet50 was asked for"):
         load_model_file(saved, backbone="ResNet50")
-    with pytest.raises(ProgeoError, match="but --backbone ResNet18, --fc_output_dim 512 was asked for"):
+    with pytest.raises(ProgeoError, match="but `backbone` ResNet18, `fc_output_dim` 512 was asked for"):
         load_model_file(saved, backbone="ResNet18", fc_output_dim=512)
 
 
@@ -109,7 +109,7 @@ def test_published_state_dicts_load_with_both_options(form: str, network: PlaceN
 @pytest.mark.parametrize("options", [{}, {"backbone": "ResNet18"}, {"fc_output_dim": 16}])
 def test_a_state_dict_without_options_says_which_it_needs(options: dict[str, Any], state_dict: Path) -> None:
     with pytest.raises(
-        ProgeoError, match="Give --backbone and --fc_output_dim; it looks like ResNet18, fc_output_dim 16"
+        ProgeoError, match="Give `backbone` and `fc_output_dim`; it looks like ResNet18, fc_output_dim 16"
     ):
         load_model_file(state_dict, **options)
 

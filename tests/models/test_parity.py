@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from progeo.models.network import create_network
-from progeo.models.zoo import PUBLISHED
+from progeo.models.published import PUBLISHED
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from progeo.images.table import read_image_table
+from progeo.data.table import read_image_table
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.places import rebuilding

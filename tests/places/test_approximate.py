@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from lancedb.index import IvfFlat
 
+from progeo.locating.prior import Prior
 from progeo.places import approximate, searching, storage
 from progeo.places.database import PlaceDatabase
-from progeo.places.prior import Prior
 
 from .conftest import make_network
 

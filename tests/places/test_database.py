@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 import progeo
-from progeo.descriptors import extract_descriptors
 from progeo.errors import ProgeoError
 from progeo.evaluation.recall import search as search_exactly
-from progeo.images.decoding import read_image
+from progeo.locating.calibration import Calibration
+from progeo.locating.prior import Prior
+from progeo.models.encoder import extract_descriptors
+from progeo.pixels.decoding import read_image
 from progeo.places import adding, storage
-from progeo.places.calibration import Calibration
 from progeo.places.database import PlaceDatabase
-from progeo.places.prior import Prior
 
 from .conftest import make_network
 
@@ -146,7 +146,7 @@ def test_a_corrected_image_table_changes_the_photo(
 
 def progeo_positions(table: pl.DataFrame) -> pl.DataFrame:
     """The table with latitude and longitude in place of UTM."""
-    from progeo.places.positions import complete_positions
+    from progeo.data.located import complete_positions
 
     return complete_positions(table).select("path", "latitude", "longitude", "heading", "timestamp")
 
@@ -239,7 +239,7 @@ def test_descriptors_of_another_model_are_refused(filled: Path) -> None:
 
 def test_a_missing_database_is_not_made_by_opening_it(tmp_path: Path) -> None:
     for address in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ProgeoError, match="There is no place database in .*: progeo index PHOTOS --model MODEL"):
+        with pytest.raises(ProgeoError, match="There is no place database in .*: progeo index PHOTOS `model` MODEL"):
             PlaceDatabase.open(address)
     assert not any(tmp_path.iterdir())
 

@@ -8,12 +8,12 @@ import pytest
 from PIL.TiffImagePlugin import IFDRational
 
 from progeo import cli
-from progeo.images.table import read_image_table
+from progeo.data.table import read_image_table
 from progeo.models.model_file import save_model
 from progeo.places import approximate, rebuilding, storage
 from progeo.places.database import PlaceDatabase
 
-from ..images.photos import GPS, write_photo
+from ..data.photos import GPS, write_photo
 from .conftest import make_network
 
 
@@ -190,7 +190,7 @@ def test_what_a_folder_without_failures_says_is_kept(
     folder = tmp_path / "phone"
     write_photo(folder / "1.jpg", (59.3, 18.0))
     assert "1 photo added" in index(folder, "--model", model_file)
-    monkeypatch.setattr("progeo.images.table.read_exif", lambda *_, **__: pytest.fail("all photos were opened again"))
+    monkeypatch.setattr("progeo.data.table.read_exif", lambda *_, **__: pytest.fail("all photos were opened again"))
     assert "0 photos added, 1 kept, 0 failed" in index(folder)
 
 

@@ -13,7 +13,7 @@ SCRIPT = """
 import os, random, signal, sys, threading
 import open_clip, torch
 from pathlib import Path
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.training import prompt_learning
 from progeo.training.run import run_training
 

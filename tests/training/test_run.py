@@ -17,14 +17,15 @@ import torch
 from PIL import Image
 
 from progeo import cli
-from progeo.config import TrainOptions, load_options
+from progeo.cli.options import load_options
+from progeo.cli.train import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
-from progeo.images.sampling import Batch
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.training.encoder import EncoderTraining
 from progeo.training.run import BEST_MODEL, run_training
+from progeo.training.sampling import Batch
 
 MakeOptions = Callable[..., TrainOptions]
 
@@ -190,11 +191,11 @@ def test_errors_of_validation_and_test_say_how_to_go_on(
 
     fail_at("Validating", MemoryError())
     with pytest.raises(
-        ProgeoError, match=r"too little memory: .*\)\. The checkpoint before is kept.*--resume_train run$"
+        ProgeoError, match=r"too little memory: .*\)\. The checkpoint before is kept.*`resume_train` run$"
     ):
         run_in("run", make_options(epochs_num=1))
     fail_at("Testing", ProgeoError("The image a.jpg cannot be read."))
-    with pytest.raises(ProgeoError, match=r"a\.jpg cannot be read\. The training is done.*--resume_train run$"):
+    with pytest.raises(ProgeoError, match=r"a\.jpg cannot be read\. The training is done.*`resume_train` run$"):
         run_training(make_options(epochs_num=1, resume_train="run"))
 
 
@@ -284,7 +285,7 @@ def test_compiler_that_fails_is_one_clear_error(make_options: MakeOptions, monke
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
     with pytest.raises(
-        ProgeoError, match=r"cannot compile this network here: .*no compiler found.*without one leave out --compile"
+        ProgeoError, match=r"cannot compile this network here: .*no compiler found.*without one leave out `compile`"
     ):
         run_in("failed", make_options(compile=True, epochs_num=1, iterations_per_epoch=3))
 
@@ -320,7 +321,7 @@ def test_unreadable_training_images_are_skipped_up_to_the_limit(
         (train / path.name).write_bytes(path.read_bytes()[: 100 if number % 4 == 0 else None])
     folder, _ = run_in("run", make_options(train_set_folder=str(train), iterations_per_epoch=6))
     assert "Skipped: The image" in (folder / "log.txt").read_text()
-    with pytest.raises(ProgeoError, match="training images cannot be read, more than --max_unreadable_images 1"):
+    with pytest.raises(ProgeoError, match="training images cannot be read, more than `max_unreadable_images` 1"):
         run_in("strict", make_options(train_set_folder=str(train), iterations_per_epoch=6, max_unreadable_images=1))
 
 
@@ -335,7 +336,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(EncoderTraining, "train_step", exploding)
     with pytest.raises(
-        ProgeoError, match=r"loss is nan at step 1 of epoch 2\. Lower --lr .*checkpoint before is kept"
+        ProgeoError, match=r"loss is nan at step 1 of epoch 2\. Lower `lr` .*checkpoint before is kept"
     ) as error:
         run_in("run", make_options())
     assert "--resume_train run" in str(error.value)
@@ -356,7 +357,7 @@ def test_a_run_out_of_memory_continues_with_smaller_batches(
         return train_step(self, batch, *others)
 
     monkeypatch.setattr(EncoderTraining, "train_step", step_on_a_small_device)
-    with pytest.raises(ProgeoError, match="lower --batch_size.*--resume_train run"):
+    with pytest.raises(ProgeoError, match="lower `batch_size`.*`resume_train` run"):
         run_in("run", make_options())
     run_training(make_options(resume_train="run", batch_size=2))
     assert sizes == [4, 4, 2, 2, 2, 2]
@@ -400,7 +401,7 @@ def test_damaged_missing_and_foreign_checkpoints(make_options: MakeOptions, tmp_
     with pytest.raises(ProgeoError, match="cannot be read, it may be damaged"):
         run_training(make_options(resume_train=str(folder)))
     torch.save({"weights": torch.zeros(2)}, folder / "last_checkpoint.pth")
-    with pytest.raises(ProgeoError, match="no checkpoint of this program.*--resume_model"):
+    with pytest.raises(ProgeoError, match="no checkpoint of this program.*`resume_model`"):
         run_training(make_options(resume_train=str(folder)))
 
 

@@ -18,16 +18,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from progeo import cli
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
+from progeo.data.table import read_image_table
 from progeo.errors import ProgeoError
-from progeo.images.groups import make_groups
-from progeo.images.table import read_image_table
-from progeo.models.backbones import create_image_text_model, find_backbone
-from progeo.training import image_features, stage1
+from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.training import stage1
 from progeo.training.encoder import EncoderTraining
-from progeo.training.image_features import FEATURES
-from progeo.training.prompt_file import PROMPTS, load_prompts
-from progeo.training.prompt_learning import STAGE1_CHECKPOINT, PromptTraining, split_features
+from progeo.training.groups import make_groups
+from progeo.training.methods import image_features
+from progeo.training.methods.image_features import FEATURES
+from progeo.training.methods.prompt_file import PROMPTS, load_prompts
+from progeo.training.methods.prompt_learning import STAGE1_CHECKPOINT, PromptTraining, split_features
 from progeo.training.run import run_training
 from progeo.training.stage1 import TEXT_TARGETS, learn_prompts
 
@@ -131,9 +132,9 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
         "between": (stage1, "compute_text_features", 0),
         "encoder": (EncoderTraining, "train_step", 3),
     }
-    monkeypatch.setattr("progeo.training.image_features.IMAGES_AT_ONCE", 8)
-    monkeypatch.setattr("progeo.training.image_features.BATCHES_BETWEEN_NOTES", 1)
-    monkeypatch.setattr("progeo.training.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("progeo.training.methods.image_features.IMAGES_AT_ONCE", 8)
+    monkeypatch.setattr("progeo.training.methods.image_features.BATCHES_BETWEEN_NOTES", 1)
+    monkeypatch.setattr("progeo.training.methods.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
     run_in("undisturbed", make_options())
     stop_in(monkeypatch, *places[stop], make_options())
     run_training(make_options(resume_train="stopped"))
@@ -178,12 +179,12 @@ def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
 def test_stage1_goes_on_with_smaller_batches_and_rates(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progeo.training.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("progeo.training.methods.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.prompt_learning.contrast_images_and_texts", run_out_of_memory)
-        with pytest.raises(ProgeoError, match="lower --batch_size_stage1.*continue with: progeo train --resume_train"):
+        patch.setattr("progeo.training.methods.prompt_learning.contrast_images_and_texts", run_out_of_memory)
+        with pytest.raises(ProgeoError, match="lower `batch_size_stage1`.*continue with: progeo train `resume_train`"):
             run_in("run", make_options(stage=1))
-    with pytest.raises(ProgeoError, match="Lower --lr_stage1.*continue with: progeo train --resume_train run"):
+    with pytest.raises(ProgeoError, match="Lower `lr_stage1`.*continue with: progeo train `resume_train` run"):
         run_in("run", make_options(stage=1, resume_train="run", lr_stage1=1e36))
     run_training(make_options(stage=1, resume_train="run", lr_stage1=0.001, batch_size_stage1=4))
     assert Path("run", PROMPTS).is_file()
@@ -397,7 +398,7 @@ def test_unreadable_images_are_left_out_up_to_a_limit(make_options: MakeOptions,
     assert np.isnan(np.load(Path("first", FEATURES))[:, 0]).sum() == 2
     strict = make_options(stage=1, train_set_folder="damaged", max_unreadable_images=1)
     for _ in range(2):  # the second time the features are there
-        with pytest.raises(ProgeoError, match="2 training images cannot be read, more than --max_unreadable_images 1"):
+        with pytest.raises(ProgeoError, match="2 training images cannot be read, more than `max_unreadable_images` 1"):
             run_in("strict", strict)
     for photo in sorted((tiny_city / "train").iterdir())[:2]:
         shutil.copy(photo, "damaged")

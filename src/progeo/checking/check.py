@@ -6,14 +6,14 @@ import dataclasses
 import json
 
 from progeo.checking.classes import estimate_training_memory, estimate_training_time, group_by_place
-from progeo.checking.looks import read_looks
 from progeo.checking.page import write_check_page
 from progeo.checking.result import Result, examine
-from progeo.config import CheckOptions
+from progeo.cli.data_check import CheckOptions
 from progeo.console import console
+from progeo.data.faults import Faults
+from progeo.data.table import read_image_table
+from progeo.data.tools.looks import read_looks
 from progeo.errors import ProblemsFoundError
-from progeo.images.faults import Faults
-from progeo.images.table import read_image_table
 from progeo.wording import format_count
 
 
@@ -66,7 +66,7 @@ def describe(result: Result) -> str:
     lines.append(f"Classes of {training_photos}, and groups they are in, by the least number of photos of a class:")
     for (M, alpha), settings in group_by_place(result.settings).items():
         cells = ", ".join(f"{one.classes:,} in {one.groups:,} with {one.min_images_per_class}" for one in settings)
-        lines.append(f"  --M {M} --alpha {alpha}: {cells}")
+        lines.append(f"  `M` {M} `alpha` {alpha}: {cells}")
     if result.recommendation:
         lines.append(f"To start with: {result.recommendation.options}")
         lines.append(f"  {result.recommendation.why}.")

@@ -9,9 +9,9 @@ import polars as pl
 import torch
 from torch.nn import functional as F
 
-from progeo.config import TrainOptions
-from progeo.images.groups import assign_cells
+from progeo.cli.train import TrainOptions
 from progeo.models.network import create_network
+from progeo.training.groups import assign_cells
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 from progeo.training.resolve import EPOCHS
 from progeo.wording import format_count
@@ -70,7 +70,7 @@ class Recommendation:
     def options(self) -> str:
         """The settings as options of ``progeo train``."""
         settings = {name: value for name, value in asdict(self).items() if name not in ("largest_group", "why")}
-        return " ".join(f"--{name} {value}" for name, value in settings.items())
+        return " ".join(f"`{name}` {value}" for name, value in settings.items())
 
 
 def count_classes(table: pl.DataFrame) -> list[Setting]:

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from progeo.checking.classes import group_by_place
-from progeo.checking.duplicates import MOST_BITS
-from progeo.checking.looks import WORDS
 from progeo.checking.result import EXAMPLES, Result
-from progeo.evaluation.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
+from progeo.data.tools.duplicates import MOST_BITS
+from progeo.data.tools.looks import WORDS
 from progeo.evaluation.report import make_thumbnail
-from progeo.pages import write_page
+from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
+from progeo.html.pages import write_page
 from progeo.versions import collect_versions
 from progeo.wording import format_count
 
@@ -49,7 +49,7 @@ def write_check_page(result: Result, path: str | Path, settings: dict[str, Any])
     """
     paths, duplicates = result.table["path"], result.duplicates
     write_page(
-        "checking/check.html",
+        "check.html",
         path,
         result=result,
         format_count=format_count,

@@ -10,11 +10,11 @@ import polars as pl
 from scipy.spatial import cKDTree
 
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
-from progeo.checking.duplicates import Duplicates, find_duplicates
-from progeo.checking.looks import Looks
-from progeo.images.blocks import PARTS, TRAIN
-from progeo.images.faults import Faults
-from progeo.images.zones import read_points
+from progeo.data.faults import Faults
+from progeo.data.tools.blocks import PARTS, TRAIN
+from progeo.data.tools.duplicates import Duplicates, find_duplicates
+from progeo.data.tools.looks import Looks
+from progeo.data.zones import read_points
 from progeo.wording import format_count
 
 SECTOR = 30
@@ -259,7 +259,7 @@ def _describe_headings(table: pl.DataFrame) -> list[Finding]:
     missing = len(table) - len(known)
     findings = []
     if missing:
-        advice = "--alpha 360 makes classes by position alone, --heading_from track takes the course"
+        advice = "`alpha` 360 makes classes by position alone, `heading_from` track takes the course"
         text = f"{missing:,} of {format_count(len(table), 'photo')} without a heading: {advice}"
         findings.append(Finding(False, text))
     if len(known) > 1 and known.n_unique() == 1:

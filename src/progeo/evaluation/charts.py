@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from progeo.evaluation.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, Integers
+from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
 
 MAX_RANK = 20
 MAX_DATABASE_POINTS = 20_000

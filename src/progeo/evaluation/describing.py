@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from progeo.console import progress_bar
-from progeo.descriptor_folder import DescriptorFolder
-from progeo.descriptors import DescribesImages, describe_paths
+from progeo.models.encoder import DescribesImages, describe_paths
+from progeo.search.store import DescriptorFolder
 
 
 @dataclass

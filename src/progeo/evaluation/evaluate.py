@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from progeo.config import InferenceOptions
-from progeo.descriptor_folder import DescriptorFolder
+from progeo.cli.options import InferenceOptions
 from progeo.evaluation.describing import Describer
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
@@ -20,6 +19,7 @@ from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, 
 from progeo.evaluation.report import write_report
 from progeo.models.network import PlaceNetwork
 from progeo.run_folder import REPORT, RESULTS, write_json
+from progeo.search.store import DescriptorFolder
 from progeo.versions import collect_versions
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.data.datasets import find_layout
+from progeo.data.positions import match_zone
+from progeo.data.table import find_manifest, read_image_table
 from progeo.errors import ProgeoError
 from progeo.evaluation.protocols import Protocol, check_images, check_zones, select_queries
-from progeo.images.layouts import find_layout
-from progeo.images.positions import match_zone
-from progeo.images.table import find_manifest, read_image_table
 
 DATABASE_FOLDERS: tuple[str, ...] = ("database",)
 QUERIES_FOLDERS: tuple[str, ...] = ("queries", "queries_v1", "queries_v2")
@@ -112,8 +112,8 @@ def _find_parts(folder: Path, queries_folder: str | None, protocol: Protocol | N
         if database and queries:
             return database, queries
     found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
-    needs = f"For --protocol {protocol.name}, {folder}" if protocol else str(folder)
+    needs = f"For `protocol` {protocol.name}, {folder}" if protocol else str(folder)
     raise ProgeoError(
         f"{needs} must hold the folders {' or '.join(database_names)} and {' or '.join(queries_names)}; it holds "
-        f"{found}. Another name of the queries can be given as --queries_folder NAME."
+        f"{found}. Another name of the queries can be given as `queries_folder` NAME."
     )

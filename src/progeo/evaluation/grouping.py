@@ -34,14 +34,14 @@ def group_queries(queries: pl.DataFrame, column: str) -> dict[str, NDArray[np.in
         values = _derive(queries, column)
     else:
         names = ", ".join([*queries.columns, *(name for name in DERIVED if name not in queries.columns)])
-        raise ProgeoError(f"--group_by {column}: the queries have no such column. There are: {names}.")
+        raise ProgeoError(f"`group_by` {column}: the queries have no such column. There are: {names}.")
     if values.is_null().all():
         needed = "timestamp" if column in DERIVED and column not in queries.columns else column
-        raise ProgeoError(f"--group_by {column}: not one of the {len(queries)} queries has a {needed}.")
+        raise ProgeoError(f"`group_by` {column}: not one of the {len(queries)} queries has a {needed}.")
     found = values.n_unique()
     if found > MAX_GROUPS:
         raise ProgeoError(
-            f"--group_by {column}: it has {found} different values among {len(queries)} queries, more than the "
+            f"`group_by` {column}: it has {found} different values among {len(queries)} queries, more than the "
             f"{MAX_GROUPS} that can be told apart. Group by a column with few values."
         )
     ordered = values.drop_nulls().unique().sort().to_list()

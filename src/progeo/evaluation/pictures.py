@@ -14,7 +14,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
-from progeo.images.decoding import read_image
+from progeo.pixels.decoding import read_image
 
 RIGHT_COLOUR = (24, 128, 56)
 WRONG_COLOUR = (197, 34, 31)

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from progeo.data.zones import read_points
 from progeo.errors import ProgeoError
-from progeo.images.zones import read_points
 
 Floats = NDArray[np.floating[Any]]
 Unit = Literal["metres", "frames", "places"]

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule, read_coordinates
-from progeo.models.registry import suggest
+from progeo.models.backbones.registry import suggest
 
 WITHIN_25_METRES = PositiveRule("metres", 25.0)
 SAN_FRANCISCO, PITTSBURGH, OXFORD, AMSTERDAM, COPENHAGEN, TOKYO, BRISBANE = 10, 17, 30, 31, 33, 54, 56
@@ -209,7 +209,7 @@ _ALL = (
     _svox("sun", 854),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
-"""Every protocol by its name, as ``--protocol`` takes it."""
+"""Every protocol by its name, as ``protocol`` takes it."""
 
 
 def find_protocol(name: str) -> Protocol:
@@ -227,7 +227,7 @@ def check_zones(protocol: Protocol, folder: str, database: pl.DataFrame, queries
     if zones - set(protocol.utm_zones):
         here = [other.name for other in _ALL if zones <= set(other.utm_zones)]
         raise ProgeoError(
-            f"--protocol {protocol.name} is {protocol.description}, UTM zone {_join(protocol.utm_zones)}, but photos "
+            f"`protocol` {protocol.name} is {protocol.description}, UTM zone {_join(protocol.utm_zones)}, but photos "
             f"in {folder} lie in zone {_join(sorted(zones - set(protocol.utm_zones)))}: this is another data set."
             + (f" Protocols of that zone: {', '.join(here)}." if here else "")
         )
@@ -254,9 +254,9 @@ def select_queries(protocol: Protocol, database: pl.DataFrame, queries: pl.DataF
         return queries.filter(is_marked.fill_null(False))
     if len(queries) > protocol.queries:
         same_size = [other.name for other in _ALL if other.queries == len(queries)]
-        hint = f" These look like the queries of --protocol {same_size[0]}." if same_size else ""
+        hint = f" These look like the queries of `protocol` {same_size[0]}." if same_size else ""
         raise ProgeoError(
-            f"--protocol {protocol.name} evaluates {protocol.queries:,} queries ({protocol.note}), but the image table "
+            f"`protocol` {protocol.name} evaluates {protocol.queries:,} queries ({protocol.note}), but the image table "
             f"has {len(queries):,} and no column {column} that marks them.{hint}"
         )
     return queries
@@ -291,7 +291,7 @@ def _suspect_other_set(protocol: Protocol, failure: str) -> Iterator[None]:
         yield
     except ProgeoError as error:
         raise ProgeoError(
-            f"--protocol {protocol.name} ({protocol.description}) {failure}: {error} Perhaps it is another data set."
+            f"`protocol` {protocol.name} ({protocol.description}) {failure}: {error} Perhaps it is another data set."
         ) from error
 
 

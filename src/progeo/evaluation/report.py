@@ -18,7 +18,7 @@ from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
 from progeo.evaluation.pictures import format_error, format_metres, read_tile
 from progeo.evaluation.recall import Evaluation
-from progeo.pages import write_page
+from progeo.html.pages import write_page
 from progeo.versions import collect_versions
 
 THUMBNAIL_HEIGHT = 180
@@ -86,7 +86,7 @@ def write_report(
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
     zones = (database["utm_zone"].to_list(), queries["utm_zone"].to_list()) if metric else ([], [])
     write_page(
-        "evaluation/report.html",
+        "report.html",
         path,
         title=title,
         median_error=format_metres(evaluation.median_error),

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from progeo.config import EvalOptions, list_repeated, save_options
+from progeo.cli.eval import EvalOptions
+from progeo.cli.options import list_repeated, save_options
 from progeo.console import console
-from progeo.descriptor_folder import DescriptorFolder
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.evaluation.comparison import bootstrap_difference, draw_comparison, format_markdown
@@ -26,11 +26,12 @@ from progeo.evaluation.metrics import measure
 from progeo.evaluation.protocols import find_protocol
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation
 from progeo.files import atomic_write
-from progeo.images.sampling import derive_seed
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.network import PlaceNetwork, create_network
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
+from progeo.search.store import DescriptorFolder
+from progeo.training.sampling import derive_seed
 
 BYTES_PER_NUMBER = 4
 """Descriptors are searched in single precision."""
@@ -107,13 +108,13 @@ def _read_set(options: EvalOptions) -> EvaluationSet:
     protocol = find_protocol(options.protocol) if options.protocol else None
     if protocol and options.positive_dist_threshold != PUBLISHED_RULE.limit:
         raise ProgeoError(
-            f"--protocol {protocol.name} fixes what is right: {protocol.rule}. Leave out --positive_dist_threshold; "
-            "--radii gives recalls at further distances."
+            f"`protocol` {protocol.name} fixes what is right: {protocol.rule}. Leave out `positive_dist_threshold`; "
+            "`radii` gives recalls at further distances."
         )
     if options.radii and protocol and not protocol.rule.is_metric:
         raise ProgeoError(
-            f"--radii are metres, but by --protocol {protocol.name} a prediction is right {protocol.rule}. Leave "
-            "--radii out."
+            f"`radii` are metres, but by `protocol` {protocol.name} a prediction is right {protocol.rule}. Leave "
+            "`radii` out."
         )
     return read_evaluation_set(
         options.test_set_folder,
@@ -129,14 +130,14 @@ def _load_candidates(options: EvalOptions, device: torch.device) -> list[Candida
     names = list_repeated(options.resume_model)
     if len(names) > 1 and (options.backbone or options.fc_output_dim):
         raise ProgeoError(
-            "--backbone and --fc_output_dim say what one published .pth file is. Evaluate that one alone, or compare "
+            "`backbone` and `fc_output_dim` say what one published .pth file is. Evaluate that one alone, or compare "
             "model files of progeo and published models."
         )
     if not names:
-        logger.warning("No --resume_model is given: evaluating the untrained backbone, as a baseline")
+        logger.warning("No `resume_model` is given: evaluating the untrained backbone, as a baseline")
         torch.manual_seed(derive_seed(options.seed))
         if options.backbone_weights == "none":
-            logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
+            logger.warning("`backbone_weights` none: the backbone is random, and so the results mean nothing")
         network = create_network(
             options.backbone or "ResNet18", options.fc_output_dim, weights=options.backbone_weights
         )
@@ -163,7 +164,7 @@ def _create_candidate(name: str, network: PlaceNetwork, options: EvalOptions) ->
         if options.image_size or options.resize_test_imgs is False:
             side = network.preprocessing.image_size
             raise ProgeoError(
-                f"{name} takes photos of {side} x {side} px only. Leave out --image_size and --no_resize_test_imgs."
+                f"{name} takes photos of {side} x {side} px only. Leave out `image_size` and `resize_test_imgs` false."
             )
         return Candidate(name, network, resize=True)
     if options.image_size:
@@ -204,7 +205,7 @@ def _evaluate(
     if network.card.get("batch_dependent"):
         logger.warning(
             f"{candidate.name} describes a photo by the others in its batch too: its results depend on "
-            f"--infer_batch_size ({options.infer_batch_size}) and on the order of the photos"
+            f"`infer_batch_size` ({options.infer_batch_size}) and on the order of the photos"
         )
     descriptor_folder = _open_descriptor_folder(candidate, evaluation_set, options)
     try:

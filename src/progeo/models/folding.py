@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from progeo.models.preprocessing import Preprocessing
+from progeo.pixels.recipe import Preprocessing
 
 Network = TypeVar("Network", bound=nn.Module)
 

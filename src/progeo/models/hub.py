@@ -19,7 +19,7 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
-from progeo.models.preprocessing import Preprocessing
+from progeo.pixels.recipe import Preprocessing
 
 PREFIX = "hub:"
 SEE_REPOSITORY = "see its repository"
@@ -71,7 +71,7 @@ HUB_MODELS: dict[str, HubModel] = {
         "MixVPR (WACV 2023, arXiv 2303.02190)",
         preprocessing=_square(320, "bicubic"),
         note="Clone the repository, fetch the weights that its README links, write a hubconf.py with a function that "
-        "returns the model, and give --model hub:FOLDER:FUNCTION:input_size=320:interpolation=bicubic.",
+        "returns the model, and give `model` hub:FOLDER:FUNCTION:input_size=320:interpolation=bicubic.",
     ),
     "salad": HubModel(
         "serizba/salad",
@@ -126,7 +126,7 @@ HUB_MODELS: dict[str, HubModel] = {
         takes_device=True,
     ),
 }
-"""Published models by the name that ``--model`` takes, with ``:`` and arguments behind it. CosPlace has its own loader,
+"""Published models by the name that ``model`` takes, with ``:`` and arguments behind it. CosPlace has its own loader,
 ``cosplace:<backbone>:<dimension>``, which runs nobody's code."""
 
 
@@ -175,7 +175,7 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
     if not trust_remote_code:
         raise ProgeoError(
             f"{address} runs code from {model.repository} on this machine, with all your rights. If you trust it, give "
-            "--trust_remote_code (in Python: trust_remote_code=True)."
+            "`trust_remote_code` (in Python: trust_remote_code=True)."
         )
     arguments = dict(model.arguments) | ({"device": str(device)} if model.takes_device else {})
     is_local = Path(model.repository).is_dir()
@@ -198,7 +198,7 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
         advice = (
             ""
             if is_local
-            else (" Without a network, clone the repository and give --model hub:FOLDER:ENTRY:key=value instead.")
+            else (" Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value instead.")
         )
         raise ProgeoError(f"Cannot load {address} from {model.repository} ({reason}).{advice}") from error
     network = PlaceNetwork(

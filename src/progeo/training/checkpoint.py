@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
-from progeo.images.groups import Group
-from progeo.losses import CosFaceClassifier
 from progeo.models.network import PlaceNetwork
 from progeo.run_folder import CONFIG
+from progeo.training.groups import Group
+from progeo.training.losses import CosFaceClassifier
 
 LAST_CHECKPOINT = "last_checkpoint.pth"
 
@@ -121,7 +121,7 @@ def load_checkpoint(state: TrainingState, path: Path, options: TrainOptions, gro
 
 
 def find_run(resume_train: str | Path) -> tuple[Path, Path | None]:
-    """Return the folder of the run that ``--resume_train`` names, and its checkpoint, if it has come to one.
+    """Return the folder of the run that ``resume_train`` names, and its checkpoint, if it has come to one.
 
     Args:
         resume_train: a run folder, or a checkpoint in it.
@@ -136,7 +136,7 @@ def find_run(resume_train: str | Path) -> tuple[Path, Path | None]:
     if path.is_dir() and (path / CONFIG).is_file():
         return folder, None
     raise ProgeoError(
-        f"There is no checkpoint {checkpoint}. --resume_train takes a run folder or its {LAST_CHECKPOINT}."
+        f"There is no checkpoint {checkpoint}. `resume_train` takes a run folder or its {LAST_CHECKPOINT}."
     )
 
 
@@ -170,7 +170,7 @@ def read_checkpoint(path: Path, kept: dict[str, Any], groups: list[Group]) -> Ma
         raise ProgeoError(f"The checkpoint {path} cannot be read, it may be damaged: {error}") from error
     if not isinstance(content, dict) or not {"options", "groups", "epoch"} <= content.keys():
         raise ProgeoError(
-            f"{path} is no checkpoint of this program. To start from a trained model use --resume_model instead."
+            f"{path} is no checkpoint of this program. To start from a trained model use `resume_model` instead."
         )
     different = list_differences(content["options"], kept)
     if different:
@@ -180,14 +180,14 @@ def read_checkpoint(path: Path, kept: dict[str, Any], groups: list[Group]) -> Ma
     if content["groups"] != describe_groups(groups):
         raise ProgeoError(
             f"{path} was written with other classes: the training images have changed since. "
-            "Bring back the same training set, or start a new run from the model with --resume_model."
+            "Bring back the same training set, or start a new run from the model with `resume_model`."
         )
     return content
 
 
 def list_differences(written: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
-    """Return the options in ``kept`` that were written with other values, as ``--name then (now value)``."""
-    return [f"--{name} {written.get(name)} (now {value})" for name, value in kept.items() if written.get(name) != value]
+    """Return the options in ``kept`` that were written with other values, as ``name then (now value)``."""
+    return [f"`{name}` {written.get(name)} (now {value})" for name, value in kept.items() if written.get(name) != value]
 
 
 def move_optimizer(optimizer: torch.optim.Adam, device: torch.device) -> None:

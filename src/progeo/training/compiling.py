@@ -30,5 +30,5 @@ def explain_compiler() -> Iterator[None]:
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise ProgeoError(
             f"PyTorch cannot compile this network here: {reason}. On the CPU it needs a C++ compiler such as g++; "
-            "without one leave out --compile."
+            "without one leave out `compile`."
         ) from error

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from progeo.config import TrainOptions, load_options
+from progeo.cli.options import load_options
+from progeo.cli.train import TrainOptions
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.run_folder import CONFIG, logger
-from progeo.training import checkpoint, prompt_learning
+from progeo.training import checkpoint
 from progeo.training.checkpoint import LAST_CHECKPOINT, list_differences
-from progeo.training.prompt_learning import STAGE1_CHECKPOINT
+from progeo.training.methods import prompt_learning
+from progeo.training.methods.prompt_learning import STAGE1_CHECKPOINT
 from progeo.training.resolve import uses_text
 
 # What text targets come from, beside what stage 1 must keep.
@@ -47,7 +49,7 @@ def say_how_to_continue(folder: Path, left: str = "") -> Iterator[None]:
     Raises:
         ProgeoError: that of the block, or one for running out of memory, with the command added.
     """
-    command = f"progeo train --resume_train {folder}"
+    command = f"progeo train `resume_train` {folder}"
     try:
         with explain_lack_of_memory():
             yield

@@ -14,19 +14,19 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.console import progress_bar
 from progeo.devices import copy_to
 from progeo.errors import ProgeoError
-from progeo.images.augmentation import Augmentation
-from progeo.images.groups import Group
-from progeo.images.sampling import Batch, BatchReader, derive_seed, draw_batches
-from progeo.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
 from progeo.models.network import PlaceNetwork
+from progeo.training.augmentation import Augmentation
 from progeo.training.checkpoint import TrainingState, move_optimizer
 from progeo.training.compiling import compile_network, explain_compiler
 from progeo.training.fabric import get_scaler
+from progeo.training.groups import Group
 from progeo.training.interrupt import Interruption
+from progeo.training.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
+from progeo.training.sampling import Batch, BatchReader, derive_seed, draw_batches
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading the loss waits for the device, so it is done this often and not at every step."""
@@ -175,7 +175,7 @@ class EncoderTraining:
         if not torch.stack(finite).all():
             raise ProgeoError(
                 f"The model's weights are no longer finite after step {self.state.step} of epoch "
-                f"{self.state.epoch + 1}. Lower --lr or --classifiers_lr."
+                f"{self.state.epoch + 1}. Lower `lr` or `classifiers_lr`."
             )
 
     def read_loss(self) -> float:
@@ -189,7 +189,7 @@ class EncoderTraining:
         if len(bad):
             raise ProgeoError(
                 f"The loss is {losses[bad[0, 0]].item()} at step {bad[0, 0].item() + 1} of epoch "
-                f"{self.state.epoch + 1}. Lower --lr or --classifiers_lr"
-                + (", or leave out --use_amp16." if self.options.use_amp16 else ".")
+                f"{self.state.epoch + 1}. Lower `lr` or `classifiers_lr`"
+                + (", or leave out `use_amp16`." if self.options.use_amp16 else ".")
             )
         return float(losses.mean()) if len(losses) else 0.0

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
+from progeo.data.table import find_manifest
 from progeo.errors import ProgeoError
-from progeo.images.sampling import check_batch_size
-from progeo.images.table import find_manifest
-from progeo.models.backbones import BackboneEntry, find_backbone
+from progeo.models.backbones.create import BackboneEntry, find_backbone
 from progeo.models.network import DEFAULT_DIMENSION, create_network
-from progeo.models.prompts import PromptTemplate
 from progeo.models.weights import check_weights_option
 from progeo.training.checkpoint import find_run
-from progeo.training.prompt_file import PROMPTS
+from progeo.training.methods.prompt_file import PROMPTS
+from progeo.training.methods.prompts import PromptTemplate
+from progeo.training.sampling import check_batch_size
 
 EPOCHS = 50
 EPOCHS_WITH_TEXT = 64
@@ -55,7 +55,7 @@ def _find_sets(options: TrainOptions) -> TrainOptions:
     missing = [name for name in ("val_set_folder", "test_set_folder") if getattr(options, name) is None]
     if missing and find_manifest(Path(options.train_set_folder)) is None:
         raise ProgeoError(
-            f"please give: {', '.join(f'--{name}' for name in missing)}. Neither is needed where --train_set_folder is "
+            f"please give: {', '.join(f'`{name}`' for name in missing)}. Neither is needed where `train_set_folder` is "
             "a manifest of all three sets, as progeo data split makes one."
         )
     found: dict[str, Any] = dict.fromkeys(missing, options.train_set_folder)
@@ -77,25 +77,25 @@ def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
     if uses_text(options):
         if entry.create_image_text is None:
             raise ProgeoError(
-                f"--text_targets {options.text_targets} needs a backbone with a text tower, which {entry.name} has "
-                "not: use CLIP-RN50, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 or LiteCLIP, or --text_targets none."
+                f"`text_targets` {options.text_targets} needs a backbone with a text tower, which {entry.name} has "
+                "not: use CLIP-RN50, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 or LiteCLIP, or `text_targets` none."
             )
         if options.fc_output_dim != entry.text_dimension:
             raise ProgeoError(
-                f"--fc_output_dim {options.fc_output_dim} does not fit the texts of {entry.name}, which have "
-                f"{entry.text_dimension} dimensions: use --fc_output_dim {entry.text_dimension}. (1024 fits "
-                "CLIP-RN50; 512 fits CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP; with --text_targets none "
+                f"`fc_output_dim` {options.fc_output_dim} does not fit the texts of {entry.name}, which have "
+                f"{entry.text_dimension} dimensions: use `fc_output_dim` {entry.text_dimension}. (1024 fits "
+                "CLIP-RN50; 512 fits CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP; with `text_targets` none "
                 "any fits a ResNet and LiteCLIP.)"
             )
         PromptTemplate.parse(options.prompt_template)
     if options.stage == 1 and not learns:
-        raise ProgeoError(f"--stage 1 learns prompts, but --text_targets {options.text_targets} uses none.")
+        raise ProgeoError(f"`stage` 1 learns prompts, but `text_targets` {options.text_targets} uses none.")
     if options.stage == 1 and options.prompts:
-        raise ProgeoError("--stage 1 learns prompts, so that it takes no --prompts. Leave out one of the two.")
+        raise ProgeoError("`stage` 1 learns prompts, so that it takes no `prompts`. Leave out one of the two.")
     if options.stage == 2 and learns and not options.prompts and not _has_prompts(options):
-        raise ProgeoError(f"--stage 2 needs the prompts of stage 1: --prompts {PROMPTS}, from its run folder.")
+        raise ProgeoError(f"`stage` 2 needs the prompts of stage 1: `prompts` {PROMPTS}, from its run folder.")
     if options.prompts and not learns:
-        raise ProgeoError(f"--prompts is given, but --text_targets {options.text_targets} uses no prompts.")
+        raise ProgeoError(f"`prompts` is given, but `text_targets` {options.text_targets} uses no prompts.")
 
 
 def _has_prompts(options: TrainOptions) -> bool:
@@ -108,7 +108,7 @@ def check_epochs(options: TrainOptions, groups: int) -> None:
     learns = _uses_prompts(options) and not options.prompts
     if learns and options.epochs_num_stage1 < groups:
         raise ProgeoError(
-            f"--epochs_num_stage1 {options.epochs_num_stage1}: each of the {groups} groups needs an epoch of its own, "
+            f"`epochs_num_stage1` {options.epochs_num_stage1}: each of the {groups} groups needs an epoch of its own, "
             f"so give at least {groups}, and many times that to learn something."
         )
 
@@ -120,9 +120,9 @@ def warn_of_random_weights(options: TrainOptions) -> str | None:
     alternatives = "'default' or a file"
     if uses_text(options):  # the towers of stage 1 are random, whatever model stage 2 starts from
         return (
-            "--backbone_weights none: both towers are random, so that prompts and results mean nothing; only the "
+            "`backbone_weights` none: both towers are random, so that prompts and results mean nothing; only the "
             f"program itself can be tried like this. Otherwise use {alternatives}."
         )
     if options.resume_model:
         return None
-    return f"--backbone_weights none: training starts from random weights; {alternatives} need far less of it."
+    return f"`backbone_weights` none: training starts from random weights; {alternatives} need far less of it."

@@ -12,25 +12,26 @@ from typing import Any
 import polars as pl
 import torch
 
-from progeo.config import TrainOptions, save_options
+from progeo.cli.options import save_options
+from progeo.cli.train import TrainOptions
+from progeo.data.table import read_image_table
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import save_results
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
-from progeo.images.groups import Group, make_groups
-from progeo.images.sampling import derive_seed
-from progeo.images.table import read_image_table
-from progeo.models.backbones import find_backbone
+from progeo.models.backbones.create import find_backbone
 from progeo.models.network import PlaceNetwork, create_network
-from progeo.models.zoo import load_model
+from progeo.models.published import load_model
 from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
 from progeo.training.checkpoint import TrainingState, find_run, load_checkpoint
 from progeo.training.continuing import check_kept_options, say_how_to_continue
 from progeo.training.encoder import EncoderTraining, create_state
 from progeo.training.fabric import create_fabric
+from progeo.training.groups import Group, make_groups
 from progeo.training.interrupt import interrupt_on_termination
-from progeo.training.prompt_file import PROMPTS, PromptFile, check_prompts, load_prompts
+from progeo.training.methods.prompt_file import PROMPTS, PromptFile, check_prompts, load_prompts
 from progeo.training.resolve import check_epochs, resolve_options, uses_text, warn_of_random_weights
+from progeo.training.sampling import derive_seed
 from progeo.training.stage1 import TEXT_TARGETS, create_model, learn_prompts, prepare_text_targets
 from progeo.training.stage2 import BEST_MODEL, evaluate_network, train_encoder
 from progeo.wording import format_count
@@ -130,12 +131,12 @@ def _run_seeds(options: TrainOptions, seeds: list[int], inputs: Inputs, folder: 
         try:
             results.append(_run_once(seed_options, inputs, seed_folder))
         except KeyboardInterrupt:
-            logger.info(f"Or continue with all seeds: progeo train --resume_train {folder}")
+            logger.info(f"Or continue with all seeds: progeo train `resume_train` {folder}")
             raise
     if options.stage == 1:
         log_to(folder)
         logger.info(
-            f"Prompts of {len(seeds)} seeds are learned. Go on with: progeo train --resume_train {folder} --stage 2"
+            f"Prompts of {len(seeds)} seeds are learned. Go on with: progeo train `resume_train` {folder} `stage` 2"
         )
         return {"seeds": seeds, "prompts": [result["prompts"] for result in results]}
     recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
@@ -171,7 +172,7 @@ def _run_once(options: TrainOptions, inputs: Inputs, folder: Path | None) -> dic
             prompts = learn_prompts(options, inputs.table, inputs.groups, folder, inputs.device, model)
             results = {"prompts": str(folder / PROMPTS), "measured": prompts.card["measured"]}
             write_json(folder / RESULTS, results)
-            logger.info(f"Go on with: progeo train --resume_train {folder} --stage 2")
+            logger.info(f"Go on with: progeo train `resume_train` {folder} `stage` 2")
             return results
         text_targets = None
         if uses_text(options):

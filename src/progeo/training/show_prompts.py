@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from progeo.config import ShowPromptsOptions
-from progeo.models.backbones import create_image_text_model, find_backbone
-from progeo.models.prompts import PromptTemplate, find_nearest_words
-from progeo.training.prompt_file import check_weights, load_prompts
-from progeo.training.prompt_learning import describe_measure
+from progeo.cli.prompts_show import ShowPromptsOptions
+from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.training.methods.prompt_file import check_weights, load_prompts
+from progeo.training.methods.prompt_learning import describe_measure
+from progeo.training.methods.prompts import PromptTemplate, find_nearest_words
 
 
 def run_show_prompts(options: ShowPromptsOptions) -> None:
@@ -29,4 +29,4 @@ def run_show_prompts(options: ShowPromptsOptions) -> None:
         table.add_row(*map(str, place.tolist()), *words)
     console.print(table)
     if len(rows) > options.classes:
-        console.print(f"{len(rows) - options.classes} more classes: --classes {len(rows)} shows all")
+        console.print(f"{len(rows) - options.classes} more classes: `classes` {len(rows)} shows all")

@@ -10,21 +10,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.files import atomic_write
-from progeo.images.groups import Group
-from progeo.models.backbones import create_image_text_model, find_backbone
+from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.fingerprint import fingerprint_model
-from progeo.models.image_text import ImageTextModel
-from progeo.models.prompts import Prompts, PromptTemplate, compute_text_features
+from progeo.models.text import ImageTextModel
 from progeo.run_folder import logger
 from progeo.training.checkpoint import describe_groups
 from progeo.training.fabric import create_fabric
-from progeo.training.image_features import Features, extract_image_features
+from progeo.training.groups import Group
 from progeo.training.interrupt import delay_interruption
-from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
-from progeo.training.prompt_file import (
+from progeo.training.methods.image_features import Features, extract_image_features
+from progeo.training.methods.prompt_file import (
     KEPT_OPTIONS,
     PROMPTS,
     PromptFile,
@@ -33,7 +31,7 @@ from progeo.training.prompt_file import (
     load_prompts,
     save_prompts,
 )
-from progeo.training.prompt_learning import (
+from progeo.training.methods.prompt_learning import (
     STAGE1_CHECKPOINT,
     PromptTraining,
     create_prompt_state,
@@ -41,6 +39,8 @@ from progeo.training.prompt_learning import (
     load_prompt_state,
     split_features,
 )
+from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
+from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
 from progeo.wording import format_count
 
 TEXT_TARGETS = "text_targets.safetensors"
@@ -124,7 +124,7 @@ def learn_prompts(
         load_prompt_state(state, checkpoint, options, groups)
         logger.info(f"Resuming stage 1 after {state.epoch} of {options.epochs_num_stage1} epochs")
     training = PromptTraining(state, model.text, groups, shares, options, fabric)
-    with explain_lack_of_memory("lower --batch_size_stage1, or use --use_amp16"):
+    with explain_lack_of_memory("lower `batch_size_stage1`, or use `use_amp16`"):
         logger.info(_describe_stage(training, model, features))
         with delay_interruption("epoch") as interruption:
             training.train(folder, interruption)
@@ -217,7 +217,7 @@ def _load_targets(path: Path, belongs_to: dict[str, str]) -> list[torch.Tensor]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             if file.metadata() != belongs_to:
-                raise ProgeoError(f"{path} was made for other --text_targets or other classes. {remedy}")
+                raise ProgeoError(f"{path} was made for other `text_targets` or other classes. {remedy}")
             return [file.get_tensor(str(number)) for number in range(len(file.keys()))]
     except (SafetensorError, OSError) as error:
         raise ProgeoError(f"{path} is damaged ({error}). {remedy}") from error

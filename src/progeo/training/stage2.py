@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
-from progeo.config import TrainOptions
+from progeo.cli.train import TrainOptions
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
-from progeo.models.backbones import find_backbone
+from progeo.models.backbones.create import find_backbone
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.run_folder import logger, write_csv

@@ -1,0 +1,18 @@
+"""The options of ``progeo calibrate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
+
+
+@dataclass(kw_only=True)
+class CalibrateOptions(HeadingOptions, PlaceOptions):
+    """Calibration"""
+
+    queries: str = option(
+        REQUIRED,
+        "photos with positions that are not in the database, a folder or a manifest; some may be of places outside it",
+    )
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")

@@ -1,0 +1,144 @@
+"""The main job on an embedded default: toy city, both trainings, evaluation before and after, a map. Works offline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse.typing import NonNegativeInt
+from rich.table import Table
+
+from progeo.cli.eval import EvalOptions
+from progeo.cli.index import IndexOptions
+from progeo.cli.options import option
+from progeo.cli.train import TrainOptions
+from progeo.console import console
+from progeo.evaluation.run import run_evaluation
+from progeo.locating.estimate import Located
+from progeo.locating.output.map_page import write_map
+from progeo.places.database import PlaceDatabase
+from progeo.places.ingest import run_index
+from progeo.run_folder import CONFIG, RESULTS
+from progeo.training.run import run_training
+from progeo.training.stage2 import BEST_MODEL
+from progeo_toy_city import CitySizes, make_toy_city
+
+
+@dataclass(kw_only=True)
+class DemoOptions:
+    """Demo"""
+
+    folder: str = option("demo", "folder for the toy city and all results")
+    seed: NonNegativeInt = option(0, "another seed, another town")
+
+
+BACKBONE = "LiteCLIP"
+IMAGE_SIZE = 128
+
+# Small pictures of many places: they are drawn in a minute, and streets that were never seen are learned from variety.
+CITY = CitySizes(image_size=192, blocks=4, train_places=64, train_dates=6)
+
+# Minutes instead of days: few steps ask for larger rates, colours that change less, and small classes too.
+TRAINING: dict[str, Any] = {
+    **{"N": 2, "groups_num": 4, "min_images_per_class": 5},
+    **{"epochs_num": 4, "iterations_per_epoch": 50, "lr": 0.001},
+    **{"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.05},
+    **{"epochs_num_stage1": 48, "batch_size_stage1": 1024, "lr_stage1": 0.03},
+}
+METHODS = {"CosPlace": "none", "ProGEO": "prompts"}
+TRAINED = "ProGEO"
+PLACES, MAP = "places", "map.html"
+QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
+
+
+def run_demo(options: DemoOptions) -> None:
+    """Run ``progeo demo``: everything goes below ``options.folder``; what an interrupted demo has done is kept."""
+    folder = Path(options.folder)
+    city = folder / "toy_city"
+    common: dict[str, Any] = {
+        "backbone": BACKBONE,
+        "image_size": IMAGE_SIZE,
+        "resize_test_imgs": True,
+        "num_preds_to_save": 3,
+        "test_set_folder": str(city / "test"),
+        "cache_folder": str(folder / "cache"),
+        "seed": options.seed,
+    }
+    console.rule("1/5  A town to train on")
+    make_toy_city(city, seed=options.seed, sizes=CITY, show_progress=True)
+
+    results = {}
+    console.rule(f"2/5  {BACKBONE} as ImageNet left it, before it has learned any place")
+    untrained = _prepare(folder, "untrained")
+    results["untrained"] = _read_results(untrained) or run_evaluation(EvalOptions(**common), untrained)
+
+    for number, (method, text_targets) in enumerate(METHODS.items(), start=3):
+        console.rule(f"{number}/5  Training with {method}, and the test afterwards")
+        run_folder = _prepare(folder, method)
+        train_options = TrainOptions(
+            **common,
+            **TRAINING,
+            text_targets=text_targets,
+            train_set_folder=str(city / "train"),
+            val_set_folder=str(city / "val"),
+            resume_train=str(run_folder) if (run_folder / CONFIG).is_file() else None,
+        )
+        results[method] = _read_results(run_folder) or run_training(train_options, run_folder)
+    console.rule("5/5  Where some of the queries were taken")
+    _locate_queries(city / "test", folder / TRAINED, common["cache_folder"])
+    _print_summary(results, folder)
+
+
+def _locate_queries(test_set: Path, trained: Path, cache_folder: str) -> None:
+    """Put the test database into a place database beside the model, and write a map of queries located with it."""
+    database = str(trained / PLACES)
+    model, photos = str(trained / BEST_MODEL), [str(test_set / "database")]
+    run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
+    queries = sorted((test_set / "queries").iterdir())
+    queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
+    with PlaceDatabase.open(database) as places:
+        located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
+        write_map(located, places, trained / MAP, num_matches=MATCHES_ON_MAP)
+
+
+def _prepare(folder: Path, name: str) -> Path:
+    """Return the folder of a step, which then exists."""
+    path = folder / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _read_results(folder: Path) -> dict[str, Any] | None:
+    """Return the results that an earlier start of the demo left, if any."""
+    path = folder / RESULTS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _print_summary(results: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Say what came out, where to look, and what to try next."""
+    table = Table(title="Queries whose place is found, on streets that were not trained on")
+    table.add_column("")
+    for rank in results["untrained"]["recalls"]:
+        table.add_column(rank, justify="right")
+    for name, result in results.items():
+        table.add_row(name, *(f"{recall:.1f} %" for recall in result["recalls"].values()))
+    console.print(table)
+    trained = folder / TRAINED
+    console.print(
+        "\nWhere to look:\n"
+        f"  {trained / 'report.html'}   recall, map and worst mistakes, in the browser\n"
+        f"  {trained / MAP}   some queries on a map, beside the photos that they were found by\n"
+        f"  {trained / 'preds'}   queries with their first predictions\n"
+        f"  {folder / 'untrained' / 'report.html'}   the same before training\n"
+        f"  {folder / 'toy_city' / 'train'}   the photos\n"
+        "What to try next:\n"
+        f"  progeo serve --database {trained / PLACES}   to drop photos on a web page, such as those in "
+        f"{folder / 'toy_city' / 'test' / 'queries'}\n"
+        f"  progeo prompts show {trained / 'prompts.safetensors'}\n"
+        f"  progeo eval --model {trained / BEST_MODEL} --test_set_folder {folder / 'toy_city' / 'val'}\n"
+        "  progeo train --help   to train on photos of your own: docs/your-photos.md",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,226 @@
+"""The options of every command, as documented dataclass fields: one list serves flags, config files and ``--help``.
+
+The names and defaults of CosPlace's options are the published ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    restricted_number_type,
+)
+
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+
+REQUIRED: Any = dataclasses.MISSING
+Repeated = list[str] | str | None
+"""An option that may be given several times, each time with one text; ``list_repeated`` gives them all."""
+PortNumber: Any = restricted_number_type("PortNumber", int, [(">=", 0), ("<=", 65535)])
+HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
+Options = TypeVar("Options")
+
+
+def option(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), names: tuple[str, ...] = (), positional: bool = False
+) -> Any:
+    """Return a dataclass field that is a command line option.
+
+    Args:
+        default: value where the option is not given; REQUIRED where it must be, None where it depends.
+        help: what it does, with units.
+        choices: the only values allowed.
+        names: further spellings, such as ``--exp_name``.
+        positional: given by its place instead of its name.
+    """
+    metadata = {"help": help, "choices": choices, "names": names, "positional": positional}
+    if default is REQUIRED:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class PhotoOptions:
+    """Photos"""
+
+    columns: str | None = option(
+        None, "columns of a manifest that are not recognised by their names, for example latitude=Y,longitude=X"
+    )
+
+
+@dataclass(kw_only=True)
+class HeadingOptions(PhotoOptions):
+    """Headings"""
+
+    heading_from: str | None = option(
+        None, "where missing headings come from: track takes the course from photo to photo", choices=("track",)
+    )
+
+
+@dataclass(kw_only=True)
+class MachineOptions:
+    """Machine and folders"""
+
+    device: str = option(
+        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+    seed: NonNegativeInt = option(0, "everything random follows from it")
+    save_dir: str = option(
+        "default", "results go to logs/<save_dir>/<time>; --exp_name is a synonym", names=("--exp_name",)
+    )
+    cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+@dataclass(kw_only=True)
+class InferenceOptions:
+    """Validation and test"""
+
+    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    positive_dist_threshold: PositiveFloat = option(25, "metres within which a prediction counts as right")
+    resize_test_imgs: bool | None = option(
+        None,
+        "resize test photos so that the shorter side is image_size (aspect ratio kept). Without it photos keep their "
+        "size, or a model file says how it was validated",
+    )
+    num_preds_to_save: NonNegativeInt = option(
+        0, "predictions to show per query in pictures under preds/; try a small number like 3"
+    )
+    save_only_wrong_preds: bool = option(False, "picture only queries whose first prediction is wrong")
+    queries_folder: str | None = option(
+        None, "folder of the queries inside the test set; without it queries, else queries_v1, else queries_v2"
+    )
+
+
+@dataclass(kw_only=True)
+class PlaceOptions:
+    """Place database"""
+
+    database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
+    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    device: str = option(
+        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+
+
+@dataclass(kw_only=True)
+class EstimateOptions(PlaceOptions):
+    """Estimates"""
+
+    min_confidence: ClosedUnitInterval = option(
+        0.5, "probability of being right within 25 m below which a photo counts as of an unknown place"
+    )
+
+
+def add_options(parser: ArgumentParser, options_class: type) -> None:
+    """Add the fields of an options dataclass to a parser, in groups named after the classes that define them."""
+    types = get_type_hints(options_class)
+    owners = {name: owner for owner in reversed(options_class.__mro__) for name in inspect.get_annotations(owner)}
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options, such as a run's config.yaml")
+    groups = {owner: parser.add_argument_group(owner.__doc__) for owner in (options_class, *options_class.__mro__)}
+    for option_field in sorted(dataclasses.fields(options_class), key=lambda f: owners[f.name] is not options_class):
+        _add_option(groups[owners[option_field.name]], option_field, types[option_field.name])
+
+
+def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: Any) -> None:
+    """Add one field as an argument."""
+    metadata = option_field.metadata
+    settings: dict[str, Any] = {"help": metadata["help"]}
+    if metadata["positional"]:
+        if value_type == list[str]:
+            settings["nargs"] = "*"
+            value_type = str
+        group.add_argument(option_field.name, type=value_type, **settings)
+        return
+    if option_field.default is REQUIRED:
+        settings["required"] = True
+    else:
+        settings["default"] = option_field.default
+    if value_type in (bool, bool | None):
+        settings["action"] = ActionYesNo(no_prefix="no_")
+    elif metadata["choices"]:
+        settings["choices"] = metadata["choices"]
+    elif _item_type(value_type):
+        settings |= {"nargs": "+", "type": _item_type(value_type)}
+    else:
+        settings["type"] = value_type
+    group.add_argument(f"--{option_field.name}", *metadata["names"], **settings)
+
+
+def join_repeated(arguments: list[str], options_class: type) -> list[str]:
+    """Return the arguments with all values of an option that may be repeated in one place, as a JSON list."""
+    types = get_type_hints(options_class)
+    for option_field in dataclasses.fields(options_class):
+        if types[option_field.name] != Repeated:
+            continue
+        names = (f"--{option_field.name}", *option_field.metadata["names"])
+        values, others = [], []
+        position = 0
+        while position < len(arguments):
+            name, equals, value = arguments[position].partition("=")
+            if name not in names:
+                others.append(arguments[position])
+            elif equals:
+                values.append(value)
+            elif position + 1 < len(arguments) and not arguments[position + 1].startswith("--"):
+                position += 1
+                values.append(arguments[position])
+            else:
+                others.append(name)  # without a value, which the parser complains about
+            position += 1
+        arguments = [*others, names[0], json.dumps(values)] if len(values) > 1 else arguments
+    return arguments
+
+
+def list_repeated(value: list[str] | str | None) -> list[str]:
+    """Return the values of an option that may be given several times."""
+    return [value] if isinstance(value, str) else value or []
+
+
+def _item_type(value_type: Any) -> Any:
+    """Return the type of the values of an option that takes several at once; None where it takes one."""
+    if value_type == Repeated:
+        return None
+    for candidate in (value_type, *get_args(value_type)):
+        if get_origin(candidate) is list:
+            return get_args(candidate)[0]
+    return None
+
+
+def create_options(options_class: type[Options], namespace: Namespace) -> Options:
+    """Return the dataclass with what was parsed."""
+    names = [option_field.name for option_field in dataclasses.fields(options_class)]  # type: ignore[arg-type]
+    # Through JSON, because the parser's own number types cannot be written to YAML and checkpoints.
+    values: dict[str, Any] = json.loads(json.dumps({name: namespace[name] for name in names}))
+    return options_class(**values)
+
+
+def save_options(options: Any, path: Path) -> None:
+    """Write the options as YAML that ``--config`` takes to repeat the run."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(dataclasses.asdict(options), sort_keys=False), encoding="utf-8")
+
+
+def load_options(options_class: type[Options], path: Path) -> Options:
+    """Read options that ``save_options`` wrote.
+
+    Raises:
+        ProgeoError: the file is missing or holds something else.
+    """
+    try:
+        return options_class(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ProgeoError(f"Cannot read the options in {path}: {error}") from error

@@ -1,0 +1,268 @@
+"""The command line: ``progeo <command>``. It only reads options and calls the package.
+
+Nothing heavy is imported before a command needs it, so that ``progeo --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from progeo.cli.spelling import spell_options
+from progeo.errors import ProgeoError, explain_lack_of_memory
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: where its options and its function stand, and what it is for."""
+
+    options: str
+    function: str
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "progeo.cli.demo:DemoOptions",
+        "progeo.cli.demo:run_demo",
+        "see it work: make a toy city, train on it, evaluate before and after (offline)",
+        "progeo demo",
+    ),
+    "train": Command(
+        "progeo.cli.train:TrainOptions",
+        "progeo.training.run:run_training",
+        "train a model on street photos with known positions",
+        "progeo train --train_set_folder TRAIN --val_set_folder VAL --test_set_folder TEST",
+    ),
+    "eval": Command(
+        "progeo.cli.eval:EvalOptions",
+        "progeo.evaluation.run:run_evaluation",
+        "evaluate a model on a folder with database and queries",
+        "progeo eval --model best_model.safetensors --test_set_folder TEST",
+    ),
+    "index": Command(
+        "progeo.cli.index:IndexOptions",
+        "progeo.places.ingest:run_index",
+        "put photos with known positions into a place database",
+        "progeo index PHOTOS --model best_model.safetensors --database DATABASE",
+    ),
+    "calibrate": Command(
+        "progeo.cli.calibrate:CalibrateOptions",
+        "progeo.places.calibrate:run_calibration",
+        "teach a place database how sure its estimates are",
+        "progeo calibrate --database DATABASE --queries QUERIES",
+    ),
+    "locate": Command(
+        "progeo.cli.locate:LocateOptions",
+        "progeo.places.locate:run_locate",
+        "say where photos were taken",
+        "progeo locate PHOTO --database DATABASE",
+    ),
+    "serve": Command(
+        "progeo.cli.serve:ServeOptions",
+        "progeo.serve.serve:run_server",
+        "start the web page and the HTTP service of a place database",
+        "progeo serve --database DATABASE",
+    ),
+    "prompts show": Command(
+        "progeo.cli.prompts_show:ShowPromptsOptions",
+        "progeo.training.show_prompts:run_show_prompts",
+        "list the words nearest to the learned tokens of each class",
+        "progeo prompts show logs/default/TIME/prompts.safetensors",
+    ),
+    "data check": Command(
+        "progeo.cli.data_check:CheckOptions",
+        "progeo.checking.check:run_check",
+        "look for what should be mended in a set of photos, and for settings to start with",
+        "progeo data check PHOTOS",
+    ),
+    "data convert": Command(
+        "progeo.cli.data_convert:ConvertOptions",
+        "progeo.data.tools.convert:run_convert",
+        "write photos under SF-XL file names, or a manifest of them",
+        "progeo data convert PHOTOS manifest.csv",
+    ),
+    "data split": Command(
+        "progeo.cli.data_split:SplitOptions",
+        "progeo.data.tools.split:run_split",
+        "make train, val and test that lie apart from each other",
+        "progeo data split PHOTOS split.csv",
+    ),
+    "data frames": Command(
+        "progeo.cli.data_frames:FramesOptions",
+        "progeo.data.tools.frames:run_frames",
+        "take frames with positions out of a video or photos, and a GPX track",
+        "progeo data frames VIDEO FRAMES --gpx TRACK.gpx",
+    ),
+    "data toy-city": Command(
+        "progeo.cli.data_toy_city:ToyCityOptions",
+        "progeo.cli.data_toy_city:run_toy_city",
+        "render a small town with train, val and test photos",
+        "progeo data toy-city toy_city",
+    ),
+}
+
+FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}
+"""First words of commands that have two."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code: 0 done, 1 a check found problems, 2 an error, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    family = [word for word in arguments[:1] if word in FAMILIES]
+    if arguments[len(family) :] in ([], ["-h"], ["--help"]):
+        print(describe_commands(*family))
+        return 0
+    if arguments == ["--version"]:
+        print(f"progeo {version('progeo')}")
+        return 0
+    names: list[str] = []
+    try:
+        name, rest = _split_command(arguments)
+        options = parse_options(name, rest)
+        names = list(vars(options))
+        module, function = COMMANDS[name].function.split(":")
+        run: Callable[[Any], Any] = getattr(import_module(module), function)
+        with explain_lack_of_memory():
+            run(options)
+        return 0
+    except KeyboardInterrupt:
+        _print_error("Interrupted", debug)
+        return 130
+    except (ProgeoError, OSError) as error:
+        _print_error(f"Error: {spell_options(str(error), names)}", debug)
+        return getattr(error, "exit_code", 2)
+
+
+def describe_commands(family: str = "") -> str:
+    """Return the help of ``progeo`` itself, or of the commands of one family, such as ``data``."""
+    commands = {name: command for name, command in COMMANDS.items() if family in ("", name.split()[0])}
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
+    examples = [f"  {command.example}" for command in commands.values()]
+    return "\n".join(
+        [
+            "progeo: where was this photo taken? Visual place recognition, from photos to positions.",
+            "",
+            "usage: progeo COMMAND [OPTIONS]      progeo COMMAND --help explains all options",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            *examples,
+            "",
+            "--version prints the version; --debug, with any command, shows tracebacks.",
+        ]
+    )
+
+
+def find_options_class(command: Command) -> type:
+    """Return the dataclass of a command's options."""
+    module, name = command.options.split(":")
+    found: type = getattr(import_module(module), name)
+    return found
+
+
+def parse_options(name: str, arguments: list[str]) -> Any:
+    """Return the options of a command, an instance of its dataclass; ``--help`` prints them and exits.
+
+    Raises:
+        ProgeoError: an option is unknown, missing or has a value it cannot have.
+    """
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser
+
+    import progeo.cli.options as config
+
+    command = COMMANDS[name]
+    options_class = find_options_class(command)
+    parser = ArgumentParser(
+        prog=f"progeo {name}",
+        description=f"{command.summary[0].upper()}{command.summary[1:]}. Example: {command.example}",
+        exit_on_error=False,
+    )
+    config.add_options(parser, options_class)
+    try:
+        arguments = _join_negative_values(_take_over_resumed_options(arguments))
+        namespace = parser.parse_args(config.join_repeated(arguments, options_class))
+    except ArgumentError as error:
+        raise ProgeoError(_explain(str(error), name, parser)) from error
+    return config.create_options(options_class, namespace)
+
+
+def _split_command(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the command that the arguments start with, and the rest of them."""
+    for name in COMMANDS:
+        words = name.split()
+        if arguments[: len(words)] == words:
+            return name, arguments[len(words) :]
+    given = " ".join(arguments[:2]) if arguments[0] in FAMILIES else arguments[0]
+    near = difflib.get_close_matches(given, COMMANDS, n=1)
+    hint = f" Did you mean progeo {near[0]}?" if near else ""
+    raise ProgeoError(f"There is no command {given!r}.{hint} The commands are: {', '.join(COMMANDS)}.")
+
+
+def _take_over_resumed_options(arguments: list[str]) -> list[str]:
+    """Put the options of the run that ``--resume_train`` names before the others, so that these come on top."""
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name != "--resume_train":
+            continue
+        value = value or next(iter(arguments[position + 1 :]), "")
+        path = Path(value)
+        config_file = (path if path.is_dir() else path.parent) / "config.yaml"
+        if config_file.is_file():
+            return ["--config", str(config_file), *arguments]
+    return arguments
+
+
+def _join_negative_values(arguments: list[str]) -> list[str]:
+    """Write ``--near -33.9,151.2`` as ``--near=-33.9,151.2``, as the parser takes what starts with - for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _explain(message: str, name: str, parser: Any) -> str:
+    """Return a message of the parser as one clear line, with the option that was probably meant."""
+    message = re.sub(r'Parser key "(\w+)"(?: element \d+)?:', r"--\1:", " ".join(message.split()))
+    # Of an optional value's two complaints, the one that is not about it being null.
+    message = re.sub(
+        r"Does not validate against any.*?Errors: - (.*?) - Expected.*value: (.*)", r"\1, given \2", message
+    )
+    message = re.sub(r"a typing\.Literal\[(.*?)\]", lambda values: values[1].replace(", ", " or "), message)
+    known = [spelling for action in parser._actions for spelling in action.option_strings]
+    for word in message.split():
+        option = word.split("=")[0].rstrip(":")
+        if option.startswith("--") and option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            message += f". Did you mean {near[0]}?" if near else ""
+    if "required" in message:
+        missing = message.removeprefix("the following arguments are required: ").split(", ")
+        message = "please give: " + ", ".join(f"--{name}" if f"--{name}" in known else name for name in missing)
+    return f"{message} (progeo {name} --help explains the options)"
+
+
+def _print_error(message: str, debug: bool) -> None:
+    """Print an error for people; with ``--debug`` the traceback first."""
+    from progeo.console import console
+
+    if debug:
+        console.print_exception()
+    console.print(message, style="bold red", markup=False, soft_wrap=True)

@@ -1,0 +1,22 @@
+"""Arguments of the library as the command line spells them: what its messages call `` `name` `` is ``--name`` here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+ALIASES = {"descriptor_dim": "fc_output_dim"}
+"""Arguments whose options are called otherwise, as published."""
+
+
+def spell_options(text: str, options: Collection[str]) -> str:
+    """Return a message of the library for the command that has these options, by their names without dashes.
+
+    An argument that the command has no option for keeps its plain name.
+    """
+
+    def spell(argument: re.Match[str]) -> str:
+        name = ALIASES.get(argument[1], argument[1])
+        return f"--{name}" if name in options else argument[1]
+
+    return re.sub(r"`(\w+)`", spell, text)

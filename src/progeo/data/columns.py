@@ -1,0 +1,141 @@
+"""Which column of somebody's table is which: the usual spellings, and ``columns`` for all others."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import polars as pl
+
+from progeo.data.file_names import FILE_NAME_FIELDS
+from progeo.errors import ProgeoError
+
+FIELDS: dict[str, pl.DataType] = {
+    "path": pl.String(),
+    **FILE_NAME_FIELDS,
+    "heading_reference": pl.String(),
+    "place": pl.String(),
+    "split": pl.String(),
+    "role": pl.String(),
+    "sequence": pl.String(),
+    "frame": pl.Float64(),
+}
+"""The columns that mean something to progeo, beside which a table may have any others."""
+
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "path": ("file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename", "img", "imgpath", "photo"),
+    "latitude": ("lat", "gpslatitude", "gpslat"),
+    "longitude": ("lon", "lng", "long", "gpslongitude", "gpslon", "gpslng"),
+    "utm_east": ("easting", "east", "utmeasting", "utmx"),
+    "utm_north": ("northing", "north", "utmnorthing", "utmy"),
+    "utm_zone": ("zone", "utmzonenumber", "zonenumber"),
+    "utm_letter": ("letter", "zoneletter", "utmzoneletter", "band", "hemisphere"),
+    "heading": ("bearing", "azimuth", "compass", "compassangle", "yaw", "direction", "gpsimgdirection"),
+    "heading_reference": ("gpsimgdirectionref", "headingref"),
+    "timestamp": ("time", "datetime", "date", "capturedat", "capturetime", "takenat", "datetimeoriginal"),
+    "place": ("placeid", "locationid", "placename"),
+    "split": ("subset", "partition", "set"),
+    "sequence": ("sequenceid", "sequencekey", "seq", "trackid"),
+    "pano_id": ("pano", "panoramaid"),
+}
+"""Other names of the columns, in small letters and without spaces and signs."""
+
+LIKELY: dict[str, str] = {
+    "path": ".*(name|path|file).*",
+    "latitude": "y|.*lat.*|.*_y",
+    "longitude": "x|.*lo?ng?.*|.*_x",
+}
+"""What a missing column may be called instead: too unsure to take, good enough to suggest."""
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read ``columns``: pairs such as ``latitude=Y,lon=X`` that say which column of a table is which.
+
+    Raises:
+        ProgeoError: it does not read so, or names something that progeo has no use for.
+    """
+    chosen = {}
+    for pair in text.split(","):
+        field, sign, column = (part.strip() for part in pair.partition("="))
+        name = _find_field(field)
+        if not sign or not column or name is None:
+            raise ProgeoError(
+                f"`columns` {text}: {pair.strip()!r} is not understood. Write it as `columns` latitude=Y,longitude=X; "
+                f"on the left can stand {', '.join(FIELDS)}."
+            )
+        chosen[name] = column
+    return chosen
+
+
+def find_columns(names: list[str], chosen: dict[str, str], source: Path) -> dict[str, str]:
+    """Return for each field that a table has the name of its column there.
+
+    Args:
+        names: the table's columns.
+        chosen: what the user has said, which goes first.
+        source: the table's file, for error messages.
+
+    Raises:
+        ProgeoError: a chosen column does not exist, two columns may be the same field, or path or position are missing.
+    """
+    for field, column in chosen.items():
+        if column not in names:
+            raise ProgeoError(
+                f"{source} has no column {column!r}, which `columns` takes for the {field}. {_list_columns(names)}"
+            )
+    columns = dict(chosen)
+    for field in (name for name in FIELDS if name not in chosen):
+        candidates = [name for name in names if _find_field(name) == field and name not in chosen.values()]
+        if len(candidates) > 1 and field not in candidates:
+            raise ProgeoError(
+                f"{source}: {' and '.join(candidates)} can both be the {field}. "
+                f"Say which: `columns` {field}={candidates[0]}"
+            )
+        if candidates:
+            columns[field] = field if field in candidates else candidates[0]
+    _check_complete(columns, names, source)
+    return columns
+
+
+def _check_complete(columns: dict[str, str], names: list[str], source: Path) -> None:
+    """Raise an error that suggests columns where those for path or position are missing."""
+    missing = [] if "path" in columns else ["path"]
+    positions = [("utm_east", "utm_north"), ("latitude", "longitude")]
+    if not any(columns.keys() >= set(pair) for pair in positions):
+        half = next((pair for pair in positions if columns.keys() & set(pair)), positions[1])
+        missing += [field for field in half if field not in columns]
+    if not missing:
+        return
+    guesses = {field: _guess(field, [name for name in names if name not in columns.values()]) for field in missing}
+    pairs = ",".join(f"{field}={guess or 'COLUMN'}" for field, guess in guesses.items())
+    likely = "Perhaps" if any(guesses.values()) else "Name them with"
+    raise ProgeoError(
+        f"{source} has no column for the {' and '.join(missing)}. {_list_columns(names)} {likely} `columns` {pairs}"
+        + ("" if "path" in missing and len(missing) == 1 else " (UTM needs utm_east, utm_north and utm_zone)")
+    )
+
+
+def _guess(field: str, names: list[str]) -> str | None:
+    """Return the column that looks most like a field."""
+    for name in names:
+        if field in LIKELY and re.fullmatch(LIKELY[field], name.lower()):
+            return name
+    spelled = {_simplify(name): name for name in names}
+    near = difflib.get_close_matches(_simplify(field), spelled, n=1, cutoff=0.7)
+    return spelled[near[0]] if near else None
+
+
+def _find_field(name: str) -> str | None:
+    """Return the field that a name means, or None."""
+    simple = _simplify(name)
+    return next((field for field in FIELDS if simple in (_simplify(field), *SPELLINGS.get(field, ()))), None)
+
+
+def _simplify(name: str) -> str:
+    """Return a name in small letters, without spaces and signs."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _list_columns(names: list[str]) -> str:
+    return f"Its columns are {', '.join(names)}."

@@ -1,0 +1,126 @@
+"""Where, which way and when a photo was taken, from what the camera wrote into it (EXIF 2.32, section 4.6).
+
+Read are GPSLatitude and GPSLongitude with their hemispheres, GPSImgDirection with its reference (true or magnetic
+north; magnetic headings are not corrected, they are off by the declination of the place), and DateTimeOriginal with
+its fraction of a second and its offset from UTC.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import polars as pl
+from PIL import ExifTags
+
+from progeo.console import progress_bar
+from progeo.data.geodesy import describe_impossible
+from progeo.data.timestamps import normalise_timestamps
+from progeo.pixels.formats import open_image
+from progeo.pixels.prefetch import read_ahead
+
+GPS, BASE = ExifTags.GPS, ExifTags.Base
+EXIF_COLUMNS = {
+    "path": pl.String(),
+    "latitude": pl.Float64(),
+    "longitude": pl.Float64(),
+    "heading": pl.Float64(),
+    "heading_reference": pl.String(),
+    "timestamp": pl.String(),
+    "problem": pl.String(),
+}
+
+
+def read_exif(
+    paths: pl.Series, folder: str = "", *, num_workers: int | None = None, description: str | None = None
+) -> pl.DataFrame:
+    """Read position, heading and time of photos.
+
+    Args:
+        paths: the files, JPEG, PNG, WebP or HEIC, relative to ``folder``.
+        folder: where the paths start.
+        num_workers: reading threads.
+        description: what a progress bar speaks of; without it none is shown.
+
+    Returns:
+        One row per path, with the columns of EXIF_COLUMNS: latitude and longitude in degrees, heading in degrees
+        clockwise from north, ``heading_reference`` "true" or "magnetic", ``timestamp`` in ISO 8601. What a photo does
+        not say is null, and ``problem`` says why there is no position.
+    """
+
+    def read(path: str) -> dict[str, Any]:
+        return {"path": path, **_read_photo(f"{folder}/{path}" if folder else path)}
+
+    rows = []
+    with progress_bar(disable=description is None) as bar:
+        task = bar.add_task(description or "", total=len(paths))
+        for row in read_ahead(read, paths, num_workers=num_workers):
+            rows.append(row)
+            bar.advance(task)
+    problem = describe_impossible(pl.col("latitude"), pl.col("longitude"))
+    table = pl.DataFrame(rows, schema=EXIF_COLUMNS).with_columns(
+        problem=pl.col("problem").fill_null(problem), timestamp=normalise_timestamps(pl.col("timestamp"))
+    )
+    is_located = pl.col("problem").is_null()
+    return table.with_columns(pl.when(is_located).then(name).alias(name) for name in ("latitude", "longitude"))
+
+
+def _read_photo(path: str) -> dict[str, Any]:
+    """Return what one photo says, under the names of EXIF_COLUMNS."""
+    try:
+        with open_image(path) as image:
+            exif = image.getexif()
+            gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception as error:  # on damaged files Pillow raises nearly everything
+        return {"problem": f"it cannot be read: {error}"}
+    heading = _read_number(gps.get(GPS.GPSImgDirection))
+    found = {
+        "heading": heading % 360 if heading is not None and 0 <= heading <= 360 else None,
+        "heading_reference": {"T": "true", "M": "magnetic"}.get(_read_text(gps.get(GPS.GPSImgDirectionRef)).upper()),
+        "timestamp": _read_time(details),
+    }
+    latitude, longitude = _read_degrees(gps.get(GPS.GPSLatitude)), _read_degrees(gps.get(GPS.GPSLongitude))
+    if latitude is None or longitude is None:
+        return {**found, "problem": "it holds no GPS position"}
+    signs = [
+        {positive: 1, negative: -1}.get(_read_text(gps.get(tag)).upper()[:1])
+        for tag, positive, negative in ((GPS.GPSLatitudeRef, "N", "S"), (GPS.GPSLongitudeRef, "E", "W"))
+    ]
+    if signs[0] is None or signs[1] is None:
+        return {**found, "problem": "its GPS position does not say north or south, east or west"}
+    return {**found, "latitude": signs[0] * latitude, "longitude": signs[1] * longitude}
+
+
+def _read_degrees(value: Any) -> float | None:
+    """Return degrees, minutes and seconds as degrees; the minutes or seconds may be left out."""
+    parts = [_read_number(part) for part in value] if isinstance(value, tuple) else [_read_number(value)]
+    if not 1 <= len(parts) <= 3 or parts[0] is None:
+        return None
+    return math.fsum((part or 0.0) / 60**power for power, part in enumerate(parts))
+
+
+def _read_number(value: Any) -> float | None:
+    """Return a rational of EXIF as a number; None where it is none, as 0/0 is."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _read_text(value: Any) -> str:
+    """Return a text of EXIF, which some cameras write as bytes and fill with zeros."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    return text.strip("\0 ")
+
+
+def _read_time(details: dict[int, Any]) -> str | None:
+    """Return when the photo was taken, as far as the camera says; clocks that were never set write zeros or blanks."""
+    moment = _read_text(details.get(BASE.DateTimeOriginal))
+    if not re.fullmatch(r"[12]\d{3}:\d\d:\d\d \d\d:\d\d:\d\d", moment):
+        return None
+    fraction = "".join(re.findall(r"^\d+", _read_text(details.get(BASE.SubsecTimeOriginal))))
+    offset = _read_text(details.get(BASE.OffsetTimeOriginal))
+    is_offset = re.fullmatch(r"[+-]\d\d:\d\d", offset)
+    return moment + (f".{fraction}" if fraction else "") + (offset if is_offset else "")

@@ -1,0 +1,209 @@
+"""Listing the image files of a folder, millions of them, and keeping what was read of them for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+
+from progeo.data.faults import Faults
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+from progeo.pixels.formats import IMAGE_EXTENSIONS
+from progeo.wording import format_count
+
+CACHE_FORMAT = "4"
+"""Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
+
+Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
+
+
+def read_folder(
+    folder: Path,
+    cache_folder: str | Path | None,
+    read: Callable[[pl.Series, Path], pl.DataFrame],
+    sources: Iterable[Path] = (),
+    faults: Faults | None = None,
+) -> pl.DataFrame:
+    """List the images below ``folder`` and read the table of them, or take it from the cache.
+
+    Where ``<folder>_images_paths.txt`` stands beside the folder, as SF-XL ships it, its lines (paths relative to the
+    folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
+    as long as the folder's fingerprint (the time of change of every directory in it, or of the list, and of the
+    sources) stays the same, and no list or source appears or goes. Where faults are asked for, only a table without any
+    is kept: the others are read anew, so that they are listed each time, and gone once they are mended.
+
+    Args:
+        folder: where to look.
+        cache_folder: where tables are kept; None keeps none.
+        read: makes the table, with a column ``path``, from the sorted relative paths and the folder.
+        sources: files that it reads beside the images.
+        faults: where ``read`` puts photos that cannot be used.
+
+    Returns:
+        The table with ``folder`` before each path.
+
+    Raises:
+        ProgeoError: the folder holds no image, or a folder that cannot be read, or a path is not UTF-8.
+    """
+    _check_encoding([str(folder.resolve())])
+    cached = None if cache_folder is None else _name_cached(folder, Path(cache_folder))
+    described_by = _fingerprint([str(source.resolve()) for source in sources])
+    table = _read_cached(cached, described_by, complete=faults is not None) if cached else None
+    if table is None:
+        relative_paths, fingerprint = list_images(folder)
+        table = read(relative_paths, folder)
+        if cached and not faults:
+            _write_cached(cached, table, fingerprint | described_by, complete=faults is not None)
+    return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
+
+
+def _name_cached(folder: Path, cache_folder: Path) -> Path:
+    """Return the file of a folder's table: two folders must never share one, two spellings of one folder should."""
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return cache_folder / f"{folder.resolve().name}-{key}.parquet"
+
+
+def _check_encoding(paths: list[str], folder: str = "") -> None:
+    """Raise an error that names the first path that is not UTF-8: no table, log or report could hold it."""
+    bad = [path for path in paths if not path.isascii() and path.encode(errors="ignore").decode() != path]
+    if bad:
+        example = os.fsencode(Path(folder, bad[0])).decode(errors="backslashreplace")
+        total = format_count(len(paths), "path")
+        raise ProgeoError(f"{len(bad):,} of {total} not in UTF-8, first {example}: please rename it.")
+
+
+def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
+    """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
+    list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
+    fingerprint = _fingerprint([str(list_file)])
+    if list_file.is_file():
+        paths = _read_list(list_file)
+        if len(paths) and not (folder / paths[0]).is_file():
+            raise ProgeoError(
+                f"{list_file} lists {paths[0]}, but {folder / paths[0]} does not exist: "
+                "bring the list and the folder together, or remove the list to have the folder read from disk."
+            )
+        source = str(list_file)
+    else:
+        found, directories = _walk(folder)
+        _check_encoding(found, str(folder))
+        paths = pl.Series("path", found, dtype=pl.String).sort()
+        fingerprint |= directories
+        source = str(folder)
+    if paths.is_empty():
+        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
+    return paths, fingerprint
+
+
+def _read_list(list_file: Path) -> pl.Series:
+    """Return the sorted paths in a list, one a line. Python's lines would take several times the memory of Polars'.
+
+    Raises:
+        ProgeoError: the list is not UTF-8.
+    """
+    try:
+        lines = pl.scan_csv(
+            list_file,
+            schema={"path": pl.String},
+            has_header=False,
+            separator="\x1f",  # of fields, which a line does not have
+            quote_char=None,
+            raise_if_empty=False,
+            glob=False,
+        )
+        paths = lines.select(pl.col("path").str.strip_chars()).filter(pl.col("path") != "").sort("path")
+        return paths.collect(engine="streaming")["path"]  # sorts long names twice as fast
+    except pl.exceptions.ComputeError as error:
+        try:
+            list_file.read_text(encoding="utf-8")  # Polars does not say where
+        except UnicodeDecodeError as wrong:
+            raise ProgeoError(f"{list_file} is not UTF-8 (at byte {wrong.start}): please save it as UTF-8.") from wrong
+        raise ProgeoError(f"{list_file} cannot be read as paths, one on each line: {error}.") from error
+
+
+def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
+    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
+    paths: list[str] = []
+    fingerprint: Fingerprint = {}
+    pending = [(str(folder.resolve()), "")]
+    seen = set()
+    while pending:
+        directory, prefix = pending.pop()
+        try:
+            status = Path(directory).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
+            fingerprint[directory] = status.st_mtime_ns
+            with os.scandir(directory) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise ProgeoError(
+                f"Cannot list the folder {directory}: {error.strerror}. Get the right to read it, or move it away."
+            ) from error
+        for entry in visible:
+            if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+                paths.append(prefix + entry.name)
+            elif entry.is_dir():
+                pending.append((entry.path, f"{prefix}{entry.name}/"))
+    return paths, fingerprint
+
+
+def list_folders(folders: pl.Series) -> pl.Series:
+    """Return the paths of everything in some folders, for looking up many files: asking for each one takes longer.
+
+    Folders are listed once each; those that cannot be read have nothing in them. "" is the root, null the current one.
+    """
+    existing = []
+    for folder in folders.fill_null(".").unique():
+        with suppress(OSError), os.scandir(folder or "/") as entries:
+            prefix = "" if folder == "." else f"{folder}/"
+            existing += [prefix + entry.name for entry in entries]
+    return pl.Series("path", existing, dtype=pl.String)
+
+
+def _fingerprint(places: list[str]) -> Fingerprint:
+    """Return the time of change of each place: adding or removing a file changes its directory's."""
+    return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
+
+
+def _read_cached(cached: Path, sources: Fingerprint, *, complete: bool) -> pl.DataFrame | None:
+    """Return the cached table, or None where there is none, or its folder or a source has changed since.
+
+    With ``complete`` it must be known that nothing was left out of it.
+    """
+    if not cached.is_file():
+        return None
+    try:
+        metadata = pl.read_parquet_metadata(cached)
+        fingerprint = json.loads(metadata["fingerprint"])
+        places = list(fingerprint | sources)
+        if metadata["format"] != CACHE_FORMAT or _fingerprint(places) != fingerprint:
+            return None
+        if complete and metadata["complete"] != "yes":
+            return None
+        return pl.read_parquet(cached)
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):
+        return None  # a damaged cache is only a slower start
+
+
+def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint, *, complete: bool) -> None:
+    """Write the table for the next run."""
+    try:
+        with atomic_write(cached) as temporary:
+            metadata = {
+                "format": CACHE_FORMAT,
+                "fingerprint": json.dumps(fingerprint),
+                "complete": "yes" if complete else "unknown",
+            }
+            # Names compress as well at level 1 as at the default, in half the time.
+            table.write_parquet(temporary, compression_level=1, metadata=metadata)
+    except ProgeoError as error:
+        raise ProgeoError(f"{error} (It is the cached image table: `cache_folder` chooses another place.)") from error

@@ -1,0 +1,1 @@
+"""Working on sets of photos: split, convert, frames of videos, duplicates."""

@@ -1,0 +1,187 @@
+"""Footage with a clock: the frames of a video, or photos taken one after the other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from progeo.data.exif import read_exif
+from progeo.data.geodesy import Floats
+from progeo.data.listing import list_images
+from progeo.data.timestamps import normalise_timestamps, parse_timestamps
+from progeo.data.tools.gpx import to_seconds
+from progeo.errors import ProgeoError
+from progeo.pixels.decoding import read_image
+
+JPEG_QUALITY = 95
+
+
+class Footage(Protocol):
+    """Frames in the order of time."""
+
+    @property
+    def seconds(self) -> Floats:
+        """When each was taken: (F,), since 1970, by the camera's clock, ascending."""
+
+    def name(self, number: int) -> str:
+        """Return what a frame is called, without extension."""
+
+    def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
+        """Write frames as JPEG files, given by number in ascending order, and yield each number when it is written."""
+
+
+def open_footage(source: Path, *, start: str | None = None, fps: float | None = None) -> Footage:
+    """Read the times of a video's frames, or of the photos in a folder.
+
+    Args:
+        source: a video that FFmpeg reads, or a folder of photos.
+        start: when the first frame was taken; without it, what the video or the photos' EXIF data say.
+        fps: photos per second, where EXIF data do not say the time of each; photos are in the order of their names.
+
+    Raises:
+        ProgeoError: there are no frames, or nothing says when they were taken.
+    """
+    if start is not None:
+        start_seconds = _parse_moment(start)
+        if start_seconds is None:
+            raise ProgeoError(f"`start` {start} is no time such as 2023-04-06T10:19:05Z.")
+    else:
+        start_seconds = None
+    if source.is_dir():
+        return _read_photos(source, start_seconds, fps)
+    if not source.is_file():
+        raise ProgeoError(f"There is no video or folder {source}. Check the path (the current folder is {Path.cwd()}).")
+    if fps is not None:
+        raise ProgeoError(f"`fps` is for folders of photos; the video {source} says itself when its frames come.")
+    return _read_video(source, start_seconds)
+
+
+def _parse_moment(text: str) -> float | None:
+    moment = pl.select(parse_timestamps(normalise_timestamps(pl.lit(text)))).item()
+    return None if moment is None else to_seconds(moment)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos of a folder."""
+
+    folder: Path
+    paths: list[str]
+    seconds: Floats
+
+    def name(self, number: int) -> str:
+        """Return the name of the photo, with those of the folders it is in."""
+        return Path(self.paths[number]).with_suffix("").as_posix().replace("/", "_")
+
+    def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
+        """Copy JPEG files, and write others anew."""
+        for number, target in wanted:
+            source = self.folder / self.paths[number]
+            if source.suffix.lower() in (".jpg", ".jpeg"):
+                shutil.copyfile(source, target)
+            else:
+                Image.fromarray(read_image(source).permute(1, 2, 0).numpy()).save(target, "JPEG", quality=JPEG_QUALITY)
+            yield number
+
+
+def _read_photos(folder: Path, start: float | None, fps: float | None) -> Photos:
+    paths = list_images(folder)[0]
+    moments = parse_timestamps(normalise_timestamps(pl.col("timestamp"))).dt.epoch("us") / 1e6
+    if fps is not None:
+        if start is None:
+            first = read_exif(paths.head(1), str(folder)).select(moments).item()
+            if first is None:
+                raise ProgeoError(
+                    f"{folder / paths[0]} does not say when it was taken: say when with `start` 2023-04-06T10:19:05Z."
+                )
+            start = float(first)
+        return Photos(folder, paths.to_list(), start + np.arange(len(paths)) / fps)
+    table = read_exif(paths, str(folder), description="Reading EXIF data").select("path", seconds=moments)
+    untimed = table.filter(pl.col("seconds").is_null())
+    if len(untimed):
+        raise ProgeoError(
+            f"{len(untimed)} of {len(table)} photos in {folder} do not say in their EXIF data when they were taken, "
+            f"first {untimed['path'][0]}. If they were taken at even intervals, say `fps` (photos per second) and "
+            "`start`."
+        )
+    table = table.sort("seconds", "path")
+    shift = 0.0 if start is None else start - table["seconds"][0]
+    return Photos(folder, table["path"].to_list(), table["seconds"].to_numpy() + shift)
+
+
+@dataclass(frozen=True)
+class Video:
+    """The frames of a video's first picture stream."""
+
+    path: Path
+    timestamps: list[int]
+    """Of the frames, in the units of the stream."""
+    seconds: Floats
+
+    def name(self, number: int) -> str:
+        """Return the video's name and the milliseconds since its first frame."""
+        return f"{self.path.stem}_{round((self.seconds[number] - self.seconds[0]) * 1000):09}"
+
+    def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
+        """Decode the video from the first frame that is wanted to the last."""
+        av = _import_av()
+        targets = {self.timestamps[number]: (number, path) for number, path in wanted}
+        try:
+            with av.open(str(self.path)) as container:
+                (stream, *_) = container.streams.video
+                stream.thread_type = "AUTO"
+                container.seek(min(targets), stream=stream)
+                for frame in container.decode(stream):
+                    if frame.pts not in targets:
+                        continue
+                    number, path = targets.pop(frame.pts)
+                    picture = frame.to_image()
+                    # Phones film across and note how the picture is to be turned.
+                    picture.rotate(frame.rotation, expand=True).save(path, "JPEG", quality=JPEG_QUALITY)
+                    yield number
+                    if not targets:
+                        return
+        except av.error.FFmpegError as error:
+            raise ProgeoError(
+                f"The video {self.path} cannot be decoded to its end ({error}); {len(targets)} frames are missing."
+            ) from error
+        raise ProgeoError(f"The video {self.path} ends {len(targets)} frames before its index says so.")
+
+
+def _read_video(path: Path, start: float | None) -> Video:
+    """Read when the frames of a video come, without decoding them."""
+    av = _import_av()
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ProgeoError(f"{path} holds no pictures.")
+            (stream, *_) = container.streams.video
+            timestamps = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None})
+            unit = float(stream.time_base)
+            created = container.metadata.get("creation_time") or stream.metadata.get("creation_time")
+    except av.error.FFmpegError as error:
+        raise ProgeoError(f"{path} cannot be read as a video: {error}") from error
+    if not timestamps:
+        raise ProgeoError(f"The video {path} has no frames.")
+    if start is None:
+        start = _parse_moment(created) if created else None
+    if start is None:
+        raise ProgeoError(f"The video {path} does not say when it starts: say when with `start` 2023-04-06T10:19:05Z.")
+    return Video(path, timestamps, start + (np.array(timestamps) - timestamps[0]) * unit)
+
+
+def _import_av() -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise ProgeoError('To read videos, install the library for them: pip install "progeo[video]"') from error
+    module: ModuleType = av
+    return module

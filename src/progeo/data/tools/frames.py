@@ -1,0 +1,174 @@
+"""``progeo data frames``: photos with positions out of a video, or a sequence of photos, and a GPX track."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from progeo.cli.data_frames import FramesOptions
+from progeo.console import console, progress_bar
+from progeo.data.geodesy import Floats
+from progeo.data.manifest import write_manifest
+from progeo.data.tools.footage import Footage, open_footage
+from progeo.data.tools.gpx import Track, format_moment, read_track
+from progeo.data.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS, find_course
+from progeo.errors import ProgeoError
+from progeo.files import atomic_write
+from progeo.wording import format_count
+
+logger = logging.getLogger("progeo")
+
+SOURCE = "source.json"
+"""In the folder of the frames: what they were taken from."""
+COURSE_STEP = 10.0
+"""Metres between the frames that the course is taken from, where those to be written are farther apart."""
+TIME_ZONE_STEP = 900
+"""Seconds: clocks that are set to another time zone are off by a multiple of a quarter of an hour."""
+
+
+def run_frames(options: FramesOptions) -> None:
+    """Run ``progeo data frames``."""
+    source, out = Path(options.source), Path(options.out)
+    track = read_track(Path(options.gpx))
+    footage = open_footage(source, start=options.start, fps=options.fps)
+    seconds = footage.seconds + options.offset
+    check_overlap(seconds, track, source, options.offset)
+    positions = track.locate(seconds)
+    numbers = choose_frames(positions, options.every)
+    if not numbers:
+        raise ProgeoError(
+            f"Not one frame of {source} lies on {options.gpx}: the track has gaps wherever there are frames."
+        )
+    outside = np.isnan(positions[:, 0]).sum()
+    if outside:
+        logger.warning(
+            f"Left out: {outside:,} of {format_count(len(seconds), 'frame')} outside the track or in its gaps"
+        )
+    headings = find_headings(positions, seconds, numbers, min(options.every, COURSE_STEP))
+    unknown = np.isnan(headings).sum()
+    if unknown:
+        logger.warning(
+            f"{unknown:,} of {format_count(len(numbers), 'frame')} without a heading: there is no other within "
+            f"{LONGEST_STEP_METRES:g} m and {LONGEST_STEP_SECONDS:g} s to tell the course"
+        )
+    _claim(out, source)
+    paths = [out / f"{footage.name(number)}.jpg" for number in numbers]
+    _write_frames(footage, numbers, paths)
+    table = make_table(track, seconds[numbers], positions[numbers], headings, paths, source.stem)
+    write_manifest(table, out / "manifest.csv")
+    console.print(f"{format_count(len(numbers), 'frame')} written to {out}", markup=False, soft_wrap=True)
+
+
+def choose_frames(positions: Floats, every: float) -> list[int]:
+    """Return the numbers of frames that are at least ``every`` metres from the one chosen before.
+
+    Args:
+        positions: (F, 2), east and north in metres; NaN where a frame has no position.
+        every: metres.
+    """
+    numbers: list[int] = []
+    located = np.flatnonzero(~np.isnan(positions[:, 0]))
+    while len(located):
+        numbers.append(int(located[0]))
+        distances = np.hypot(*(positions[located] - positions[located[0]]).T)
+        far = np.flatnonzero(distances >= every)
+        located = located[far[0] :] if len(far) else located[:0]
+    return numbers
+
+
+def find_headings(positions: Floats, seconds: Floats, numbers: list[int], step: float) -> Floats:
+    """Return the course over ground at some frames, in degrees clockwise from north; NaN where nothing tells it.
+
+    Frames between them count too, so that the course is that of the way and not of a line across its bends.
+
+    Args:
+        positions: (F, 2), of all frames, east and north in metres; NaN where a frame has no position.
+        seconds: (F,), when they were taken, ascending.
+        numbers: of the frames in question.
+        step: metres between the frames from which the course is taken besides.
+    """
+    way = np.union1d(numbers, choose_frames(positions, step))
+    starts = np.zeros(len(way), dtype=np.bool_)
+    starts[0] = True
+    return find_course(positions[way], seconds[way], starts)[np.searchsorted(way, numbers)]
+
+
+def check_overlap(seconds: Floats, track: Track, source: Path, offset: float = 0.0) -> None:
+    """Raise ProgeoError where footage and track have no moment in common; it suggests an offset.
+
+    Args:
+        seconds: when the frames were taken, ``offset`` added.
+        track: where the camera was.
+        source: the footage, for the message.
+        offset: what has been added.
+    """
+    first, last = seconds[0], seconds[-1]
+    start, end = track.seconds[0], track.seconds[-1]
+    if first <= end and last >= start:
+        return
+    shift = start - first
+    whole_zones = round(shift / TIME_ZONE_STEP) * TIME_ZONE_STEP
+    shift = whole_zones if first + whole_zones <= end and last + whole_zones >= start else round(shift)
+    raise ProgeoError(
+        f"{source} and the track have no moment in common: it runs from {format_moment(first)} to "
+        f"{format_moment(last)}, the track from {format_moment(start)} to {format_moment(end)}. If the camera's clock "
+        f"is off, or set to local time, say by how many seconds; `offset` {offset + shift:g} would bring them together."
+    )
+
+
+def make_table(
+    track: Track, seconds: Floats, positions: Floats, headings: Floats, paths: list[Path], sequence: str
+) -> pl.DataFrame:
+    """Return the table of the chosen frames, for a manifest."""
+    latitude, longitude = track.to_degrees(positions)
+    return pl.DataFrame(
+        {
+            "path": [str(path) for path in paths],
+            "latitude": np.round(latitude, 8),
+            "longitude": np.round(longitude, 8),
+            "heading": pl.Series(np.round(headings, 2)).fill_nan(None),
+            "timestamp": [format_moment(moment) for moment in seconds],
+            "sequence": [sequence] * len(seconds),
+        }
+    )
+
+
+def _claim(out: Path, source: Path) -> None:
+    """Note in the folder what its frames come from; an error where it holds something else."""
+    status = source.stat()
+    described = {"source": str(source.resolve()), "bytes": status.st_size, "changed": status.st_mtime_ns}
+    note = out / SOURCE
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found != described:
+            raise ProgeoError(f"{out} holds frames of {found.get('source')}: please choose another folder.")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ProgeoError(f"{out} is there already: please choose a folder that is new or empty.")
+    else:
+        with atomic_write(note) as temporary:
+            temporary.write_text(json.dumps(described), encoding="utf-8")
+
+
+def _write_frames(footage: Footage, numbers: list[int], paths: list[Path]) -> None:
+    """Write those frames that are not there yet, each to a temporary file that is renamed when it is whole."""
+    missing = {number: path for number, path in zip(numbers, paths, strict=True) if not path.is_file()}
+    with progress_bar() as bar:
+        task = bar.add_task("Taking frames", total=len(numbers), completed=len(numbers) - len(missing))
+        if not missing:
+            return
+        temporary = {number: path.with_name(f".{path.name}.tmp") for number, path in missing.items()}
+        try:
+            for number in footage.save(list(temporary.items())):
+                temporary[number].replace(missing[number])
+                bar.advance(task)
+        except OSError as error:
+            raise ProgeoError(
+                f"Cannot write frames to {paths[0].parent}: {error.strerror or error}. The same command goes on."
+            ) from error
+        finally:
+            for path in temporary.values():
+                path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Judging matches: the estimate of a position and how sure it is."""

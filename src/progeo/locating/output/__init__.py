@@ -1,0 +1,1 @@
+"""Results of locating, one file a format."""

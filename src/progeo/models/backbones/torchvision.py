@@ -1,0 +1,85 @@
+"""The backbones of the published CosPlace code: torchvision networks, cut where the published checkpoints cut them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from progeo.models.backbones.registry import BackboneEntry, register
+from progeo.pixels.recipe import Preprocessing
+
+RESNET_CHANNELS = {"ResNet18": 512, "ResNet50": 2048, "ResNet101": 2048, "ResNet152": 2048}
+EFFICIENTNET_CHANNELS = {
+    f"EfficientNet_B{size}": channels for size, channels in enumerate((1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560))
+}
+
+
+@register(*RESNET_CHANNELS)
+def describe_resnet(name: str) -> BackboneEntry:
+    """Describe a ResNet without average pooling and classifier; layers before layer3 stay frozen."""
+
+    def cut(network: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*list(network.children())[:-2])
+
+    def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
+        children = list(backbone.children())
+        return nn.Sequential(*children[:-2]).parameters()  # layer3 and layer4 are the last two
+
+    return _entry(name, RESNET_CHANNELS[name], cut, frozen, ("fc.",))
+
+
+@register("VGG16")
+def describe_vgg(name: str) -> BackboneEntry:
+    """Describe VGG16 without its last ReLU and max pooling; all but the last five layers stay frozen."""
+
+    def cut(network: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*list(network.get_submodule("features").children())[:-2])
+
+    def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
+        return nn.Sequential(*list(backbone.children())[:-5]).parameters()
+
+    return _entry(name, 512, cut, frozen, ("classifier.",))
+
+
+@register(*EFFICIENTNET_CHANNELS)
+def describe_efficientnet(name: str) -> BackboneEntry:
+    """Describe an EfficientNet without average pooling and classifier; blocks before 5 stay frozen."""
+
+    def cut(network: nn.Module) -> nn.Sequential:
+        return nn.Sequential(network.get_submodule("features"))
+
+    def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
+        return nn.Sequential(*list(backbone.get_submodule("0").children())[:5]).parameters()
+
+    return _entry(name, EFFICIENTNET_CHANNELS[name], cut, frozen, ("classifier.",))
+
+
+def _entry(
+    name: str,
+    channels: int,
+    cut: Callable[[nn.Module], nn.Module],
+    frozen: Callable[[nn.Module], Iterable[nn.Parameter]],
+    classifier: tuple[str, ...],
+) -> BackboneEntry:
+    def build(pretrained: bool) -> nn.Module:
+        from torchvision import models
+
+        network: nn.Module = models.get_model(name.lower())
+        if pretrained:
+            # The original weights; torchvision has retrained some since, and calls those DEFAULT.
+            weights = models.get_model_weights(name.lower()).IMAGENET1K_V1
+            network.load_state_dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        return network
+
+    return BackboneEntry(
+        name=name,
+        build=build,
+        cut=cut,
+        count_channels=lambda backbone: channels,
+        frozen=frozen,
+        preprocessing=Preprocessing(),
+        classifier=classifier,
+        source=f"torchvision, {name}_Weights.IMAGENET1K_V1",
+        licence="BSD-3-Clause",
+    )

@@ -1,0 +1,1 @@
+"""Exact search among descriptors, and descriptors kept on disk."""

@@ -1,0 +1,97 @@
+"""The shapes of the service's answers, as its OpenAPI description shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from progeo.locating.estimate import Estimate
+
+
+class MatchAnswer(BaseModel):
+    """A photo of the database that looks like the query."""
+
+    id: str = Field(description="what /api/photos/{id} takes")
+    name: str = Field(description="file name")
+    latitude: float
+    longitude: float
+    heading: float | None = Field(description="where the camera looks, degrees clockwise from north")
+    timestamp: str | None = Field(description="when it was taken: ISO 8601, local time")
+    descriptor_distance: float = Field(description="difference in looks; 0 is the same")
+    distance_metres: float = Field(description="from the estimate")
+    weight: float = Field(description="its share in the estimate, from 0 to 1")
+
+
+class PhotoAnswer(BaseModel):
+    """Where one photo was taken."""
+
+    name: str = Field(description="file name, as it was sent")
+    known: bool = Field(description="false where the database probably does not show this place")
+    latitude: float
+    longitude: float
+    radius_metres: float = Field(description="the truth probably lies within this radius")
+    probability: float = Field(description="that the truth lies within 25 metres")
+    calibrated: bool = Field(description="whether the probability was fitted to labelled queries")
+    matches: list[MatchAnswer] = Field(description="best first")
+
+
+class LocateAnswer(BaseModel):
+    """One answer per photo, in the order they were sent."""
+
+    photos: list[PhotoAnswer]
+
+
+class Point(BaseModel):
+    """A GeoJSON point: longitude, latitude."""
+
+    type: Literal["Point"]
+    coordinates: tuple[float, float]
+
+
+class PlaceProperties(BaseModel):
+    """What stands at a point of the map."""
+
+    id: str = Field(description="one of the photos; /api/photos/{id} shows it")
+    count: int = Field(description="photos joined here")
+    heading: float | None = Field(description="of a photo that stands alone, degrees clockwise from north")
+
+
+class PlaceFeature(BaseModel):
+    """A GeoJSON feature."""
+
+    type: Literal["Feature"]
+    geometry: Point
+    properties: PlaceProperties
+
+
+class PlacesAnswer(BaseModel):
+    """A GeoJSON feature collection."""
+
+    type: Literal["FeatureCollection"]
+    bbox: tuple[float, float, float, float] = Field(description="of the whole database: west, south, east, north")
+    total: int = Field(description="photos in the whole database")
+    features: list[PlaceFeature]
+
+
+class HealthAnswer(BaseModel):
+    """The service is up."""
+
+    status: Literal["ok"]
+    version: str
+    photos: int = Field(description="photos in the database")
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str = Field(description="one sentence for people")
+
+
+def describe_estimate(name: str, estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as ``PhotoAnswer``; of the paths on this machine only the file name leaves it."""
+    answer = estimate.to_dict()
+    for match in answer["matches"]:
+        match["name"] = match.pop("path").replace("\\", "/").rpartition("/")[2]
+    return {"name": name, **answer}

@@ -1,0 +1,235 @@
+"""The HTTP interface: what can be asked, in which form, and who answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+    Security,
+    UploadFile,
+)
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from progeo.cli.serve import ServeOptions
+from progeo.errors import ProgeoError
+from progeo.locating.prior import NoPhotoFitsError, Prior
+from progeo.places.database import PlaceDatabase
+from progeo.serve.answers import HealthAnswer, LocateAnswer, PlacesAnswer, Problem, describe_estimate
+from progeo.serve.batching import Busy
+from progeo.serve.clusters import MAX_ZOOM, Box
+from progeo.serve.guards import Guard, make_problem, make_security_headers
+from progeo.serve.metrics import Metrics
+from progeo.serve.pages import render_page, render_reference
+from progeo.serve.service import MEGA, Service
+
+STATIC = Path(__file__).parent / "static"
+DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
+NUMBER = r" *-?\d{1,3}(\.\d{1,20})? *"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "the service asks for a token"},
+    422: {"model": Problem, "description": "a value is missing or cannot be"},
+}
+LOCATE_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "the form cannot be read"},
+    413: {"model": Problem, "description": "too many or too large photos"},
+    415: {"model": Problem, "description": "a file is no photo"},
+    429: {"model": Problem, "description": "too many photos are waiting; Retry-After says for how many seconds"},
+    503: {"model": Problem, "description": "it took too long, or the database has just got another model"},
+}
+router = APIRouter(responses=PROBLEMS)
+
+
+def create_app(
+    database: PlaceDatabase, options: ServeOptions, *, allowed_hosts: frozenset[str] | None = None
+) -> FastAPI:
+    """Return the service of a place database; its threads run while the server does.
+
+    Args:
+        database: open for as long as the service runs.
+        options: limits, token, map tiles.
+        allowed_hosts: host names that the service may be called by; any without it.
+    """
+    metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
+    page = render_page(options)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with Service(database, options, metrics) as app.state.service:
+            yield
+
+    app = FastAPI(
+        title="progeo",
+        version=version("progeo"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # Relative to /openapi.json: right below any path of a reverse proxy, which need not be told to the service.
+        servers=[{"url": "./"}],
+        root_path_in_servers=False,
+    )
+    app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if options.token else None)
+    app.add_api_route("/api/health", check_health, tags=["service"])
+    app.add_route("/", lambda _: HTMLResponse(page), include_in_schema=False)
+    app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    app.add_middleware(
+        Guard,
+        max_bytes=int(options.max_upload_mb * MEGA),
+        max_seconds=options.max_seconds,
+        headers=make_security_headers(options.tiles),
+        token=options.token,
+        allowed_hosts=allowed_hosts,
+    )
+    app.add_middleware(metrics.measure_requests)  # type: ignore[arg-type]
+
+    app.add_exception_handler(AnyHTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_values)
+    app.add_exception_handler(Busy, ask_to_wait)
+    return app
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Say what is wrong with a request."""
+    assert isinstance(error, AnyHTTPException)
+    return make_problem(error.status_code, error.detail, error.headers)
+
+
+async def refuse_values(_: Request, error: Exception) -> Response:
+    """Say in one sentence which values cannot be."""
+    assert isinstance(error, RequestValidationError)
+    return make_problem(422, "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()))
+
+
+async def ask_to_wait(_: Request, error: Exception) -> Response:
+    """Say when to come back."""
+    assert isinstance(error, Busy)
+    return make_problem(429, str(error), {"Retry-After": str(error.retry_after)})
+
+
+def get_service(request: Request) -> Service:
+    """Return what the requests of an application share, with the database as it is now."""
+    service: Service = request.app.state.service
+    service.renew()
+    return service
+
+
+OfService = Annotated[Service, Depends(get_service)]
+
+
+def read_prior(
+    near: Annotated[
+        str | None,
+        Form(description="latitude,longitude near which the photo was taken", pattern=f"^{NUMBER},{NUMBER}$"),
+    ] = None,
+    within: Annotated[float | None, Form(description="metres around near", gt=0, allow_inf_nan=False)] = None,
+    heading: Annotated[
+        float | None, Form(description="where the camera looked, degrees clockwise from north", ge=0, le=360)
+    ] = None,
+    after: Annotated[date | None, Form(description="only photos of the database taken on this day or later")] = None,
+    before: Annotated[date | None, Form(description="only photos of the database taken before this day")] = None,
+) -> Prior | None:
+    """Return what is known of the photos already, if anything."""
+    if all(value is None for value in (near, within, heading, after, before)):
+        return None
+    position: tuple[float, float] | None = None
+    if near is not None:
+        latitude, longitude = map(float, near.split(","))
+        position = (latitude, longitude)
+    try:
+        return Prior(near=position, within=within, heading=heading, after=after, before=before)
+    except ProgeoError as error:
+        raise refuse_prior(error) from error
+
+
+def refuse_prior(error: ProgeoError) -> HTTPException:
+    """Return the refusal of what was said to be known; the form's fields are the command line's options."""
+    return HTTPException(422, str(error).replace("--", ""))
+
+
+def read_box(
+    bbox: Annotated[
+        str | None, Query(description="west,south,east,north in degrees", pattern=f"^{NUMBER}(,{NUMBER}){{3}}$")
+    ] = None,
+) -> Box | None:
+    """Return the bounds to look into, if there are any."""
+    return None if bbox is None else Box(*map(float, bbox.split(",")))
+
+
+@router.post("/api/locate", responses=LOCATE_PROBLEMS, tags=["photos"])
+async def locate(
+    service: OfService,
+    prior: Annotated[Prior | None, Depends(read_prior)],
+    photos: Annotated[
+        list[UploadFile], File(min_length=1, description="one or more: JPEG, PNG, WebP, or HEIC where installed")
+    ],
+) -> LocateAnswer:
+    """Estimate where photos were taken; what is known of them already narrows the search."""
+    named = [(photo.filename or f"photo {number}", photo.file) for number, photo in enumerate(photos, start=1)]
+    try:
+        estimates = await service.locate(named, prior)
+    except NoPhotoFitsError as error:
+        raise refuse_prior(error) from error
+    answers = [describe_estimate(name, estimate) for (name, _), estimate in zip(named, estimates, strict=True)]
+    return LocateAnswer.model_validate({"photos": answers})
+
+
+@router.get("/api/places", tags=["database"])
+def list_places(
+    service: OfService,
+    box: Annotated[Box | None, Depends(read_box)],
+    zoom: Annotated[int, Query(description="of a map with tiles of 256 pixels", ge=0, le=MAX_ZOOM)] = MAX_ZOOM,
+) -> PlacesAnswer:
+    """List where the database has photos, as GeoJSON; photos close to each other at this zoom are joined."""
+    return PlacesAnswer.model_validate(service.places.cluster(zoom, box))
+
+
+@router.get(
+    "/api/photos/{id}",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Problem}},
+    tags=["database"],
+)
+def show_photo(
+    service: OfService,
+    id: Annotated[str, PathParameter(description="as in matches and places", pattern="^[0-9a-f]{1,64}$")],
+) -> Response:
+    """Return the thumbnail of a photo of the database, a JPEG."""
+    try:
+        thumbnail = service.database.thumbnail(id)
+    except ProgeoError as error:
+        raise HTTPException(404, str(error)) from error
+    # The id follows from the photo's content, so what stands behind it never changes.
+    return Response(thumbnail, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, tags=["service"])
+def show_metrics(service: OfService) -> Response:
+    """Return counters and timings as Prometheus reads them."""
+    return Response(service.metrics.format(), media_type=CONTENT_TYPE_LATEST)
+
+
+def check_health(service: OfService) -> HealthAnswer:
+    """Tell that the service is up; this needs no token."""
+    return HealthAnswer(status="ok", version=version("progeo"), photos=len(service.database))

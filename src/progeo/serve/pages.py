@@ -1,0 +1,54 @@
+"""The two pages that are written by the server: the map, and the reference of the HTTP interface."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from progeo.cli.serve import ServeOptions
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("progeo.serve"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render_page(options: ServeOptions) -> str:
+    """Return the web page, with what its script must know."""
+    settings = {
+        "tiles": options.tiles,
+        "attribution": options.tiles_attribution,
+        "maxMegabytes": options.max_upload_mb,
+    }
+    return ENVIRONMENT.get_template("index.html").render(settings=json.dumps(settings))
+
+
+def render_reference(description: dict[str, Any]) -> str:
+    """Return the page at /docs from an OpenAPI description.
+
+    It is plain HTML because the usual viewers are either fetched from elsewhere, which an offline service cannot do,
+    or two megabytes of script to ship and to keep free of holes, for a handful of requests.
+    """
+    schemas = dict(description["components"]["schemas"])
+    operations = []
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            fields = [
+                {**parameter["schema"], **parameter, "required": parameter.get("required", False)}
+                for parameter in operation.get("parameters", ())
+            ]
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                form = schemas.pop(content["schema"]["$ref"].rpartition("/")[2])
+                fields += [
+                    {"name": name, "in": "form", "required": name in form["required"], "schema": field, **field}
+                    for name, field in form["properties"].items()
+                ]
+            operations.append({"method": method.upper(), "path": path, "fields": fields, **operation})
+    return ENVIRONMENT.get_template("reference.html").render(
+        info=description["info"], operations=operations, schemas=schemas
+    )

@@ -1,0 +1,154 @@
+"""CosPlace classes and groups: a training set cut into places, and the places into groups without neighbours.
+
+Source: Berton, Masone and Caputo, "Rethinking Visual Geo-localization for Large-Scale Applications", CVPR 2022,
+section 3: a class is a cell of M x M metres and alpha degrees; a group takes every N-th cell in both directions and
+every L-th heading, so that no two of its classes are neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from progeo.data.zones import number_zones
+from progeo.errors import ProgeoError
+
+CELLS_BETWEEN_ZONES = 5_040_000
+"""Cells that the classes of one UTM zone are set off to the east of those of the one before, so that they differ.
+
+More than a zone is wide, and a multiple of every N up to 10: groups stay those of the plain coordinates."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The classes of one CosPlace group and the images of each.
+
+    Attributes:
+        key: position of the group among all groups: (east mod N, north mod N, heading mod L), in cells.
+        classes: (C, 3) int64, lower corner of each class: UTM east and north in metres, heading in degrees; ascending.
+            Where the images are in several UTM zones, M * CELLS_BETWEEN_ZONES is added to east per zone.
+        images: (I,) int64, rows of the image table, class after class.
+        offsets: (C + 1,) int64, where each class starts in ``images``.
+    """
+
+    key: tuple[int, int, int]
+    classes: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of classes."""
+        return len(self.classes)
+
+    def images_of(self, class_index: int) -> npt.NDArray[np.int64]:
+        """Return the rows of the image table that belong to a class."""
+        return self.images[self.offsets[class_index] : self.offsets[class_index + 1]]
+
+
+def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> npt.NDArray[np.int64]:
+    """Return the cell of each image, (I, 3): floor(east / M), floor(north / M), floor(heading / alpha).
+
+    Where the images are in several UTM zones, the cells of each but the first lie CELLS_BETWEEN_ZONES farther east.
+    With ``alpha`` of 360 or more the classes go by position alone, and no heading is needed.
+
+    Raises:
+        ProgeoError: a heading is missing that ``alpha`` needs.
+    """
+    if alpha >= 360:
+        heading = np.zeros(len(table))
+    else:
+        missing = table["heading"].is_null()
+        if missing.any():
+            raise ProgeoError(
+                f"{missing.sum()} of {len(table)} images have no heading (field 9 of the file name), first "
+                f"{table['path'].filter(missing)[0]}, and classes of `alpha` {alpha} degrees need it. "
+                "With `alpha` 360 the classes go by position alone."
+            )
+        heading = table["heading"].to_numpy() % 360
+    # NumPy's floor division is exact where floor(x / M) may round up across the border of a cell.
+    columns = ((table["utm_east"].to_numpy(), M), (table["utm_north"].to_numpy(), M), (heading, alpha))
+    cells = np.stack([np.floor_divide(values, step).astype(np.int64) for values, step in columns], axis=1)
+    cells[:, 0] += number_zones(table) * CELLS_BETWEEN_ZONES
+    return cells
+
+
+def make_groups(
+    table: pl.DataFrame,
+    *,
+    M: int = 10,
+    alpha: int = 30,
+    N: int = 5,
+    L: int = 2,
+    min_images_per_class: int = 10,
+    groups_num: int = 8,
+) -> list[Group]:
+    """Cut the images into CosPlace classes and return the first ``groups_num`` groups, in ascending order of key.
+
+    Args:
+        table: image table with ``utm_east``, ``utm_north``, ``utm_zone``, ``utm_letter`` and, below ``alpha`` 360,
+            ``heading``.
+        M: side of a class's cell in metres.
+        alpha: angle of a class in degrees.
+        N: cells, in each direction, from one class of a group to the next.
+        L: steps of ``alpha`` from one class of a group to the next.
+        min_images_per_class: classes with fewer images are left out.
+        groups_num: how many groups to return.
+
+    Raises:
+        ProgeoError: a heading is missing, no class has enough images, or there are fewer groups than asked for.
+    """
+    cells = assign_cells(table, M, alpha)
+    modulus = np.array([N, N, L])
+    # One number per class that sorts by group, then by class: one stable sort does all the grouping.
+    lowest = cells.min(axis=0)
+    shape = (*modulus, *(cells.max(axis=0) - lowest + 1))
+    class_ids = np.ravel_multi_index((*(cells % modulus).T, *(cells - lowest).T), shape)
+    order = np.argsort(class_ids, kind="stable")
+    starts = np.flatnonzero(np.diff(class_ids[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    kept = sizes >= min_images_per_class
+    if not kept.any():
+        raise ProgeoError(_describe_settings(table, M, alpha, min_images_per_class))
+    starts, sizes = starts[kept], sizes[kept]
+    class_cells = cells[order[starts]]
+    keys, first_classes = np.unique(class_cells % modulus, axis=0, return_index=True)
+    if len(keys) < groups_num:
+        raise ProgeoError(
+            f"These images make only {len(keys)} groups with M={M}, alpha={alpha}, N={N}, L={L} and at least "
+            f"{min_images_per_class} images per class, but {groups_num} are asked for: "
+            f"use `groups_num` {len(keys)} or fewer, or lower `min_images_per_class`."
+        )
+    borders = [*first_classes, len(starts)]
+    groups = []
+    for key, first, last in zip(keys[:groups_num], borders, borders[1:], strict=False):
+        images = [
+            order[start : start + size] for start, size in zip(starts[first:last], sizes[first:last], strict=True)
+        ]
+        groups.append(
+            Group(
+                key=(int(key[0]), int(key[1]), int(key[2])),
+                classes=class_cells[first:last] * np.array([M, M, alpha]),
+                images=np.concatenate(images),
+                offsets=np.concatenate([[0], np.cumsum(sizes[first:last])]),
+            )
+        )
+    return groups
+
+
+def _describe_settings(table: pl.DataFrame, M: int, alpha: int, min_images_per_class: int) -> str:
+    """Say that no class is left, and how many classes other settings would leave."""
+    lines = [
+        f"No class has {min_images_per_class} images with M={M} and alpha={alpha} ({len(table)} images in all). "
+        "Classes that other settings leave:"
+    ]
+    minima = [count for count in (10, 5, 4, 3, 2) if count <= min_images_per_class] or [min_images_per_class]
+    for cell, angle in dict.fromkeys(
+        [(M, alpha), (2 * M, alpha), (5 * M, alpha), (M, 360), (2 * M, 360), (5 * M, 360)]
+    ):
+        sizes = np.unique(assign_cells(table, cell, angle), axis=0, return_counts=True)[1]
+        counts = ", ".join(f"{(sizes >= minimum).sum()} with {minimum}" for minimum in minima)
+        lines.append(f"  `M` {cell} `alpha` {angle} `min_images_per_class`: {counts}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What is learned: CosPlace, and ProGEO with its prompts."""

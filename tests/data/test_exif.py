@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL.TiffImagePlugin import IFDRational
+
+from progeo.data.exif import EXIF_COLUMNS, read_exif
+from progeo.pixels import formats
+
+from .photos import BASE, GPS, write_photo
+
+
+def read_one(path: Path) -> dict[str, Any]:
+    return read_exif(pl.Series([path.name]), str(path.parent)).row(0, named=True)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "heic"])
+def test_position_heading_and_time(tmp_path: Path, extension: str) -> None:
+    if extension == "heic":
+        pytest.importorskip("pillow_heif")
+        assert formats.can_open_heic()
+    details = {BASE.SubsecTimeOriginal: "25", BASE.OffsetTimeOriginal: "+10:00"}
+    photo = write_photo(
+        tmp_path / f"photo.{extension}",
+        (-33.856784, 151.215297),
+        heading=12.34,
+        time="2023:04:06 10:19:05",
+        details=details,
+    )
+    row = read_one(photo)
+    assert list(row) == list(EXIF_COLUMNS)
+    assert row["latitude"] == pytest.approx(-33.856784, abs=1e-8)
+    assert row["longitude"] == pytest.approx(151.215297, abs=1e-8)
+    assert row["heading"] == pytest.approx(12.34)
+    assert (row["heading_reference"], row["timestamp"]) == ("true", "2023-04-06T10:19:05.25+10:00")
+    assert row["problem"] is None
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_hemispheres(tmp_path: Path, signs: tuple[int, int]) -> None:
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10.5 * signs[0], 20.25 * signs[1])))
+    assert (row["latitude"], row["longitude"]) == pytest.approx((10.5 * signs[0], 20.25 * signs[1]))
+
+
+@pytest.mark.parametrize(
+    ("gps", "problem"),
+    [
+        ({GPS.GPSLatitude: None}, "no GPS position"),
+        ({GPS.GPSLatitude: (IFDRational(0, 0), 0.0, 0.0)}, "no GPS position"),
+        ({GPS.GPSLatitudeRef: None}, "does not say north or south"),
+        ({GPS.GPSLongitudeRef: "?"}, "does not say north or south, east or west"),
+        ({GPS.GPSLatitude: (0.0, 0.0, 0.0), GPS.GPSLongitude: (0.0, 0.0, 0.0)}, "both 0"),
+        ({GPS.GPSLatitude: (97.0, 0.0, 0.0)}, "latitude 97.0 is not between -90 and 90"),
+    ],
+)
+def test_photos_without_a_position_say_why(tmp_path: Path, gps: dict[int, Any], problem: str) -> None:
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10, 20), heading=5, gps=gps))
+    assert problem in row["problem"]
+    assert (row["latitude"], row["longitude"]) == (None, None)
+    assert row["heading"] == 5
+
+
+def test_odd_ways_to_write_a_position(tmp_path: Path) -> None:
+    decimal_minutes = {GPS.GPSLatitude: (10.0, 30.5, IFDRational(0, 0)), GPS.GPSLatitudeRef: "s"}
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10, 20), gps=decimal_minutes))
+    assert row["latitude"] == pytest.approx(-(10 + 30.5 / 60))
+
+
+@pytest.mark.parametrize(
+    ("gps", "heading", "reference"),
+    [
+        ({GPS.GPSImgDirectionRef: "M"}, 30, "magnetic"),
+        ({GPS.GPSImgDirectionRef: None}, 30, None),
+        ({GPS.GPSImgDirection: 360.0}, 0, "true"),
+        ({GPS.GPSImgDirection: 361.0}, None, "true"),
+        ({GPS.GPSImgDirection: IFDRational(0, 0)}, None, "true"),
+    ],
+)
+def test_headings(tmp_path: Path, gps: dict[int, Any], heading: float | None, reference: str | None) -> None:
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10, 20), heading=30, gps=gps))
+    assert (row["heading"], row["heading_reference"]) == (heading, reference)
+
+
+@pytest.mark.parametrize("time", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday"])
+def test_clocks_that_were_never_set(tmp_path: Path, time: str) -> None:
+    assert read_one(write_photo(tmp_path / "photo.jpg", (10, 20), time=time))["timestamp"] is None
+
+
+def test_file_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("no image")
+    assert "it cannot be read" in read_one(tmp_path / "photo.jpg")["problem"]
+
+
+def test_heic_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "can_open_heic", lambda: False)
+    (tmp_path / "photo.heic").touch()
+    assert 'pip install "progeo[heic]"' in read_one(tmp_path / "photo.heic")["problem"]

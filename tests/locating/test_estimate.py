@@ -1,0 +1,127 @@
+"""The vote: what agrees in space wins, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progeo.data.located import EARTH_RADIUS, measure_distances, to_points
+from progeo.locating.calibration import Calibration
+from progeo.locating.estimate import (
+    RIGHT_WITHIN,
+    SMALLEST_RADIUS,
+    Estimate,
+    make_estimate,
+    weigh_evidence,
+    weigh_matches,
+)
+
+HERE = (45.4432, 9.2179)
+METRE = float(np.degrees(1 / EARTH_RADIUS))
+
+
+def matches_at(north: list[float], distances: list[float]) -> pl.DataFrame:
+    """Matches so many metres north of HERE, with these descriptor distances."""
+    count = len(north)
+    return pl.DataFrame(
+        {
+            "id": [f"{number:032x}" for number in range(count)],
+            "path": [f"{number}.jpg" for number in range(count)],
+            "latitude": [HERE[0] + METRE * metres for metres in north],
+            "longitude": [HERE[1]] * count,
+            "heading": pl.Series([None] * count, dtype=pl.Float64),
+            "timestamp": pl.Series([datetime(2024, 5, 31, 12)] * count),
+            "descriptor_distance": distances,
+        }
+    )
+
+
+def estimate(matches: pl.DataFrame, calibration: Calibration | None = None, min_confidence: float = 0.0) -> Estimate:
+    return make_estimate(matches, weigh_evidence(matches), calibration, min_confidence)
+
+
+def north_of_here(result: Estimate) -> float:
+    return (result.latitude - HERE[0]) / METRE
+
+
+def test_a_single_match_is_the_estimate() -> None:
+    result = estimate(matches_at([0.0], [0.4]))
+    assert (result.latitude, result.longitude) == pytest.approx(HERE, abs=1e-9)
+    assert result.radius_metres == SMALLEST_RADIUS
+    assert [match.weight for match in result.matches] == [1.0]
+
+
+def test_matches_that_agree_outvote_a_first_one_that_stands_alone() -> None:
+    result = estimate(matches_at([900.0, 0.0, 4.0, -4.0, 2.0, 5000.0], [0.50, 0.51, 0.52, 0.52, 0.53, 0.80]))
+    assert north_of_here(result) == pytest.approx(0, abs=0.1)  # the most similar one of those that agree
+    assert result.matches[0].distance_metres == pytest.approx(900, abs=2)  # still listed first, by its looks
+    assert result.probability > 0.6
+
+
+def test_a_first_match_that_is_far_better_wins_alone() -> None:
+    result = estimate(matches_at([900.0, 0.0, 4.0, -4.0, 2.0, 5000.0], [0.20, 0.51, 0.52, 0.52, 0.53, 0.80]))
+    assert north_of_here(result) == pytest.approx(900, abs=0.1)
+
+
+def test_the_spread_of_the_matches_is_the_radius() -> None:
+    close, wide = (
+        estimate(matches_at([-metres, metres, -metres, metres], [0.5, 0.5, 0.5, 0.5])) for metres in (2.0, 10.0)
+    )
+    assert close.radius_metres == SMALLEST_RADIUS
+    assert wide.radius_metres == pytest.approx(np.sqrt((0**2 + 20**2) / 2), abs=0.1)  # half of them at the estimate
+
+
+def test_a_point_that_is_known_is_kept() -> None:
+    matches = matches_at([900.0, 0.0, 4.0], [0.5, 0.9, 0.95])
+    for latitude, agrees in ((HERE[0] + 3 * METRE, True), (HERE[0] + 0.1, False)):
+        point = to_points(np.array(latitude), np.array(HERE[1]))
+        evidence = weigh_evidence(matches, point)
+        assert measure_distances(evidence.point, point) == 0
+        assert (evidence.agreement > 0) == agrees
+
+
+def test_features_speak_of_looks_gap_and_spread() -> None:
+    best, gap, spread = weigh_evidence(matches_at([0.0, 5.0, 200.0], [0.4, 0.5, 0.7])).features
+    assert (best, gap) == pytest.approx((0.4, 0.3))
+    assert spread == pytest.approx(np.log(SMALLEST_RADIUS), abs=1.5)
+    assert weigh_evidence(matches_at([0.0, 5.0], [0.4, 0.5])).features[1] == pytest.approx(0.1)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-3000, 3000), st.floats(0.1, 1.5)), min_size=1, max_size=20),
+)
+def test_votes_add_up_and_the_estimate_stays_near_a_match(found: list[tuple[float, float]]) -> None:
+    north, distances = zip(*sorted(found, key=lambda match: match[1]), strict=True)
+    result = estimate(matches_at(list(north), list(distances)))
+    assert sum(match.weight for match in result.matches) == pytest.approx(1)
+    assert 0 <= result.probability <= 1 + 1e-9
+    assert min(match.distance_metres for match in result.matches) <= RIGHT_WITHIN
+    assert min(north) - 1e-3 <= north_of_here(result) <= max(north) + 1e-3
+
+
+@given(st.floats(0.1, 10), st.floats(0, 3))
+def test_weights_do_not_depend_on_the_scale_of_the_descriptors(scale: float, offset: float) -> None:
+    distances = np.array([0.3, 0.35, 0.6, 0.9])
+    np.testing.assert_allclose(weigh_matches(scale * distances + offset), weigh_matches(distances), rtol=1e-6)
+
+
+def test_estimates_become_json() -> None:
+    content = json.loads(json.dumps(estimate(matches_at([0.0, 3.0], [0.4, 0.5])).to_dict()))
+    assert content["known"] is True
+    assert content["calibrated"] is False
+    assert content["matches"][1]["timestamp"] == "2024-05-31T12:00:00"
+    assert content["matches"][0]["heading"] is None
+
+
+def test_calibration_decides_probability_radius_and_what_is_known() -> None:
+    calibration = Calibration([0.0] * 3, [1.0] * 3, [0.0] * 3, float(np.log(3)), radius_factor=2.0, queries=100)
+    result = estimate(matches_at([0.0], [0.4]), calibration, min_confidence=0.8)
+    assert result.probability == pytest.approx(0.75)
+    assert (result.calibrated, result.known) == (True, False)
+    assert result.radius_metres == 2 * SMALLEST_RADIUS

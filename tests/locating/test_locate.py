@@ -1,0 +1,212 @@
+"""``progeo locate`` and ``progeo calibrate``: their output, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progeo import cli
+from progeo.places.database import PlaceDatabase
+from progeo.places.locate import read_times
+
+from ..data.photos import write_photo
+
+
+@pytest.fixture
+def queries(tiny_city: Path) -> Path:
+    return tiny_city / "test/queries"
+
+
+class Locate:
+    """Runs ``progeo locate`` on a database; keeps what it printed."""
+
+    def __init__(self, database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.database, self.capsys = database, capsys
+
+    def __call__(self, *arguments: str | Path, code: int = 0, command: str = "locate") -> tuple[str, str]:
+        settings = ["--database", str(self.database), "--device", "cpu"]
+        assert cli.main([command, *map(str, arguments), *settings]) == code
+        printed = self.capsys.readouterr()
+        return printed.out, " ".join(printed.err.split())
+
+
+@pytest.fixture
+def locate(filled: Path, capsys: pytest.CaptureFixture[str]) -> Locate:
+    return Locate(filled, capsys)
+
+
+class Calibrate:
+    """Runs ``progeo calibrate`` on the database of ``locate``; returns what it said."""
+
+    def __init__(self, locate: Locate, cache: Path) -> None:
+        self.locate, self.cache = locate, cache
+
+    def __call__(self, queries: Path, code: int = 0) -> str:
+        settings = ("--cache_folder", self.cache)
+        return self.locate("--queries", queries, *settings, command="calibrate", code=code)[1]
+
+
+@pytest.fixture
+def calibrate(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Calibrate:
+    database = Path(shutil.copytree(filled, tmp_path / "places"))
+    return Calibrate(Locate(database, capsys), tmp_path / "cache")
+
+
+def test_json(locate: Locate, queries: Path) -> None:
+    content: list[dict[str, Any]] = json.loads(locate(queries, "--json", "--num_matches", "2")[0])
+    assert [entry["photo"] for entry in content] == sorted(str(path) for path in queries.iterdir())
+    assert set(content[0]) == {
+        *("photo", "latitude", "longitude", "radius_metres", "probability", "calibrated", "known", "matches"),
+    }
+    assert len(content[0]["matches"]) == 2
+    assert set(content[0]["matches"][0]) == {
+        *("id", "path", "latitude", "longitude", "heading", "timestamp"),
+        *("descriptor_distance", "distance_metres", "weight"),
+    }
+
+
+def test_geojson(locate: Locate, queries: Path) -> None:
+    content = json.loads(locate(queries, "--geojson")[0])
+    assert content["type"] == "FeatureCollection"
+    feature = content["features"][0]
+    assert (feature["type"], feature["geometry"]["type"]) == ("Feature", "Point")
+    longitude, latitude = feature["geometry"]["coordinates"]
+    assert (longitude, latitude) == (pytest.approx(3.0, abs=0.01), pytest.approx(36.14, abs=0.01))
+    assert feature["properties"]["photo"].endswith(".jpg")
+
+
+def test_csv(locate: Locate, queries: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(locate(queries, "--csv")[0])))
+    assert len(rows) == 8
+    assert rows[0]["known"] == "True"
+    assert float(rows[0]["latitude"]) == pytest.approx(36.14, abs=0.01)
+    assert rows[0]["match"].endswith(".jpg")
+
+
+def test_table_and_unknown_places(locate: Locate, queries: Path) -> None:
+    output, _ = locate(queries, "--min_confidence", "0")
+    assert len(re.findall(r"36\.1\d{5} │\s+3\.0\d{5}", output)) == 8
+    assert "not calibrated" in output
+    output, _ = locate(queries, "--min_confidence", "1")
+    assert output.count("unknown place") == 8
+    assert "36.1" not in re.sub(r"\S+\.jpg", "", output)
+
+
+def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    name = "<script>alert('gotcha')<!--&\"'.jpg"
+    shutil.copy(min(queries.iterdir()), tmp_path / name)
+    _, message = locate(tmp_path / name, queries, "--map", tmp_path / "map.html", "--json")
+    assert f"The map is in {tmp_path / 'map.html'}" in message
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert page.count("<script") == 2
+    assert not re.search(r"(src|href)=[\"']?http", page)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert [photo["name"] for photo in data["photos"]] == [name, *sorted(path.name for path in queries.iterdir())]
+    assert len(data["places"]) == 8
+    first = data["photos"][0]
+    assert first["picture"].startswith("data:image/jpeg;base64,")
+    assert first["at"] == pytest.approx([0, 0], abs=0.01)
+    # The eight places lie 10 m apart along two lines 100 m apart; on the map a metre is 1.24 long there.
+    east = sorted({round(point[0]) for point in data["places"]})
+    assert east[-1] - east[0] == pytest.approx(1.24 * 130, abs=3)
+
+
+def test_priors(locate: Locate, queries: Path) -> None:
+    path = min(queries.iterdir())
+    (entry,) = json.loads(locate(path, "--json", "--near", "36.14476,3.00006", "--within", "12", "--heading", "10")[0])
+    assert all(match["longitude"] < 3.0003 for match in entry["matches"])
+    _, message = locate(path, "--near", "-33.9,151.2", "--within", "100", code=2)
+    assert "No photo of the database" in message
+    assert "within 100 m of -33.9, 151.2. Please widen the search." in message
+
+
+def test_sequence(locate: Locate, queries: Path) -> None:
+    entries = json.loads(locate(queries, "--json", "--sequence", "--max_speed", "20")[0])
+    assert len(entries) == 8
+
+
+def test_times_come_from_the_name_or_the_camera(tmp_path: Path) -> None:
+    named = tmp_path / "@500005@4000005@31@S@@@@@@@@@20230406_101906@@.jpg"
+    shutil.copy(write_photo(tmp_path / "camera.jpg", time="2023:04:06 10:19:05"), named)
+    names = [str(named), str(tmp_path / "camera.jpg"), "walk@1@2@31@S@@@@@@@@@201311@@.jpg", str(tmp_path / "gone.jpg")]
+    times = read_times(names)
+    assert times[2:] == [None, None]  # not known to the second
+    assert [time and time.second for time in times[:2]] == [6, 5]
+
+
+def test_photos_that_cannot_be_read_do_not_stop_the_others(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no picture")
+    good = min(queries.iterdir())
+    output, message = locate(broken, good, tmp_path / "missing.jpg", "--json", code=2)
+    assert [entry["photo"] for entry in json.loads(output)] == [str(good)]
+    assert f"Error: 2 of 3 photos could not be read: The image {broken} cannot be read, it may be damaged" in message
+    assert f"There is no image {tmp_path / 'missing.jpg'}." in message
+    assert "Error: There is no image" in locate(tmp_path / "missing.jpg", code=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Please give the photos: progeo locate PHOTO --database DATABASE."),
+        (["EMPTY"], "There are no images (.jpg"),
+        (["PHOTO", "--json", "--csv"], "--json, --geojson and --csv all go to stdout: please choose one"),
+        (["PHOTO", "--near", "45.1"], "--near 45.1: please give latitude and longitude in degrees with a comma"),
+        (["PHOTO", "--near", "45,9"], "--near LAT,LON and --within METRES belong together"),
+        (["PHOTO", "--after", "yesterday"], "--after yesterday: please give a date as year, month and day"),
+        (["PHOTO", "--min_confidence", "2"], "--min_confidence: Not of type ClosedUnitInterval"),
+        (["PHOTO", "--map", "/proc/map.html"], "Cannot write /proc/map.html"),
+    ],
+)
+def test_wrong_options(locate: Locate, queries: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    stands_for = {"PHOTO": min(queries.iterdir()), "EMPTY": tmp_path}
+    assert message in locate(*(stands_for.get(word, word) for word in arguments), code=2)[1]
+
+
+def test_no_database_is_one_clear_message(queries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, message = Locate(tmp_path / "nowhere", capsys)(queries, code=2)
+    assert f"There is no place database in {tmp_path / 'nowhere'}. Make one with: progeo index PHOTOS" in message
+
+
+def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) -> None:
+    message = calibrate(tiny_city / "train")
+    assert re.search(r"Learned from 32 queries, of which \d+ were located within 25 m", message)
+    with PlaceDatabase.open(calibrate.locate.database) as opened:
+        assert opened.calibration is not None
+        assert opened.calibration.queries == 32
+    (entry,) = json.loads(calibrate.locate(min((tiny_city / "test/queries").iterdir()), "--json")[0])
+    assert entry["calibrated"] is True
+    message = calibrate(tiny_city / "test/queries", code=2)
+    assert "8 queries are too few to learn how sure estimates are: at least 20 are needed" in message
+
+
+def test_calibration_leaves_out_photos_of_the_database(calibrate: Calibrate, tiny_city: Path, tmp_path: Path) -> None:
+    message = calibrate(tiny_city / "test", code=2)
+    assert f"{tiny_city / 'test'}: the queries, 8 of 16 photos" in message
+    shutil.copytree(tiny_city / "train", tmp_path / "photos")
+    for photo in (tiny_city / "test/database").iterdir():
+        shutil.copy(photo, tmp_path / "photos" / f"copied{photo.name}")
+    message = calibrate(tmp_path / "photos")
+    assert "Left out: 8 photos that the database holds" in message
+    assert "Learned from 32 queries" in message
+    message = calibrate(tiny_city / "test/database", code=2)
+    assert "each is damaged or a photo of the database itself" in message
+
+
+def test_calibration_names_the_queries_without_a_position(
+    calibrate: Calibrate, tiny_city: Path, tmp_path: Path
+) -> None:
+    photos = Path(shutil.copytree(tiny_city / "train", tmp_path / "photos"))
+    names = [path.name for path in sorted(photos.iterdir())]
+    rows = [f"{name},{59.3 if row < 28 else 0},{18 if row < 28 else 0}" for row, name in enumerate(names)]
+    (photos / "list.csv").write_text("\n".join(["photo,latitude,longitude", *rows]))
+    message = calibrate(photos / "list.csv")
+    assert f"Left out: {photos / names[28]} and 3 others: latitude and longitude are both 0" in message
+    assert "Learned from 28 queries" in message
