@@ -25,10 +25,7 @@ class ProblemsFoundError(ProgeoError):
 
 
 @contextmanager
-def explain_lack_of_memory(
-    remedy: str = "lower `batch_size`, `infer_batch_size` or `image_size`, shrink test photos with `resize_test_imgs`, "
-    "or use `use_amp16`",
-) -> Iterator[None]:
+def explain_lack_of_memory(remedy: str) -> Iterator[None]:
     """Turn running out of memory, the machine's or a device's, into a ProgeoError that says what to lower."""
     try:
         yield

@@ -8,14 +8,14 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from progeo.cli.spelling import spell_options
+from progeo.cli.spelling import spell_log, spell_options
 from progeo.errors import ProgeoError, explain_lack_of_memory
 
 
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = list(vars(options))
         module, function = COMMANDS[name].function.split(":")
         run: Callable[[Any], Any] = getattr(import_module(module), function)
-        with explain_lack_of_memory():
+        with spell_log(names), explain_lack_of_memory(_find_remedy(names)):
             run(options)
         return 0
     except KeyboardInterrupt:
@@ -257,6 +257,18 @@ def _explain(message: str, name: str, parser: Any) -> str:
         missing = message.removeprefix("the following arguments are required: ").split(", ")
         message = "please give: " + ", ".join(f"--{name}" if f"--{name}" in known else name for name in missing)
     return f"{message} (progeo {name} --help explains the options)"
+
+
+def _find_remedy(names: Collection[str]) -> str:
+    """Return what to do about too little memory with the options that a command has."""
+    remedies = {
+        "batch_size": "lower --batch_size",
+        "infer_batch_size": "lower --infer_batch_size",
+        "image_size": "lower --image_size",
+        "use_amp16": "give --use_amp16",
+    }
+    possible = [remedy for name, remedy in remedies.items() if name in names]
+    return ", or ".join(possible) or "close other programs, or use a machine that has more"
 
 
 def _print_error(message: str, debug: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 ALIASES = {"descriptor_dim": "fc_output_dim"}
 """Arguments whose options are called otherwise, as published."""
@@ -20,3 +22,19 @@ def spell_options(text: str, options: Collection[str]) -> str:
         return f"--{name}" if name in options else argument[1]
 
     return re.sub(r"`(\w+)`", spell, text)
+
+
+@contextmanager
+def spell_log(options: Collection[str]) -> Iterator[None]:
+    """Spell arguments as options in the lines that the library logs in the block."""
+
+    def spell(record: logging.LogRecord) -> bool:
+        record.msg, record.args = spell_options(record.getMessage(), options), ()
+        return True
+
+    logger = logging.getLogger("progeo")
+    logger.addFilter(spell)
+    try:
+        yield
+    finally:
+        logger.removeFilter(spell)

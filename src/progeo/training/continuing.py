@@ -51,7 +51,7 @@ def say_how_to_continue(folder: Path, left: str = "") -> Iterator[None]:
     """
     command = f"progeo train `resume_train` {folder}"
     try:
-        with explain_lack_of_memory():
+        with explain_lack_of_memory("lower `batch_size`, `infer_batch_size` or `image_size`, or give `use_amp16`"):
             yield
     except KeyboardInterrupt:
         logger.info(" ".join(filter(None, ("Interrupted.", left, f"Continue with: {command}"))))

@@ -1,0 +1,23 @@
+"""Messages of the library as the command line prints them."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from progeo.cli.spelling import spell_log, spell_options
+
+
+def test_arguments_become_options_where_the_command_has_them() -> None:
+    text = "`batch_size` 30 is no multiple of `images_per_class` 4; see `descriptor_dim`"
+    expected = "--batch_size 30 is no multiple of images_per_class 4; see --fc_output_dim"
+    assert spell_options(text, {"batch_size", "fc_output_dim"}) == expected
+
+
+def test_log_lines_are_spelled_too(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("progeo")
+    with caplog.at_level(logging.INFO), spell_log({"seed"}):
+        logger.propagate = True
+        logger.info("`seed` %d of `seeds`", 3)
+    assert caplog.messages == ["--seed 3 of seeds"]
