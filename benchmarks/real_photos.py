@@ -21,13 +21,12 @@ import torch
 
 from benchmarks.tables import write_table
 from progeo.cli.train import TrainOptions
-from progeo.devices import choose_device
+from progeo.devices import choose_device, derive_seed
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.published import load_model
 from progeo.training.run import BEST_MODEL, run_training
-from progeo.training.sampling import derive_seed
 
 IMAGE_SIZE = 128
 BACKBONE = "EfficientNet-Lite0"

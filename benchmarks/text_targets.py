@@ -23,7 +23,7 @@ from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
 from progeo.cli.eval import EvalOptions
 from progeo.cli.train import TrainOptions
 from progeo.evaluation.run import run_evaluation
-from progeo.run_folder import CONFIG, RESULTS
+from progeo.files import CONFIG, RESULTS
 from progeo.training.methods.prompt_file import PROMPTS
 from progeo.training.run import run_training
 from progeo_toy_city import make_toy_city

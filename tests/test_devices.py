@@ -1,11 +1,11 @@
-"""Choosing a device, and getting data there."""
+"""Choosing a device, getting data there, and seeds."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from progeo.devices import channel_constant, choose_device, copy_to
+from progeo.devices import channel_constant, choose_device, copy_to, derive_seed
 from progeo.errors import ProgeoError
 from progeo.pixels.recipe import Preprocessing
 
@@ -51,3 +51,9 @@ def test_constants_are_made_once_and_serve_training_after_describing() -> None:
     assert torch.equal(described, trained.detach())
     torch.testing.assert_close(images.grad[0, :, 0, 0], 1 / torch.tensor(preprocessing.std))
     assert channel_constant.cache_info().misses == 2
+
+
+def test_derived_seeds_differ() -> None:
+    assert len({derive_seed(0, epoch, step) for epoch in range(20) for step in range(20)}) == 400
+    assert len({derive_seed(*[0] * count) for count in range(1, 6)}) == 5
+    assert 0 <= derive_seed(1, 2) < 2**63

@@ -1,14 +1,17 @@
-"""Atomic writes: whole files or none, and what stood there before is kept."""
+"""Atomic writes: whole files or none, and what stood there before is kept; run folders: one per run."""
 
 from __future__ import annotations
 
 import errno
+import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from progeo import files
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, create_run_folder, write_json
 
 
 def test_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
@@ -68,3 +71,27 @@ def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
         second.write_text("second")
     assert path.read_text() == "first"  # the one that ends last
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_as_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "results.json", {"recalls": {"R@1": 50.0}})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"recalls": {"R@1": 50.0}}
+
+
+class Noon(datetime):
+    @classmethod
+    def now(cls, tz: object = None) -> Noon:  # type: ignore[override]
+        return cls(2026, 1, 31, 12, 0, 0)
+
+
+def test_run_folders_are_named_by_time_and_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "datetime", Noon)
+    folders = [create_run_folder("my_city", tmp_path) for _ in range(3)]
+    assert [folder.name for folder in folders] == [f"2026-01-31_12-00-00{end}" for end in ("", "_2", "_3")]
+    assert all(folder.is_dir() and folder.parent == tmp_path / "my_city" for folder in folders)
+
+
+def test_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "my_city").write_text("in the way")
+    with pytest.raises(ProgeoError, match=r"Cannot create the run folder .*my_city.*Start where you may write"):
+        create_run_folder("my_city", tmp_path)

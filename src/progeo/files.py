@@ -1,15 +1,26 @@
-"""Writing files so that an interruption, a full disk or a second run never leaves half of one."""
+"""Files that no interruption, full disk or second run leaves half written; and the folder of one run.
+
+A run folder is ``logs/<save_dir>/<time>``: its options, its log, its results.
+"""
 
 from __future__ import annotations
 
+import csv
 import errno
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from progeo.errors import ProgeoError
+
+RESULTS = "results.json"
+CONFIG = "config.yaml"
+REPORT = "report.html"
 
 
 @contextmanager
@@ -59,3 +70,34 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise ProgeoError(f"Cannot write {path}: {error.strerror or error} ({error.filename}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write results as indented JSON."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write a table of figures; the last row names its columns."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def create_run_folder(save_dir: str, logs: str | Path = "logs") -> Path:
+    """Create and return a folder of its own for a run that starts now."""
+    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1, 1000):
+        folder = Path(logs) / save_dir / (time if attempt == 1 else f"{time}_{attempt}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue  # two runs started in the same second
+        except OSError as error:
+            raise ProgeoError(
+                f"Cannot create the run folder {folder}: {error.strerror}. Start where you may write."
+            ) from error
+    raise ProgeoError(f"Cannot create a run folder below {Path(logs) / save_dir}.")

@@ -16,13 +16,13 @@ from PIL import Image
 
 import progeo
 from progeo.errors import ProgeoError
-from progeo.evaluation.recall import search as search_exactly
 from progeo.locating.calibration import Calibration
 from progeo.locating.prior import Prior
 from progeo.models.encoder import extract_descriptors
 from progeo.pixels.decoding import read_image
 from progeo.places import adding, storage
 from progeo.places.database import PlaceDatabase
+from progeo.search.exact import search as search_exactly
 
 from .conftest import make_network
 

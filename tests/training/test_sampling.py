@@ -12,7 +12,7 @@ from PIL import Image
 
 from progeo.errors import ProgeoError
 from progeo.training.groups import Group
-from progeo.training.sampling import BatchReader, derive_seed, draw_batches
+from progeo.training.sampling import BatchReader, draw_batches
 
 SETTINGS = {"seed": 0, "epoch": 0}
 
@@ -74,12 +74,6 @@ def test_batches_follow_from_seed_and_epoch() -> None:
 def test_batch_size_must_be_a_multiple() -> None:
     with pytest.raises(ProgeoError, match="`batch_size` 32 is no multiple of `images_per_class` 5: .* `batch_size` 30"):
         next(draw_batches(make_group(5), batch_size=32, images_per_class=5, **SETTINGS))
-
-
-def test_derived_seeds_differ() -> None:
-    assert len({derive_seed(0, epoch, step) for epoch in range(20) for step in range(20)}) == 400
-    assert len({derive_seed(*[0] * count) for count in range(1, 6)}) == 5
-    assert 0 <= derive_seed(1, 2) < 2**63
 
 
 def test_reads_batches_of_mixed_sizes(photos: pl.DataFrame) -> None:

@@ -9,12 +9,11 @@ from progeo.checking.classes import estimate_training_memory, estimate_training_
 from progeo.checking.page import write_check_page
 from progeo.checking.result import Result, examine
 from progeo.cli.data_check import CheckOptions
-from progeo.console import console
+from progeo.console import console, format_count
 from progeo.data.faults import Faults
 from progeo.data.table import read_image_table
 from progeo.data.tools.looks import read_looks
 from progeo.errors import ProblemsFoundError
-from progeo.wording import format_count
 
 
 def run_check(options: CheckOptions) -> None:

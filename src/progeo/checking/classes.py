@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from progeo.cli.train import TrainOptions
+from progeo.console import format_count
 from progeo.models.network import create_network
 from progeo.training.groups import assign_cells
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 from progeo.training.resolve import EPOCHS
-from progeo.wording import format_count
 
 CELLS = (10, 20, 50, 100)
 ANGLES = (30, 60, 90, 360)

@@ -12,13 +12,13 @@ import polars as pl
 
 from progeo.checking.classes import group_by_place
 from progeo.checking.result import EXAMPLES, Result
+from progeo.console import format_count
 from progeo.data.tools.duplicates import MOST_BITS
 from progeo.data.tools.looks import WORDS
+from progeo.devices import collect_versions
 from progeo.evaluation.report import make_thumbnail
 from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
 from progeo.html.pages import write_page
-from progeo.versions import collect_versions
-from progeo.wording import format_count
 
 MOST_MAPS = 6
 MOST_DOTS = 20_000

@@ -10,12 +10,12 @@ import polars as pl
 from scipy.spatial import cKDTree
 
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
+from progeo.console import format_count
 from progeo.data.faults import Faults
 from progeo.data.tools.blocks import PARTS, TRAIN
 from progeo.data.tools.duplicates import Duplicates, find_duplicates
 from progeo.data.tools.looks import Looks
 from progeo.data.zones import read_points
-from progeo.wording import format_count
 
 SECTOR = 30
 POSITIVES = ((0, 0), (1, 1), (2, 5), (6, 10), (11, None))

@@ -16,11 +16,11 @@ from progeo.cli.options import option
 from progeo.cli.train import TrainOptions
 from progeo.console import console
 from progeo.evaluation.run import run_evaluation
+from progeo.files import CONFIG, RESULTS
 from progeo.locating.estimate import Located
 from progeo.locating.output.map_page import write_map
 from progeo.places.database import PlaceDatabase
 from progeo.places.ingest import run_index
-from progeo.run_folder import CONFIG, RESULTS
 from progeo.training.run import run_training
 from progeo.training.stage2 import BEST_MODEL
 from progeo_toy_city import CitySizes, make_toy_city

@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
+from progeo.console import format_count
 from progeo.data.faults import Faults, set_aside
 from progeo.data.timestamps import compact_timestamps
 from progeo.errors import ProgeoError
 from progeo.pixels.formats import IMAGE_EXTENSIONS
-from progeo.wording import format_count
 
 FILE_NAME_FIELDS: dict[str, pl.DataType] = {
     "utm_east": pl.Float64(),

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.pixels.formats import IMAGE_EXTENSIONS
-from progeo.wording import format_count
 
 CACHE_FORMAT = "4"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from progeo.cli.calibrate import CalibrateOptions
 from progeo.cli.index import IndexOptions
-from progeo.console import console
+from progeo.console import console, format_count
 from progeo.data import positions
 from progeo.data.faults import Faults
 from progeo.data.file_names import FORMAT_HINT
 from progeo.data.geodesy import describe_impossible
 from progeo.data.table import read_image_table
-from progeo.wording import format_count
 
 Floats = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
+from progeo.console import format_count
 from progeo.data.columns import FIELDS, find_columns, parse_columns
 from progeo.data.faults import Fault, Faults, set_aside
 from progeo.data.geodesy import describe_impossible
@@ -21,7 +22,6 @@ from progeo.data.table_files import read_table_file, write_table_file
 from progeo.data.timestamps import normalise_timestamps
 from progeo.errors import ProgeoError
 from progeo.pixels.formats import IMAGE_EXTENSIONS
-from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 

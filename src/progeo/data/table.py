@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.data.datasets import find_layout, structures
 from progeo.data.exif import read_exif
 from progeo.data.faults import Faults, set_aside
@@ -18,7 +19,6 @@ from progeo.data.positions import complete_positions
 from progeo.data.timestamps import normalise_timestamps
 from progeo.data.track import HEADING_SOURCES, add_headings_from_track
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
-from progeo.evaluation.recall import RECALL_RANKS, Evaluation, Integers
+from progeo.evaluation.recall import RECALL_RANKS, Evaluation
 from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
+from progeo.search.exact import Integers
 
 MAX_RANK = 20
 MAX_DATABASE_POINTS = 20_000

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 
 from progeo.cli.options import InferenceOptions
+from progeo.devices import collect_versions
 from progeo.evaluation.describing import Describer
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
 from progeo.evaluation.pictures import save_predictions
 from progeo.evaluation.positives import PositiveRule, read_coordinates
-from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls, search_chunks
+from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
+from progeo.files import REPORT, RESULTS, write_json
 from progeo.models.network import PlaceNetwork
-from progeo.run_folder import REPORT, RESULTS, write_json
+from progeo.search.exact import search_chunks
 from progeo.search.store import DescriptorFolder
-from progeo.versions import collect_versions
 
 
 def evaluate(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from progeo.evaluation.positives import Floats
 from progeo.evaluation.recall import Evaluation
+from progeo.search.exact import Floats
 
 RESAMPLES = 10_000
 Interval = tuple[float, float]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from progeo.data.zones import read_points
 from progeo.errors import ProgeoError
+from progeo.search.exact import Floats
 
-Floats = NDArray[np.floating[Any]]
 Unit = Literal["metres", "frames", "places"]
 
 

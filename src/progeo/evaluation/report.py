@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from progeo.devices import collect_versions
 from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_precision_recall, draw_recall_curve
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
 from progeo.evaluation.pictures import format_error, format_metres, read_tile
 from progeo.evaluation.recall import Evaluation
 from progeo.html.pages import write_page
-from progeo.versions import collect_versions
 
 THUMBNAIL_HEIGHT = 180
 PREDICTIONS_SHOWN = 4

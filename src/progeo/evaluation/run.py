@@ -15,8 +15,8 @@ import torch
 
 from progeo.cli.eval import EvalOptions
 from progeo.cli.options import list_repeated, save_options
-from progeo.console import console
-from progeo.devices import choose_device
+from progeo.console import console, log_to, logger
+from progeo.devices import choose_device, derive_seed
 from progeo.errors import ProgeoError
 from progeo.evaluation.comparison import bootstrap_difference, draw_comparison, format_markdown
 from progeo.evaluation.evaluate import evaluate, save_results
@@ -25,13 +25,11 @@ from progeo.evaluation.grouping import group_queries
 from progeo.evaluation.metrics import measure
 from progeo.evaluation.protocols import find_protocol
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation
-from progeo.files import atomic_write
+from progeo.files import CONFIG, RESULTS, atomic_write, create_run_folder, write_json
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.published import load_model
-from progeo.run_folder import CONFIG, RESULTS, create_run_folder, log_to, logger, write_json
 from progeo.search.store import DescriptorFolder
-from progeo.training.sampling import derive_seed
 
 BYTES_PER_NUMBER = 4
 """Descriptors are searched in single precision."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progeo.evaluation.positives import Floats
+from progeo.search.exact import Floats
 
 WIDTH, MARGIN, FOOTER = 720.0, 14.0, 36.0
 """Of every map, in units of its view box; the footer holds the scale bar."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from progeo.cli.index import IndexOptions
-from progeo.console import console
+from progeo.console import console, format_count
 from progeo.data.located import read_photos
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
@@ -16,7 +16,6 @@ from progeo.places import storage
 from progeo.places.adding import AddReport
 from progeo.places.database import PlaceDatabase
 from progeo.places.describing import describing_settings
-from progeo.wording import format_count
 
 FAILURES_SHOWN = 10
 

@@ -12,9 +12,8 @@ import torch
 
 from progeo.cli.train import TrainOptions
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import CONFIG, atomic_write
 from progeo.models.network import PlaceNetwork
-from progeo.run_folder import CONFIG
 from progeo.training.groups import Group
 from progeo.training.losses import CosFaceClassifier
 

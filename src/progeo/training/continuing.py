@@ -8,8 +8,9 @@ from pathlib import Path
 
 from progeo.cli.options import load_options
 from progeo.cli.train import TrainOptions
+from progeo.console import logger
 from progeo.errors import ProgeoError, explain_lack_of_memory
-from progeo.run_folder import CONFIG, logger
+from progeo.files import CONFIG
 from progeo.training import checkpoint
 from progeo.training.checkpoint import LAST_CHECKPOINT, list_differences
 from progeo.training.methods import prompt_learning

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 
 from progeo.cli.train import TrainOptions
 from progeo.console import progress_bar
-from progeo.devices import copy_to
+from progeo.devices import copy_to, derive_seed
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
 from progeo.training.augmentation import Augmentation
@@ -26,7 +26,7 @@ from progeo.training.fabric import get_scaler
 from progeo.training.groups import Group
 from progeo.training.interrupt import Interruption
 from progeo.training.losses import CosFaceClassifier, compare_with_texts, weighted_soft_margin_triplet
-from progeo.training.sampling import Batch, BatchReader, derive_seed, draw_batches
+from progeo.training.sampling import Batch, BatchReader, draw_batches
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading the loss waits for the device, so it is done this often and not at every step."""

@@ -14,15 +14,16 @@ import torch
 
 from progeo.cli.options import save_options
 from progeo.cli.train import TrainOptions
+from progeo.console import format_count, log_to, logger
 from progeo.data.table import read_image_table
-from progeo.devices import choose_device
+from progeo.devices import choose_device, derive_seed
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import save_results
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
+from progeo.files import CONFIG, REPORT, RESULTS, create_run_folder, write_json
 from progeo.models.backbones.create import find_backbone
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.published import load_model
-from progeo.run_folder import CONFIG, REPORT, RESULTS, create_run_folder, log_to, logger, write_json
 from progeo.training.checkpoint import TrainingState, find_run, load_checkpoint
 from progeo.training.continuing import check_kept_options, say_how_to_continue
 from progeo.training.encoder import EncoderTraining, create_state
@@ -31,10 +32,8 @@ from progeo.training.groups import Group, make_groups
 from progeo.training.interrupt import interrupt_on_termination
 from progeo.training.methods.prompt_file import PROMPTS, PromptFile, check_prompts, load_prompts
 from progeo.training.resolve import check_epochs, resolve_options, uses_text, warn_of_random_weights
-from progeo.training.sampling import derive_seed
 from progeo.training.stage1 import TEXT_TARGETS, create_model, learn_prompts, prepare_text_targets
 from progeo.training.stage2 import BEST_MODEL, evaluate_network, train_encoder
-from progeo.wording import format_count
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,6 @@ from progeo.training.groups import Group
 logger = logging.getLogger("progeo")
 
 
-def derive_seed(*numbers: int) -> int:
-    """Mix numbers (seed, epoch, step …) into one 63-bit seed."""
-    # With their count, because NumPy fills short sequences up with zeros.
-    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> 1)
-
-
 def check_batch_size(batch_size: int, images_per_class: int) -> None:
     """Raise ProgeoError if ``batch_size`` is no multiple of ``images_per_class``."""
     if batch_size % images_per_class:

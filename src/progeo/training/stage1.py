@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from progeo.cli.train import TrainOptions
+from progeo.console import format_count, logger
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.files import atomic_write
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
-from progeo.run_folder import logger
 from progeo.training.checkpoint import describe_groups
 from progeo.training.fabric import create_fabric
 from progeo.training.groups import Group
@@ -41,7 +41,6 @@ from progeo.training.methods.prompt_learning import (
 )
 from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
-from progeo.wording import format_count
 
 TEXT_TARGETS = "text_targets.safetensors"
 

@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from progeo.cli.train import TrainOptions
+from progeo.console import format_count, logger
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
+from progeo.files import write_csv
 from progeo.models.backbones.create import find_backbone
 from progeo.models.model_file import save_model
 from progeo.models.network import PlaceNetwork
-from progeo.run_folder import logger, write_csv
 from progeo.training.checkpoint import LAST_CHECKPOINT, TrainingState, save_checkpoint
 from progeo.training.encoder import EncoderTraining
 from progeo.training.interrupt import delay_interruption
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
-from progeo.wording import format_count
 
 BEST_MODEL = "best_model.safetensors"
 DRAWN_TO = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.data.faults import Faults, set_aside
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 NAME = "AmsterTime"
 ROLES = {"new": "database", "old": "queries"}

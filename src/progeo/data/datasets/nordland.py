@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.data.faults import Fault, Faults, set_aside
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 NAME = "Nordland"
 ROLES = {"summer": "database", "winter": "queries", "spring": "queries_spring", "fall": "queries_fall"}

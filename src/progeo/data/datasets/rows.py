@@ -8,12 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
+from progeo.console import format_count
 from progeo.data.columns import FIELDS
 from progeo.data.faults import Fault, Faults, set_aside
 from progeo.data.manifest import POSITION, describe_problem
 from progeo.data.table_files import read_table_file
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 

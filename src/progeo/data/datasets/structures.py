@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from scipy.io import loadmat
 
+from progeo.console import format_count
 from progeo.data.datasets.rows import take_located
 from progeo.data.faults import Faults, set_aside
 from progeo.data.listing import list_folders
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 SUFFIX = ".mat"
 SPLITS = {"pitts30k": ("_train", "_val", "_test"), "pitts250k": ("_train", "_val", "_test"), "tokyo247": ("",)}

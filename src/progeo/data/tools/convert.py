@@ -8,14 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from progeo.cli.data_convert import ConvertOptions
-from progeo.console import console, progress_bar
+from progeo.console import console, format_count, progress_bar
 from progeo.data.file_names import FORBIDDEN, format_file_names
 from progeo.data.geodesy import parse_zone
 from progeo.data.manifest import write_manifest
 from progeo.data.positions import assume_zone
 from progeo.data.table import read_image_table
 from progeo.files import atomic_folder
-from progeo.wording import format_count
 
 
 def run_convert(options: ConvertOptions) -> None:

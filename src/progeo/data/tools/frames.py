@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from progeo.cli.data_frames import FramesOptions
-from progeo.console import console, progress_bar
+from progeo.console import console, format_count, progress_bar
 from progeo.data.geodesy import Floats
 from progeo.data.manifest import write_manifest
 from progeo.data.tools.footage import Footage, open_footage
@@ -18,7 +18,6 @@ from progeo.data.tools.gpx import Track, format_moment, read_track
 from progeo.data.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS, find_course
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
-from progeo.wording import format_count
 
 logger = logging.getLogger("progeo")
 

@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 
 from progeo.cli.data_split import SplitOptions
-from progeo.console import console
+from progeo.console import console, format_count
 from progeo.data.table import read_image_table
 from progeo.data.tools.blocks import NO_PART, PARTS, TRAIN, Floats, Integers, draw_parts
 from progeo.data.tools.convert import is_manifest, write_photos
 from progeo.data.tools.roles import DATABASE, NO_ROLE, QUERIES, draw_roles, find_sessions, has_positive
 from progeo.data.zones import read_points
 from progeo.errors import ProgeoError
-from progeo.wording import format_count
 
 SMALLER = (50, 25, 10)
 """Metres to try where a cell or a buffer was too large."""

@@ -15,14 +15,13 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from progeo.console import progress_bar
+from progeo.console import logger, progress_bar
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.folding import fold_batch_norms
 from progeo.models.text import ImageTextModel
 from progeo.pixels.decoding import read_image
 from progeo.pixels.prefetch import read_ahead
-from progeo.run_folder import logger
 
 FEATURES = "image_features.npy"
 IMAGES_AT_ONCE = 32

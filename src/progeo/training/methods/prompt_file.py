@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from progeo.cli.train import TrainOptions
+from progeo.console import format_count
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.fingerprint import fingerprint_model
@@ -21,7 +22,6 @@ from progeo.models.text import ImageTextModel
 from progeo.training.checkpoint import list_differences
 from progeo.training.groups import Group
 from progeo.training.methods.prompts import PromptTemplate
-from progeo.wording import format_count
 
 PROMPTS = "prompts.safetensors"
 FORMAT_VERSION = 1

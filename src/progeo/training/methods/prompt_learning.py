@@ -19,10 +19,10 @@ from lightning_fabric import Fabric
 
 from progeo.cli.train import TrainOptions
 from progeo.console import progress_bar
-from progeo.devices import copy_to
+from progeo.devices import copy_to, derive_seed
 from progeo.errors import ProgeoError
+from progeo.files import write_csv
 from progeo.models.text import TextTower
-from progeo.run_folder import write_csv
 from progeo.training.checkpoint import describe_groups, move_optimizer, read_checkpoint, write_checkpoint
 from progeo.training.fabric import get_scaler
 from progeo.training.groups import Group
@@ -30,7 +30,6 @@ from progeo.training.interrupt import Interruption
 from progeo.training.losses import contrast_images_and_texts
 from progeo.training.methods.image_features import Features
 from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
-from progeo.training.sampling import derive_seed
 
 STAGE1_CHECKPOINT = "stage1_checkpoint.pth"
 STAGE1_METRICS = "stage1_metrics.csv"
