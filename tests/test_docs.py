@@ -54,7 +54,7 @@ from progeo.models.network import create_network
 from progeo.training.run import run_training
 
 from .conftest import REPOSITORY
-from .data import published
+from .data import published as published_sets
 from .data.footage import write_track, write_video
 from .data.photos import write_photo
 
@@ -72,14 +72,14 @@ def get_trained_model():
 ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
 
 PUBLISHED_SETS = {
-    "gsv_cities": published.write_gsv_cities,
-    "msls": published.write_mapillary_sls,
-    "pittsburgh": published.write_pittsburgh,
-    "tokyo247": published.write_tokyo247,
-    "nordland": published.write_nordland,
-    "amstertime": published.write_amstertime,
-    "eynsham": published.write_eynsham,
-    "svox": lambda folder: published.write_reformatted(folder, "30@U", "gallery", "queries_night"),
+    "gsv_cities": published_sets.write_gsv_cities,
+    "msls": published_sets.write_mapillary_sls,
+    "pittsburgh": published_sets.write_pittsburgh,
+    "tokyo247": published_sets.write_tokyo247,
+    "nordland": published_sets.write_nordland,
+    "amstertime": published_sets.write_amstertime,
+    "eynsham": published_sets.write_eynsham,
+    "svox": lambda folder: published_sets.write_reformatted(folder, "30@U", "gallery", "queries_night"),
 }
 TINY_BACKBONE = "timm:test_resnet"
 TINY_CLIP = "open_clip:progeo-tiny-rn"
@@ -241,7 +241,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
 def write_published_model(address: str, path: Path) -> None:
     """Stand in for the release page: random weights under the name that is asked for."""
-    assert address == f"{published.RELEASE}/{path.name}"
+    assert address == f"{published_models.RELEASE}/{path.name}"
     backbone, dimension, _ = path.stem.split("_")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(create_network(backbone, int(dimension), weights="none").state_dict(), path)
@@ -496,7 +496,7 @@ def test_models_of_others_are_as_described() -> None:
 def test_published_models_are_as_described() -> None:
     text = read_section(DOCS / "evaluating.md", "## Published models")
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|$", text, re.MULTILINE)
-    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == published.PUBLISHED
+    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == published_models.PUBLISHED
 
 
 def test_error_without_classes_is_as_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
