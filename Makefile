@@ -21,7 +21,7 @@ format: .venv/installed
 .venv/installed: pyproject.toml packages/toy-city/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[offline,heic,video,dev]" --editable packages/toy-city
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[all,dev]" --editable packages/toy-city
 	touch $@
 
 clean:

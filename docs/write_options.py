@@ -59,8 +59,8 @@ def describe_options() -> str:
 def collect_groups() -> dict[type, list[str]]:
     """Return each dataclass that defines options, with the commands that take them."""
     groups: dict[type, list[str]] = {}
-    for name, command in COMMANDS.items():
-        options_class: type = find_options_class(command)
+    for name in COMMANDS:
+        options_class = find_options_class(name)
         group: type
         for group in options_class.__mro__:
             if dataclasses.is_dataclass(group) and own_options(group):

@@ -420,7 +420,7 @@ def test_options_of_benchmark_commands_are_known() -> None:
 def known_options() -> set[str]:
     """All options of all commands, switches also in their negative form."""
     known = {"--config", "--debug", "--help", "--version", "--name", "--no_name"}
-    for command in cli.COMMANDS.values():
+    for command in cli.COMMANDS:
         for option in dataclasses.fields(cli.find_options_class(command)):
             known |= {f"--{option.name}", f"--no_{option.name}", *option.metadata["names"]}
     return known

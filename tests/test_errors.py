@@ -1,13 +1,16 @@
-"""Running out of memory: the same clear message wherever it happens, and no other error taken for it."""
+"""Running out of memory, libraries that are not installed: one clear message each, and no other error taken for it."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from progeo import cli
-from progeo.errors import ProgeoError, explain_lack_of_memory
+from progeo.errors import EXTRAS, ProgeoError, explain_lack_of_memory, explain_missing_library, require
 
 TOO_LITTLE = "There is too little memory: "
 
@@ -36,7 +39,7 @@ def test_command_line_says_what_to_lower(
     def exhausted(options: object) -> None:
         raise error
 
-    monkeypatch.setattr("progeo.cli.data_toy_city.run_toy_city", exhausted)
+    monkeypatch.setattr("progeo.cli.data_toy_city.run", exhausted)
     assert cli.main(["data", "toy-city", "town"]) == 2
     output = capsys.readouterr().err
     assert output.startswith(f"Error: {TOO_LITTLE}") and "--" not in output  # it has no option that would help
@@ -47,3 +50,25 @@ def test_command_line_says_what_to_lower(
 def test_other_errors_stay_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), explain_lack_of_memory("take less"):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize("library", EXTRAS)
+def test_missing_library_is_answered_by_the_extra_that_brings_it(
+    library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ProgeoError, match=rf'^Maps needs {library}, .*: pip install "progeo\[{EXTRAS[library]}\]"\.$'):
+        require(f"{library}.part", "Maps")
+    monkeypatch.setattr("progeo.cli.demo.run", lambda options: __import__(library))
+    assert cli.main(["demo"]) == 2
+    assert f"Error: progeo demo needs {library}, which is not installed" in capsys.readouterr().err
+
+
+def test_extras_are_those_of_the_package() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f"\n{extra} = [" in text for extra in EXTRAS.values())
+
+
+def test_other_missing_modules_stay_as_they_are() -> None:
+    with pytest.raises(ModuleNotFoundError, match="nowhere"), explain_missing_library():
+        require("nowhere")

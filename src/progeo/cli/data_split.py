@@ -1,4 +1,4 @@
-"""The options of ``progeo data split``."""
+"""``progeo data split``."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ class SplitOptions(HeadingOptions):
     draw_roles: bool = option(False, "draw database and queries anew, even where the photos say which are which")
     seed: NonNegativeInt = option(0, "another seed, other places for val and test")
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+def run(options: SplitOptions) -> None:
+    """Run ``progeo data split``."""
+    from progeo.data.tools.split import run_split
+
+    run_split(options)

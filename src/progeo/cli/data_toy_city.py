@@ -20,7 +20,7 @@ class ToyCityOptions:
     seed: NonNegativeInt = option(0, "another seed, another town")
 
 
-def run_toy_city(options: ToyCityOptions) -> None:
+def run(options: ToyCityOptions) -> None:
     """Run ``progeo data toy-city``: make the city with a progress bar, and say what is where.
 
     Raises:

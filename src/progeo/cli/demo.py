@@ -53,7 +53,7 @@ PLACES, MAP = "places", "map.html"
 QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
 
 
-def run_demo(options: DemoOptions) -> None:
+def run(options: DemoOptions) -> None:
     """Run ``progeo demo``: everything goes below ``options.folder``; what an interrupted demo has done is kept."""
     folder = Path(options.folder)
     city = folder / "toy_city"

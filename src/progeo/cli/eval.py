@@ -1,4 +1,4 @@
-"""The options of ``progeo eval``."""
+"""``progeo eval``."""
 
 from __future__ import annotations
 
@@ -55,3 +55,10 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
     )
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
+
+
+def run(options: EvalOptions) -> None:
+    """Run ``progeo eval``."""
+    from progeo.evaluation.run import run_evaluation
+
+    run_evaluation(options)

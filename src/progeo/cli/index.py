@@ -1,4 +1,4 @@
-"""The options of ``progeo index``."""
+"""``progeo index``."""
 
 from __future__ import annotations
 
@@ -31,3 +31,10 @@ class IndexOptions(HeadingOptions, PlaceOptions):
         False, "describe all photos anew, with --model if given; the database stays as it was until that is done"
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+
+
+def run(options: IndexOptions) -> None:
+    """Run ``progeo index``."""
+    from progeo.places.ingest import run_index
+
+    run_index(options)

@@ -1,4 +1,4 @@
-"""The options of ``progeo locate``."""
+"""``progeo locate``."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ class LocateOptions(EstimateOptions):
     geojson: bool = option(False, "the same as GeoJSON, which maps and geographic information systems read")
     csv: bool = option(False, "the same as CSV, one line per photo")
     map: str | None = option(None, "write a map of the result: one HTML file that opens anywhere, offline")
+
+
+def run(options: LocateOptions) -> None:
+    """Run ``progeo locate``."""
+    from progeo.places.locate import run_locate
+
+    run_locate(options)

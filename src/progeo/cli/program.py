@@ -8,103 +8,75 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from progeo.cli.spelling import spell_log, spell_options
-from progeo.errors import ProgeoError, explain_lack_of_memory
+from progeo.errors import ProgeoError, explain_lack_of_memory, explain_missing_library
 
 
-@dataclass(frozen=True)
-class Command:
-    """One command: where its options and its function stand, and what it is for."""
+class Command(NamedTuple):
+    """What a command is for. Its file, ``cli/train.py`` or ``cli/data_split.py``, has its options and ``run``."""
 
-    options: str
-    function: str
     summary: str
     example: str
 
 
 COMMANDS = {
     "demo": Command(
-        "progeo.cli.demo:DemoOptions",
-        "progeo.cli.demo:run_demo",
         "see it work: make a toy city, train on it, evaluate before and after (offline)",
         "progeo demo",
     ),
     "train": Command(
-        "progeo.cli.train:TrainOptions",
-        "progeo.training.run:run_training",
         "train a model on street photos with known positions",
         "progeo train --train_set_folder TRAIN --val_set_folder VAL --test_set_folder TEST",
     ),
     "eval": Command(
-        "progeo.cli.eval:EvalOptions",
-        "progeo.evaluation.run:run_evaluation",
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
     "index": Command(
-        "progeo.cli.index:IndexOptions",
-        "progeo.places.ingest:run_index",
         "put photos with known positions into a place database",
         "progeo index PHOTOS --model best_model.safetensors --database DATABASE",
     ),
     "calibrate": Command(
-        "progeo.cli.calibrate:CalibrateOptions",
-        "progeo.places.calibrate:run_calibration",
         "teach a place database how sure its estimates are",
         "progeo calibrate --database DATABASE --queries QUERIES",
     ),
     "locate": Command(
-        "progeo.cli.locate:LocateOptions",
-        "progeo.places.locate:run_locate",
         "say where photos were taken",
         "progeo locate PHOTO --database DATABASE",
     ),
     "serve": Command(
-        "progeo.cli.serve:ServeOptions",
-        "progeo.serve.serve:run_server",
         "start the web page and the HTTP service of a place database",
         "progeo serve --database DATABASE",
     ),
     "prompts show": Command(
-        "progeo.cli.prompts_show:ShowPromptsOptions",
-        "progeo.training.show_prompts:run_show_prompts",
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",
     ),
     "data check": Command(
-        "progeo.cli.data_check:CheckOptions",
-        "progeo.checking.check:run_check",
         "look for what should be mended in a set of photos, and for settings to start with",
         "progeo data check PHOTOS",
     ),
     "data convert": Command(
-        "progeo.cli.data_convert:ConvertOptions",
-        "progeo.data.tools.convert:run_convert",
         "write photos under SF-XL file names, or a manifest of them",
         "progeo data convert PHOTOS manifest.csv",
     ),
     "data split": Command(
-        "progeo.cli.data_split:SplitOptions",
-        "progeo.data.tools.split:run_split",
         "make train, val and test that lie apart from each other",
         "progeo data split PHOTOS split.csv",
     ),
     "data frames": Command(
-        "progeo.cli.data_frames:FramesOptions",
-        "progeo.data.tools.frames:run_frames",
         "take frames with positions out of a video or photos, and a GPX track",
         "progeo data frames VIDEO FRAMES --gpx TRACK.gpx",
     ),
     "data toy-city": Command(
-        "progeo.cli.data_toy_city:ToyCityOptions",
-        "progeo.cli.data_toy_city:run_toy_city",
         "render a small town with train, val and test photos",
         "progeo data toy-city toy_city",
     ),
@@ -131,10 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, rest = _split_command(arguments)
         options = parse_options(name, rest)
         names = list(vars(options))
-        module, function = COMMANDS[name].function.split(":")
-        run: Callable[[Any], Any] = getattr(import_module(module), function)
-        with spell_log(names), explain_lack_of_memory(_find_remedy(names)):
-            run(options)
+        remedy = _find_remedy(names)
+        with spell_log(names), explain_lack_of_memory(remedy), explain_missing_library(f"progeo {name}"):
+            import_command(name).run(options)
         return 0
     except KeyboardInterrupt:
         _print_error("Interrupted", debug)
@@ -167,11 +138,19 @@ def describe_commands(family: str = "") -> str:
     )
 
 
-def find_options_class(command: Command) -> type:
-    """Return the dataclass of a command's options."""
-    module, name = command.options.split(":")
-    found: type = getattr(import_module(module), name)
-    return found
+def import_command(name: str) -> ModuleType:
+    """Return the module of a command."""
+    return import_module("progeo.cli." + name.replace(" ", "_").replace("-", "_"))
+
+
+def find_options_class(name: str) -> type:
+    """Return the dataclass of a command's options: the last one that its file defines."""
+    module = import_command(name)
+    return [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__module__", "") == module.__name__ and is_dataclass(value)
+    ][-1]
 
 
 def parse_options(name: str, arguments: list[str]) -> Any:
@@ -187,7 +166,7 @@ def parse_options(name: str, arguments: list[str]) -> Any:
     import progeo.cli.options as config
 
     command = COMMANDS[name]
-    options_class = find_options_class(command)
+    options_class = find_options_class(name)
     parser = ArgumentParser(
         prog=f"progeo {name}",
         description=f"{command.summary[0].upper()}{command.summary[1:]}. Example: {command.example}",

@@ -1,4 +1,4 @@
-"""The options of ``progeo prompts show``."""
+"""``progeo prompts show``."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ class ShowPromptsOptions:
     words: PositiveInt = option(3, "words of the vocabulary to show for each learned token, nearest first")
     classes: PositiveInt = option(20, "classes to show")
     backbone_weights: str = option("default", "weights of the backbone that the prompts were learned with")
+
+
+def run(options: ShowPromptsOptions) -> None:
+    """Run ``progeo prompts show``."""
+    from progeo.training.show_prompts import run_show_prompts
+
+    run_show_prompts(options)

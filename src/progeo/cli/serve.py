@@ -1,4 +1,4 @@
-"""The options of ``progeo serve``."""
+"""``progeo serve``."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ class ServeOptions(EstimateOptions):
     max_images: PositiveInt = option(16, "photos in a request")
     max_waiting: PositiveInt = option(64, "photos waiting or in work; requests beyond it are told to come back (429)")
     max_seconds: PositiveFloat = option(30, "time for a request, upload included")
+
+
+def run(options: ServeOptions) -> None:
+    """Run ``progeo serve``."""
+    from progeo.serve.serve import run_server
+
+    run_server(options)

@@ -1,4 +1,4 @@
-"""The options of ``progeo train``."""
+"""``progeo train``."""
 
 from __future__ import annotations
 
@@ -139,3 +139,10 @@ class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, 
         "without the interruption",
     )
     resume_model: str | None = option(None, "start from this trained model (a file, or cosplace:ResNet18:512)")
+
+
+def run(options: TrainOptions) -> None:
+    """Run ``progeo train``."""
+    from progeo.training.run import run_training
+
+    run_training(options)

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from progeo.data.geodesy import Floats
 from progeo.data.listing import list_images
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.data.tools.gpx import to_seconds
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, require
 from progeo.pixels.decoding import read_image
 
 JPEG_QUALITY = 95
@@ -132,7 +131,7 @@ class Video:
 
     def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
         """Decode the video from the first frame that is wanted to the last."""
-        av = _import_av()
+        av = require("av", "Reading videos")
         targets = {self.timestamps[number]: (number, path) for number, path in wanted}
         try:
             with av.open(str(self.path)) as container:
@@ -158,7 +157,7 @@ class Video:
 
 def _read_video(path: Path, start: float | None) -> Video:
     """Read when the frames of a video come, without decoding them."""
-    av = _import_av()
+    av = require("av", "Reading videos")
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -176,12 +175,3 @@ def _read_video(path: Path, start: float | None) -> Video:
     if start is None:
         raise ProgeoError(f"The video {path} does not say when it starts: say when with `start` 2023-04-06T10:19:05Z.")
     return Video(path, timestamps, start + (np.array(timestamps) - timestamps[0]) * unit)
-
-
-def _import_av() -> ModuleType:
-    try:
-        import av
-    except ImportError as error:
-        raise ProgeoError('To read videos, install the library for them: pip install "progeo[video]"') from error
-    module: ModuleType = av
-    return module

