@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from progeo.errors import ProgeoError
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.network import create_network
-from progeo.search.store import DescriptorFolder
+from progeo.search.store import DescriptorFolder, FeatureFile
 
 DIMENSION = 6
 
@@ -134,6 +135,75 @@ def test_a_photo_that_is_gone_is_named(tmp_path: Path, photos: list[str]) -> Non
     Path(photos[2]).unlink()
     with pytest.raises(ProgeoError, match=r"2\.jpg cannot be read: No such file"):
         read(tmp_path, photos, Describer())
+
+
+def fill(
+    tmp_path: Path, photos: list[str], encode: Any, model: str = "model", done: list[int] | None = None
+) -> np.ndarray:
+    file = FeatureFile(tmp_path / "kept" / "features.npy", model, DIMENSION, "give another `folder`")
+    return file.fill(photos, encode, (done if done is not None else []).append)
+
+
+@pytest.fixture
+def rows_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progeo.search.store.ROWS_AT_ONCE", 4)
+
+
+@pytest.mark.usefixtures("rows_of_four")
+def test_a_file_of_features_goes_on_where_it_was_stopped(tmp_path: Path, photos: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, photos, Describer(stop_after=1))
+    encode, done = Describer(), []
+    features = fill(tmp_path, photos, encode, done=done)
+    assert [len(asked) for asked in encode.asked] == [4, 2]
+    assert done == [4, 4, 2]
+    assert (features.dtype, features.flags.writeable) == (np.float16, False)
+    np.testing.assert_allclose(features, Describer()(photos), rtol=1e-3, atol=1e-3)
+    assert fill(tmp_path, photos, Describer(stop_after=0)).shape == (10, DIMENSION)
+
+
+@pytest.mark.usefixtures("rows_of_four")
+def test_photos_that_could_not_be_read_are_nan_and_tried_again(tmp_path: Path, photos: list[str]) -> None:
+    def encode(paths: Sequence[str]) -> np.ndarray:
+        descriptors = Describer()(paths)
+        descriptors[[Path(path).stem in "17" for path in paths]] = np.nan
+        return descriptors
+
+    assert np.flatnonzero(np.isnan(fill(tmp_path, photos, encode)[:, 0])).tolist() == [1, 7]
+    again = Describer()
+    assert not np.isnan(fill(tmp_path, photos, again)).any()
+    assert again.asked == [["1.jpg", "7.jpg"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model", r"features\.npy are those of another backbone or other weights"),
+        ("order", r"are those of other photos \(10, now 10\)"),
+        ("count", r"are those of other photos \(10, now 9\)"),
+        ("content", r"are those of other photos"),
+        ("note", r"note .*features\.npy\.json is damaged"),
+        ("cut", r"cut short or damaged"),
+    ],
+)
+def test_features_of_something_else_are_refused(tmp_path: Path, photos: list[str], change: str, message: str) -> None:
+    fill(tmp_path, photos, Describer())
+    model = "other" if change == "model" else "model"
+    path = tmp_path / "kept/features.npy"
+    if change == "order":
+        photos = photos[::-1]
+    elif change == "count":
+        photos = photos[1:]
+    elif change == "content":
+        for photo in photos:
+            Path(photo).write_text("much more")
+    elif change == "note":
+        path.with_name("features.npy.json").write_text("{}")
+    elif change == "cut":
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ProgeoError, match=message) as raised:
+        fill(tmp_path, photos, Describer(stop_after=0), model)
+    assert "and it is made anew (or give another `folder`)" in str(raised.value)
 
 
 def test_fingerprints_tell_models_apart() -> None:

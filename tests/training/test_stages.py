@@ -22,6 +22,7 @@ from progeo.cli.train import TrainOptions
 from progeo.data.table import read_image_table
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.search import store
 from progeo.training import stage1
 from progeo.training.encoder import EncoderTraining
 from progeo.training.groups import make_groups
@@ -127,13 +128,12 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
     places: dict[str, tuple[Any, str, int]] = {
-        "extraction": (image_features, "_write_note", 1),
+        "extraction": (store, "_write_note", 1),
         "prompts": (PromptTraining, "train_epoch", 3),
         "between": (stage1, "compute_text_features", 0),
         "encoder": (EncoderTraining, "train_step", 3),
     }
-    monkeypatch.setattr("progeo.training.methods.image_features.IMAGES_AT_ONCE", 8)
-    monkeypatch.setattr("progeo.training.methods.image_features.BATCHES_BETWEEN_NOTES", 1)
+    monkeypatch.setattr("progeo.search.store.ROWS_AT_ONCE", 8)
     monkeypatch.setattr("progeo.training.methods.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
     run_in("undisturbed", make_options())
     stop_in(monkeypatch, *places[stop], make_options())
