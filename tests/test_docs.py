@@ -29,7 +29,6 @@ import shutil
 import socket
 import sys
 from functools import cache
-from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
@@ -69,7 +68,8 @@ import torch
 def get_trained_model():
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
 """
-ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", DOCS / "options.md", DOCS / "benchmarks.md"]
+TEXTS = ("architecture", "options", "benchmarks")
+ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", *(DOCS / f"{name}.md" for name in TEXTS)]
 
 PUBLISHED_SETS = {
     "gsv_cities": published_sets.write_gsv_cities,
@@ -316,11 +316,9 @@ def run_command(
             if target == "demo":
                 assert "/progeo demo\n" in makefile
                 assert cli.main(["demo"]) == 0, f"{command}\n{capsys.readouterr().err}"
-        case ["pip", "install", "-e", requirement]:
-            extras = re.fullmatch(r"\.\[([\w,]+)\]", requirement)
-            assert extras and set(extras[1].split(",")) <= set(metadata("progeo").get_all("Provides-Extra") or ()), (
-                command
-            )
+        case ["pip", "install", "-e", requirement, *further]:
+            assert_extras_exist(requirement)
+            assert all((REPOSITORY / path / "pyproject.toml").is_file() for path in further if path != "-e"), command
         case ["tensorboard", "--logdir", folder]:
             assert find_spec("tensorboard") and list(Path(folder).rglob("events.out.tfevents*")), command
         case ["git", "clone", "ADDRESS-OF-THIS-REPOSITORY", "progeo"] | ["cd", "progeo"]:
@@ -329,6 +327,22 @@ def run_command(
             pass
         case _:
             pytest.fail(f"{command}\nSay in tests/test_docs.py how to run this.")
+
+
+def assert_extras_exist(requirement: str) -> None:
+    """Check that the package has the extras of a requirement such as ``.[train,clip]``."""
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    known = re.findall(
+        r"^(\w+) = \[", project.split("\n[project.optional-dependencies]\n")[1].split("\n[")[0], re.MULTILINE
+    )
+    named = re.fullmatch(r"(?:\.|progeo)\[([\w,]+)\]", requirement)
+    assert named and set(named[1].split(",")) <= set(known), requirement
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+def test_extras_in_the_text_exist(page: Path) -> None:
+    for requirement in re.findall(r'pip install (?:-e )?"([^"]+)"', without_blocks(page)):
+        assert_extras_exist(requirement)
 
 
 def run_progeo(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -496,7 +510,9 @@ def test_models_of_others_are_as_described() -> None:
 def test_published_models_are_as_described() -> None:
     text = read_section(DOCS / "evaluating.md", "## Published models")
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|$", text, re.MULTILINE)
-    assert {backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows} == published_models.PUBLISHED
+    assert {
+        backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows
+    } == published_models.PUBLISHED
 
 
 def test_error_without_classes_is_as_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
