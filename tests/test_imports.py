@@ -24,7 +24,7 @@ SPELLS_OPTIONS = {"cli", "serve"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 KNOWN = {
-    *(("checking", "cli"), ("data", "cli"), ("evaluation", "cli"), ("locating", "cli"), ("places", "cli")),
+    *(("data", "cli"), ("evaluation", "cli"), ("locating", "cli"), ("places", "cli")),
     *(("serve", "cli"), ("training", "cli"), ("evaluation", "training"), ("html", "evaluation")),
     *(("locating", "places"), ("pixels", "torch"), ("places", "torch"), ("serve", "torch")),
 }

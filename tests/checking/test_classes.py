@@ -6,7 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from progeo.checking import classes
 from progeo.checking.classes import count_classes, estimate_training_memory, estimate_training_time, recommend
+from progeo.cli.data_check import spell_settings
+from progeo.cli.train import TrainOptions
 from progeo.training.groups import make_groups
 from progeo.training.overview import StepCost
 
@@ -50,13 +53,13 @@ def test_without_headings_classes_go_by_position() -> None:
 def test_recommendation(table: pl.DataFrame, expected: dict[str, int]) -> None:
     best = recommend(table, count_classes(table))
     assert best is not None
-    assert {name: getattr(best, name) for name in expected} == expected
+    assert expected.items() <= best.settings.items()
     names = ("M", "alpha", "N", "L", "groups_num", "min_images_per_class")
-    groups = make_groups(table, **{name: getattr(best, name) for name in names})
-    assert len(groups) == best.groups_num
+    groups = make_groups(table, **{name: best.settings[name] for name in names})
+    assert len(groups) == best.settings["groups_num"]
     assert max(len(group) for group in groups) == best.largest_group
     assert f"{sum(len(group.images) for group in groups):,}" in best.why or len(groups) == 8
-    assert f"--M {best.M} --alpha {best.alpha}" in best.options
+    assert spell_settings(best.settings).startswith(f"--M {expected['M']} --alpha {expected['alpha']} --N ")
 
 
 def test_photos_far_from_each_other_make_no_classes() -> None:
@@ -68,7 +71,7 @@ def test_small_sets_get_fewer_steps() -> None:
     table = photos(30, 4, 10)
     best = recommend(table, count_classes(table))
     assert best is not None
-    assert (best.epochs_num, best.iterations_per_epoch) == (20, 20)
+    assert (best.settings["epochs_num"], best.settings["iterations_per_epoch"], best.steps) == (20, 20, 400)
 
 
 def test_memory_grows_with_the_classes() -> None:
@@ -79,3 +82,12 @@ def test_memory_grows_with_the_classes() -> None:
 def test_time_is_that_of_all_steps_with_a_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("progeo.checking.classes.measure_step", lambda step: StepCost(2.0, 0))
     assert estimate_training_time(225).startswith("about 1:00:00, measured on one step with 4 photos")
+
+
+def test_costs_are_those_of_the_published_training() -> None:
+    published = TrainOptions(train_set_folder="")
+    assert (published.backbone, published.image_size, published.batch_size) == (
+        *(classes.BACKBONE, classes.IMAGE_SIZE, classes.BATCH_SIZE),
+    )
+    assert (published.N, published.L) == classes.N_AND_L
+    assert (published.groups_num, published.iterations_per_epoch) == (classes.GROUPS, classes.STEPS)

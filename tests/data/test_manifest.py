@@ -91,14 +91,14 @@ def test_columns_that_are_not_understood(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("img,Y,X", "no column for the latitude and longitude. Its columns are img, Y, X. Perhaps --columns "
+        ("img,Y,X", "no column for the latitude and longitude. Its columns are img, Y, X. Perhaps `columns` "
          "latitude=Y,longitude=X"),
-        ("name,lat,lon", "no column for the path. Its columns are name, lat, lon. Perhaps --columns path=name"),
-        ("img,latitud,long", "no column for the latitude. Its columns are img, latitud, long. Perhaps --columns "
+        ("name,lat,lon", "no column for the path. Its columns are name, lat, lon. Perhaps `columns` path=name"),
+        ("img,latitud,long", "no column for the latitude. Its columns are img, latitud, long. Perhaps `columns` "
          "latitude=latitud"),
-        ("img,easting,n", "no column for the utm_north. Its columns are img, easting, n. Name them with --columns "
+        ("img,easting,n", "no column for the utm_north. Its columns are img, easting, n. Name them with `columns` "
          "utm_north=COLUMN"),
-        ("img,lat,gps_lat,lon", "lat and gps_lat can both be the latitude. Say which: --columns latitude=lat"),
+        ("img,lat,gps_lat,lon", "lat and gps_lat can both be the latitude. Say which: `columns` latitude=lat"),
     ],
 )  # fmt: skip
 def test_missing_columns_list_what_was_found_and_suggest(folder: Path, header: str, message: str) -> None:
@@ -107,7 +107,7 @@ def test_missing_columns_list_what_was_found_and_suggest(folder: Path, header: s
 
 def test_chosen_column_that_is_not_there(folder: Path) -> None:
     message = error_of(folder, "img,lat,lon\na.jpg,1,1\n", "lat=Y")
-    assert message.endswith("has no column 'Y', which --columns takes for the latitude. Its columns are img, lat, lon.")
+    assert message.endswith("has no column 'Y', which `columns` takes for the latitude. Its columns are img, lat, lon.")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_chosen_column_that_is_not_there(folder: Path) -> None:
         ("a.jpg,59,181", "row 1 (a.jpg): longitude 181.0 is not between -180 and 180."),
         ("a.jpg,59°19',18", "row 1 (a.jpg): the latitude \"59°19'\" is no number: write decimal degrees such as"),
         ("a.jpg,114.2,22.3", "beyond 90, and no longitude is: latitude and longitude look swapped. If they are, say "
-         "--columns latitude=lon,longitude=lat"),
+         "`columns` latitude=lon,longitude=lat"),
         (",1,1", "row 1 names no file."),
         ("d.jpg,1,1", "1 of 1 file named in FOLDER/m.csv cannot be found. FOLDER/m.csv, row 1 (FOLDER/d.jpg): "
          "paths are taken relative to the manifest's folder FOLDER."),
@@ -199,7 +199,7 @@ def test_zone_without_a_letter_is_told_where_it_matters(folder: Path, caplog: py
         "row 2 (b.jpg): zone 33 has no letter or hemisphere, so that latitude and longitude stay unknown for 2 rows."
         in caplog.text
     )
-    assert "progeo data convert --utm_zone" in caplog.text
+    assert "progeo data convert adds it (`utm_zone`)" in caplog.text
 
 
 def test_utm_outside_its_zone(folder: Path) -> None:

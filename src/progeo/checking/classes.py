@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import torch
 from torch.nn import functional as F
 
-from progeo.cli.train import TrainOptions
 from progeo.console import format_count
 from progeo.models.network import create_network
 from progeo.training.groups import assign_cells
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
-from progeo.training.resolve import EPOCHS
 
+BACKBONE, IMAGE_SIZE, BATCH_SIZE = "ResNet18", 512, 32
+N_AND_L, GROUPS, EPOCHS, STEPS = (5, 2), 8, 50, 10_000
+"""The published training, from which a recommendation departs as little as the set allows."""
 CELLS = (10, 20, 50, 100)
 ANGLES = (30, 60, 90, 360)
 MINIMA = (10, 5, 4, 3)
@@ -47,16 +48,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Settings to start with, and the reason for them."""
+    """What to start with, and the reason for it."""
 
-    M: int
-    alpha: int
-    N: int
-    L: int
-    groups_num: int
-    min_images_per_class: int
-    epochs_num: int
-    iterations_per_epoch: int
+    settings: dict[str, int]
+    """Arguments of training: M, alpha, N, L, groups_num, min_images_per_class, epochs_num, iterations_per_epoch."""
     largest_group: int
     """Classes of the largest group, which training holds in memory one at a time."""
     why: str
@@ -64,26 +59,19 @@ class Recommendation:
     @property
     def steps(self) -> int:
         """Training steps in all."""
-        return self.epochs_num * self.iterations_per_epoch
-
-    @property
-    def options(self) -> str:
-        """The settings as options of ``progeo train``."""
-        settings = {name: value for name, value in asdict(self).items() if name not in ("largest_group", "why")}
-        return " ".join(f"`{name}` {value}" for name, value in settings.items())
+        return self.settings["epochs_num"] * self.settings["iterations_per_epoch"]
 
 
 def count_classes(table: pl.DataFrame) -> list[Setting]:
     """Return the classes and groups for each M and alpha, by the least number of images of a class."""
-    published = TrainOptions(train_set_folder="")
-    modulus = np.array([published.N, published.N, published.L])
+    N, L = N_AND_L
     settings = []
     for M in CELLS:
         for alpha in ANGLES if table["heading"].null_count() == 0 else ANGLES[-1:]:
             cells, sizes = np.unique(assign_cells(table, M, alpha), axis=0, return_counts=True)
             for least in MINIMA:
                 kept = sizes >= least
-                groups = len(np.unique(cells[kept] % modulus, axis=0))
+                groups = len(np.unique(cells[kept] % [N, N, L], axis=0))
                 settings.append(Setting(M, alpha, least, int(kept.sum()), int(sizes[kept].sum()), groups))
     return settings
 
@@ -102,40 +90,32 @@ def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | 
     found = next((one for one in by_size if one.classes > 1 and one.images >= ENOUGH_IMAGES * len(table)), None)
     if found is None:
         return None
-    published = TrainOptions(train_set_folder="")
-    N, L, sizes = _choose_groups(table, found, published)
-    groups, groups_num = len(sizes), min(len(sizes), published.groups_num)
-    epochs, steps = EPOCHS, published.iterations_per_epoch
-    if found.images * VIEWS_OF_EACH < EPOCHS * steps * published.batch_size:
+    N, L, sizes = _choose_groups(table, found)
+    groups, groups_num = len(sizes), min(len(sizes), GROUPS)
+    epochs, steps = EPOCHS, STEPS
+    if found.images * VIEWS_OF_EACH < EPOCHS * STEPS * BATCH_SIZE:
         epochs = EPOCHS_OF_SMALL_SETS
         views = found.images * VIEWS_OF_EACH
-        steps = min(steps, max(FEWEST_STEPS, round(views / (epochs * published.batch_size))))
-    shown = epochs * steps * published.batch_size
+        steps = min(steps, max(FEWEST_STEPS, round(views / (epochs * BATCH_SIZE))))
+    shown = epochs * steps * BATCH_SIZE
     why = (
         f"M {found.M} and alpha {found.alpha} are the smallest places that keep at least half of the images in classes "
         f"of {found.min_images_per_class} or more: {found.images:,} of {len(table):,} in {found.classes:,} classes, "
         f"in {format_count(groups, 'group')} of about {found.classes / groups:.0f}. {epochs} epochs of {steps:,} steps "
         f"show each about {shown / found.images:.0f} times"
     )
-    return Recommendation(
-        M=found.M,
-        alpha=found.alpha,
-        N=N,
-        L=L,
-        groups_num=groups_num,
-        min_images_per_class=found.min_images_per_class,
-        epochs_num=epochs,
-        iterations_per_epoch=steps,
-        largest_group=max(sizes[:groups_num]),
-        why=why,
-    )
+    chosen = {
+        **{"M": found.M, "alpha": found.alpha, "N": N, "L": L, "groups_num": groups_num},
+        **{"min_images_per_class": found.min_images_per_class, "epochs_num": epochs, "iterations_per_epoch": steps},
+    }
+    return Recommendation(chosen, largest_group=max(sizes[:groups_num]), why=why)
 
 
-def _choose_groups(table: pl.DataFrame, setting: Setting, published: TrainOptions) -> tuple[int, int, list[int]]:
+def _choose_groups(table: pl.DataFrame, setting: Setting) -> tuple[int, int, list[int]]:
     """Return N, L and the classes of each group they make, as far apart as leaves each group enough classes."""
     cells, sizes = np.unique(assign_cells(table, setting.M, setting.alpha), axis=0, return_counts=True)
     kept = cells[sizes >= setting.min_images_per_class]
-    for N, L in ((published.N, published.L), (2, 2), (1, 1)):
+    for N, L in (N_AND_L, (2, 2), (1, 1)):
         groups = np.unique(kept % [N, N, L], axis=0, return_counts=True)[1].tolist()
         if len(kept) >= ENOUGH_CLASSES * len(groups):
             break
@@ -151,9 +131,8 @@ def estimate_training_memory(classes: int) -> str:
     What a backward pass keeps of an image grows with its pixels, and with each image by the same amount: two steps on
     small images tell it.
     """
-    options = TrainOptions(train_set_folder="")
-    network = create_network(options.backbone, weights="none").eval()
-    side = options.image_size // SHRINKING
+    network = create_network(BACKBONE, weights="none").eval()
+    side = IMAGE_SIZE // SHRINKING
 
     def measure(images: int) -> int:
         crops = torch.rand(images, 3, side, side)
@@ -162,7 +141,7 @@ def estimate_training_memory(classes: int) -> str:
     one, two = measure(1), measure(2)
     kept_per_image = (two - one) * SHRINKING**2
     parts = {"network": count_parameters(network), "classifier": (0, classes * network.fc_output_dim)}
-    return estimate_memory(parts, StepCost(0, one + (options.batch_size - 1) * kept_per_image))
+    return estimate_memory(parts, StepCost(0, one + (BATCH_SIZE - 1) * kept_per_image))
 
 
 def estimate_training_time(steps: int) -> str:
@@ -171,8 +150,7 @@ def estimate_training_time(steps: int) -> str:
     Measured on a few images, as a whole batch would take long; a single one would tell more of the start of each layer
     than of its work. Reading the photos is not counted.
     """
-    options = TrainOptions(train_set_folder="")
-    network = create_network(options.backbone, weights="none").eval()
-    crops = torch.rand(TIMED_IMAGES, 3, options.image_size, options.image_size)
-    seconds = measure_step(lambda: F.normalize(network(crops)).sum()).seconds * options.batch_size / TIMED_IMAGES
+    network = create_network(BACKBONE, weights="none").eval()
+    crops = torch.rand(TIMED_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE)
+    seconds = measure_step(lambda: F.normalize(network(crops)).sum()).seconds * BATCH_SIZE / TIMED_IMAGES
     return f"{estimate_time(seconds * steps)} with {TIMED_IMAGES} photos on this machine's processor"

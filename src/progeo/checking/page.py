@@ -41,8 +41,14 @@ class PhotoMap:
     margin: float = MARGIN
 
 
-def write_check_page(result: Result, path: str | Path, settings: dict[str, Any]) -> None:
+def write_check_page(result: Result, path: str | Path, start: str, settings: dict[str, Any]) -> None:
     """Write the page, one HTML file without any outside reference.
+
+    Args:
+        result: what was found.
+        path: where to write it.
+        start: the recommended settings as they are given to a training.
+        settings: what the check was asked for, to be listed.
 
     Raises:
         ProgeoError: the file cannot be written.
@@ -68,6 +74,7 @@ def write_check_page(result: Result, path: str | Path, settings: dict[str, Any])
             for kind, pairs in (("same file", duplicates.exact), ("looks the same", duplicates.near))
             for pair in pairs[:PAIRS_SHOWN].tolist()
         ],
+        start=start,
         settings=settings,
         versions=collect_versions(),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -77,7 +84,7 @@ def write_check_page(result: Result, path: str | Path, settings: dict[str, Any])
 def group_settings(result: Result) -> list[dict[str, Any]]:
     """Return one row of the table of classes for each M and alpha, with a cell for each least number of images."""
     best = result.recommendation
-    recommended = best and (best.M, best.alpha, best.min_images_per_class)
+    recommended = best and tuple(best.settings[name] for name in ("M", "alpha", "min_images_per_class"))
     return [
         {
             "M": M,

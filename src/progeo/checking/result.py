@@ -61,6 +61,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values, for JSON."""
+        best = self.recommendation
         return {
             "source": self.source,
             "photos": len(self.table),
@@ -70,9 +71,9 @@ class Result:
             "exact_duplicates": len(self.duplicates.exact),
             "near_duplicates": len(self.duplicates.near),
             "classes": [vars(setting) for setting in self.settings],
-            "recommendation": vars(self.recommendation) if self.recommendation else None,
+            "recommendation": best and {**best.settings, "largest_group": best.largest_group, "why": best.why},
             "training_images": self.training_images,
-            "training_steps": self.recommendation.steps if self.recommendation else None,
+            "training_steps": best and best.steps,
             "memory": self.memory,
             "time": self.time,
             "findings": [vars(finding) for finding in self.findings],

@@ -1,12 +1,22 @@
-"""``progeo data check``."""
+"""``progeo data check``: what is in a set of photos, and what should be mended before it is used."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
-from progeo.cli.options import REQUIRED, HeadingOptions, option
+from progeo.cli.options import NUM_WORKERS, REQUIRED, HeadingOptions, option
+from progeo.cli.spelling import spell_options
+from progeo.cli.train import TrainOptions
+from progeo.console import console, format_count
+from progeo.errors import ProblemsFoundError
+
+if TYPE_CHECKING:
+    from progeo.checking.result import Result
 
 
 @dataclass(kw_only=True)
@@ -17,11 +27,71 @@ class CheckOptions(HeadingOptions):
     page: str = option("check.html", "where to write the page: one HTML file that opens anywhere, offline")
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a database photo is right for a query")
-    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+    num_workers: NonNegativeInt | None = option(None, NUM_WORKERS)
 
 
 def run(options: CheckOptions) -> None:
-    """Run ``progeo data check``."""
-    from progeo.checking.check import run_check
+    """Run ``progeo data check``: print what was found, and write the page.
 
-    run_check(options)
+    Raises:
+        ProblemsFoundError: there is something to mend; the page and the output are written all the same.
+    """
+    from progeo.checking.check import check_photos
+    from progeo.checking.page import write_check_page
+
+    settings = {name: value for name, value in vars(options).items() if value is not None}
+    asked = {name: value for name, value in settings.items() if name not in ("page", "json")}
+    result = check_photos(**asked)
+    names = [*settings, *(field.name for field in dataclasses.fields(TrainOptions))]
+    findings = [dataclasses.replace(one, text=spell_options(one.text, names)) for one in result.findings]
+    result = dataclasses.replace(result, findings=findings)
+    start = spell_settings(result.recommendation.settings) if result.recommendation else ""
+    write_check_page(result, options.page, start, settings)
+    if options.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        console.print(describe(result, start), markup=False, soft_wrap=True)
+    console.print(f"The page is {options.page}", markup=False, soft_wrap=True)
+    problems = sum(finding.is_problem for finding in result.findings)
+    if problems:
+        raise ProblemsFoundError(
+            f"{format_count(problems, 'kind')} of problem to mend; {options.page} names the photos"
+        )
+
+
+def spell_settings(settings: dict[str, int]) -> str:
+    """Return settings as options of ``progeo train``."""
+    return " ".join(f"--{name} {value}" for name, value in settings.items())
+
+
+def describe(result: Result, start: str) -> str:
+    """Return the check as one page for the terminal; ``start`` are the recommended settings."""
+    from progeo.checking.classes import group_by_place
+
+    lines = [f"{result.source}: {format_count(len(result.table), 'photo')} with a position"]
+    lines += [f"  {part:24} {count:10,}" for part, count in result.counts.items()]
+    known = len(result.table) - result.headings["unknown"]
+    lines.append(f"Headings: {100 * known / len(result.table):.0f} % known")
+    duplicates = result.duplicates
+    lines.append(
+        f"Duplicates: {len(duplicates.exact):,} the same file, {len(duplicates.near):,} nearly the same picture"
+    )
+    for part, counts in result.positives.items():
+        lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} with {name}" for name, count in counts.items()))
+    training_photos = format_count(result.training_images, "training photo")
+    lines.append(f"Classes of {training_photos}, and groups they are in, by the least number of photos of a class:")
+    for (M, alpha), settings in group_by_place(result.settings).items():
+        cells = ", ".join(f"{one.classes:,} in {one.groups:,} with {one.min_images_per_class}" for one in settings)
+        lines.append(f"  {spell_settings({'M': M, 'alpha': alpha})}: {cells}")
+    if result.recommendation:
+        lines.append(f"To start with: {start}")
+        lines.append(f"  {result.recommendation.why}.")
+        lines.append(
+            f"  With the default network, training takes {format_count(result.recommendation.steps, 'step')} in all, "
+            f"{result.memory}, and {result.time}."
+        )
+    else:
+        lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
+    for finding in sorted(result.findings, key=lambda one: not one.is_problem):
+        lines.append(f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}")
+    return "\n".join(lines)

@@ -1,10 +1,13 @@
-"""``progeo data convert``."""
+"""``progeo data convert``: any set that can be read in another form, SF-XL file names or a manifest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from progeo.cli.options import REQUIRED, HeadingOptions, option
+from progeo.cli.spelling import say
+from progeo.console import format_count
 
 
 @dataclass(kw_only=True)
@@ -27,6 +30,15 @@ class ConvertOptions(HeadingOptions):
 
 def run(options: ConvertOptions) -> None:
     """Run ``progeo data convert``."""
-    from progeo.data.tools.convert import run_convert
+    from progeo.data.geodesy import parse_zone
+    from progeo.data.positions import assume_zone
+    from progeo.data.table import read_photos
+    from progeo.data.tools.convert import write_photos
 
-    run_convert(options)
+    table = read_photos(
+        options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
+    )
+    if options.utm_zone:
+        table = assume_zone(table, parse_zone(options.utm_zone))
+    write_photos(table, Path(options.out), copy=options.copy)
+    say(f"{format_count(len(table), 'photo')} written to {options.out}", vars(options))

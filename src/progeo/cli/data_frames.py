@@ -1,4 +1,4 @@
-"""``progeo data frames``."""
+"""``progeo data frames``: photos with positions out of a video, or a sequence of photos, and a GPX track."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jsonargparse.typing import PositiveFloat
 
 from progeo.cli.options import REQUIRED, option
+from progeo.cli.spelling import say
+from progeo.console import format_count
 
 
 @dataclass(kw_only=True)
@@ -28,6 +30,7 @@ class FramesOptions:
 
 def run(options: FramesOptions) -> None:
     """Run ``progeo data frames``."""
-    from progeo.data.tools.frames import run_frames
+    from progeo.data.tools.frames import take_frames
 
-    run_frames(options)
+    table = take_frames(**vars(options))
+    say(f"{format_count(len(table), 'frame')} written to {options.out}", vars(options))

@@ -1,12 +1,14 @@
-"""``progeo data split``."""
+"""``progeo data split``: one set of photos as train, val and test, as a manifest or as a folder of links."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from progeo.cli.options import REQUIRED, HeadingOptions, option
+from progeo.cli.spelling import say
 
 
 @dataclass(kw_only=True)
@@ -34,6 +36,26 @@ class SplitOptions(HeadingOptions):
 
 def run(options: SplitOptions) -> None:
     """Run ``progeo data split``."""
-    from progeo.data.tools.split import run_split
+    import polars as pl
 
-    run_split(options)
+    from progeo.data.table import read_photos
+    from progeo.data.tools.convert import is_manifest, write_photos
+    from progeo.data.tools.split import describe_split, split_photos
+
+    table = read_photos(
+        options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
+    )
+    divided, notes = split_photos(
+        table,
+        options.shares,
+        buffer=options.buffer,
+        cell=options.cell,
+        query_share=options.query_share,
+        positive_dist_threshold=options.positive_dist_threshold,
+        draw_roles=options.draw_roles,
+        seed=options.seed,
+    )
+    out = Path(options.out)
+    write_photos(divided if is_manifest(out) else divided.filter(pl.col("split").is_not_null()), out)
+    for line in [*describe_split(divided, options.buffer), *notes, f"The parts are in {out}"]:
+        say(line, vars(options))

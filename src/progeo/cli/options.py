@@ -30,6 +30,7 @@ Repeated = list[str] | str | None
 """An option that may be given several times, each time with one text; ``list_repeated`` gives them all."""
 PortNumber: Any = restricted_number_type("PortNumber", int, [(">=", 0), ("<=", 65535)])
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
+NUM_WORKERS = "threads that read images, 0 for none beside the main one; without it one per core, at most 8"
 Options = TypeVar("Options")
 
 
@@ -76,7 +77,7 @@ class MachineOptions:
     device: str = option(
         "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
-    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+    num_workers: NonNegativeInt | None = option(None, NUM_WORKERS)
     seed: NonNegativeInt = option(0, "everything random follows from it")
     save_dir: str = option(
         "default", "results go to logs/<save_dir>/<time>; --exp_name is a synonym", names=("--exp_name",)
@@ -113,7 +114,7 @@ class PlaceOptions:
     device: str = option(
         "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
-    num_workers: PositiveInt | None = option(None, "threads that read images; without it one per core, at most 8")
+    num_workers: NonNegativeInt | None = option(None, NUM_WORKERS)
 
 
 @dataclass(kw_only=True)

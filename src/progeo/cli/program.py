@@ -146,11 +146,8 @@ def import_command(name: str) -> ModuleType:
 def find_options_class(name: str) -> type:
     """Return the dataclass of a command's options: the last one that its file defines."""
     module = import_command(name)
-    return [
-        value
-        for value in vars(module).values()
-        if getattr(value, "__module__", "") == module.__name__ and is_dataclass(value)
-    ][-1]
+    classes = [value for value in vars(module).values() if isinstance(value, type) and is_dataclass(value)]
+    return [value for value in classes if value.__module__ == module.__name__][-1]
 
 
 def parse_options(name: str, arguments: list[str]) -> Any:

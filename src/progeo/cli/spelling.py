@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from progeo.console import console
+
 ALIASES = {"descriptor_dim": "fc_output_dim"}
 """Arguments whose options are called otherwise, as published."""
 
@@ -22,6 +24,11 @@ def spell_options(text: str, options: Collection[str]) -> str:
         return f"--{name}" if name in options else argument[1]
 
     return re.sub(r"`(\w+)`", spell, text)
+
+
+def say(text: str, options: Collection[str]) -> None:
+    """Print a message of the library on the terminal, for the command that has these options."""
+    console.print(spell_options(text, options), markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -49,14 +50,14 @@ LIKELY: dict[str, str] = {
 """What a missing column may be called instead: too unsure to take, good enough to suggest."""
 
 
-def parse_columns(text: str) -> dict[str, str]:
-    """Read ``columns``: pairs such as ``latitude=Y,lon=X`` that say which column of a table is which.
+def parse_columns(text: str | Mapping[str, str]) -> dict[str, str]:
+    """Read ``columns``: pairs such as ``latitude=Y,lon=X``, or a mapping, that say which column of a table is which.
 
     Raises:
         ProgeoError: it does not read so, or names something that progeo has no use for.
     """
     chosen = {}
-    for pair in text.split(","):
+    for pair in text.split(",") if isinstance(text, str) else map("=".join, text.items()):
         field, sign, column = (part.strip() for part in pair.partition("="))
         name = _find_field(field)
         if not sign or not column or name is None:

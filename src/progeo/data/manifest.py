@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -40,7 +41,9 @@ HEMISPHERES = {"NORTH": "N", "SOUTH": "M", "NORTHERN": "N", "SOUTHERN": "M"}
 """Letters for those who write hemispheres: N and M are the latitude bands beside the equator."""
 
 
-def read_manifest(path: Path, columns: str | None = None, faults: Faults | None = None) -> pl.DataFrame:
+def read_manifest(
+    path: Path, columns: str | Mapping[str, str] | None = None, faults: Faults | None = None
+) -> pl.DataFrame:
     """Read a manifest.
 
     Args:
@@ -166,8 +169,8 @@ def _read_zones(table: pl.DataFrame, source: Path) -> pl.DataFrame:
         count = format_count(int(half_known.sum()), "row")
         logger.warning(
             f"{_name_row(table, half_known, source)}: zone {table['utm_zone'].filter(half_known)[0]} has no letter or "
-            f"hemisphere, so that latitude and longitude stay unknown for {count}. Write it in the manifest, or add it "
-            "with progeo data convert `utm_zone`."
+            f"hemisphere, so that latitude and longitude stay unknown for {count}. Write it in the manifest; or "
+            "progeo data convert adds it (`utm_zone`)."
         )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +26,11 @@ logger = logging.getLogger("progeo")
 MANIFEST_NAMES = ("manifest.csv", "manifest.parquet", "manifest.geojson")
 
 
-def read_image_table(
+def read_photos(
     source: str | Path,
-    cache_folder: str | Path | None = "cache",
+    cache_folder: str | Path | None = None,
     *,
-    columns: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
     split: str | None = None,
     heading_from: str | None = None,
     one_plane: bool = True,
@@ -52,7 +53,7 @@ def read_image_table(
     Args:
         source: a folder or a manifest.
         cache_folder: where tables of folders are kept between runs; None keeps none.
-        columns: which columns of a manifest are which, for example ``latitude=Y,longitude=X``.
+        columns: which columns of a manifest are which, as ``{"latitude": "Y"}`` or ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
@@ -100,6 +101,9 @@ def read_image_table(
             raise ProgeoError(f"`heading_from` {heading_from}: it must be {' or '.join(HEADING_SOURCES)}.")
         table = add_headings_from_track(table)
     return table
+
+
+read_image_table = read_photos
 
 
 def find_manifest(source: Path) -> Path | None:

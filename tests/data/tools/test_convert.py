@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from progeo import cli
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.data.tools.convert import write_named_photos
 from progeo.errors import ProgeoError
 
@@ -30,7 +30,7 @@ def test_round_trip_through_every_form(
     stages = ["photos", "a.csv", "named", "b.geojson", "copied", "c.parquet"]
     for source, out in pairwise(stages):
         assert cli.main(["data", "convert", source, out, *(["--copy"] if out == "copied" else [])]) == 0
-    tables = [read_image_table(stage).sort("timestamp") for stage in stages]
+    tables = [read_photos(stage).sort("timestamp") for stage in stages]
     first = tables[0]
     assert first.select("latitude", "longitude").to_numpy() == pytest.approx(np.array(positions), abs=1e-9)
     for table in tables[1:]:
@@ -48,7 +48,7 @@ def test_round_trip_through_every_form(
 def photos(folder: Path, **columns: list[str | None]) -> pl.DataFrame:
     """Three photos at one place, two of them called a.jpg."""
     paths = [write_photo(folder / name, (59.3, 18.1)) for name in ("a.jpg", "b.jpg", "c/a.jpg")]
-    table = read_image_table(folder, cache_folder=folder.parent / "cache")
+    table = read_photos(folder, cache_folder=folder.parent / "cache")
     return table.with_columns(pl.Series(name, values) for name, values in columns.items()).filter(
         pl.col("path").is_in([str(path) for path in paths])
     )
@@ -56,7 +56,7 @@ def photos(folder: Path, **columns: list[str | None]) -> pl.DataFrame:
 
 def test_photos_of_one_name_and_place_get_names_of_their_own(tmp_path: Path) -> None:
     write_named_photos(photos(tmp_path / "photos"), tmp_path / "named")
-    table = read_image_table(tmp_path / "named", cache_folder=tmp_path / "cache")
+    table = read_photos(tmp_path / "named", cache_folder=tmp_path / "cache")
     assert sorted(table["pano_id"]) == ["a", "a_2", "b"]
     assert {Path(path).resolve() for path in table["path"]} == set((tmp_path / "photos").rglob("*.jpg"))
 
@@ -70,7 +70,7 @@ def test_zone_for_coordinates_without_one(tmp_path: Path, monkeypatch: pytest.Mo
     name_photo(Path("photos"), "@0325680.38@1929595.74@@@@@unknown@.jpg")
     name_photo(Path("photos"), "@0325680.38@1929595.74@10@Q@@@known@.jpg")
     assert cli.main(["data", "convert", "photos", "photos.csv", "--utm_zone", "44q"]) == 0
-    table = read_image_table("photos.csv").sort("pano_id")
+    table = read_photos("photos.csv").sort("pano_id")
     assert table["pano_id"].to_list() == ["known", "unknown"]
     assert table["utm_zone"].to_list() == [10, 44]
     assert table["utm_letter"].to_list() == ["Q", "Q"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from progeo import cli
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.data.tools.footage import Video
 from progeo.data.tools.frames import choose_frames
 from progeo.data.tools.gpx import format_moment, read_track
@@ -36,7 +36,7 @@ def take(*arguments: str, source: str = "walk.mp4") -> int:
 
 def test_frames_of_a_video(walk: Path) -> None:
     assert take() == 0
-    table = read_image_table("frames")
+    table = read_photos("frames")
     assert [Path(path).name for path in table["path"]] == [f"walk_{ms:09}.jpg" for ms in (0, 2500, 5000, 7500)]
     north = table["utm_north"].to_numpy()
     assert north - north[0] == pytest.approx([0, 5, 10, 15], abs=0.1)
@@ -63,7 +63,7 @@ def test_frames_are_there_again_after_a_stop(walk: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Video, "save", save)
     assert take() == 0
     assert Path("frames/walk_000000000.jpg").stat().st_mtime_ns == first
-    assert len(read_image_table("frames")) == 4
+    assert len(read_photos("frames")) == 4
     assert [path.name for path in Path("frames").iterdir() if path.name.startswith(".")] == []
 
 
@@ -72,7 +72,7 @@ def test_frames_of_photos(walk: Path) -> None:
         write_photo(Path(f"photos/{9 - second}.jpg"), time=f"2023:04:06 12:19:{5 + second:02}")
     write_photo(Path("photos/x.png"), time="2023:04:06 12:19:15")
     assert take("--offset", "-7200", "--every", "7", source="photos") == 0
-    table = read_image_table("frames").sort("timestamp")
+    table = read_photos("frames").sort("timestamp")
     assert [Path(path).name for path in table["path"]] == ["9.jpg", "5.jpg", "1.jpg"]
     assert [str(moment)[-4:] for moment in table["timestamp"]] == [":05Z", ":09Z", ":13Z"]
 
@@ -87,7 +87,7 @@ def test_photos_at_even_intervals(walk: Path, capsys: pytest.CaptureFixture[str]
     assert take("--fps", "0.5", source="photos") == 2
     assert "photos/0.png does not say when it was taken: say when with --start" in capsys.readouterr().err
     assert take("--fps", "0.5", "--start", "2023-04-06T10:19:05Z", source="photos") == 0
-    table = read_image_table("frames")
+    table = read_photos("frames")
     assert [Path(path).name for path in table["path"]] == ["0.jpg", "2.jpg", "4.jpg"]
     assert {Image.open(path).format for path in table["path"]} == {"JPEG"}
 
@@ -109,7 +109,7 @@ def test_course_of_frames_far_from_each_other(walk: Path, caplog: pytest.LogCapt
     write_video(Path("walk.mp4"), frames=32, fps=1)
     write_track(Path("walk.gpx"), norths=range(0, 320, 10))
     assert take("--every", "150") == 0
-    table = read_image_table("frames")
+    table = read_photos("frames")
     assert len(table) == 3
     assert np.cos(np.radians(table["heading"].to_numpy())) == pytest.approx([1] * 3, abs=0.01)
     assert "heading" not in caplog.text
@@ -120,14 +120,14 @@ def test_frames_without_a_course_are_counted(walk: Path, caplog: pytest.LogCaptu
     for number in range(3):
         write_photo(Path(f"photos/{number}.png"))
     assert take("--fps", "0.125", "--start", "2023-04-06T10:19:05Z", source="photos") == 0
-    assert read_image_table("frames")["heading"].null_count() == 3
+    assert read_photos("frames")["heading"].null_count() == 3
     assert "3 of 3 frames without a heading: there is no other within 100 m and 300 s" in caplog.text
 
 
 def test_gaps_and_ends_of_the_track(walk: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_track(Path("walk.gpx"), norths=(0, 5, 10, 500, 505, 510))
     assert take() == 0
-    table = read_image_table("frames")
+    table = read_photos("frames")
     north = table["utm_north"].to_numpy()
     assert north - north[0] == pytest.approx([0, 5, 10, 500, 505, 510], abs=1)
     assert "Left out: 22 of 40 frames outside the track or in its gaps" in caplog.text

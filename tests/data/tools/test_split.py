@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from progeo import cli
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.evaluation.evaluation_set import read_evaluation_set
 
 
@@ -26,7 +26,7 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_manifest_serves_all_three_parts(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["data", "split", "town.csv", "split.csv", "--buffer", "25", "--cell", "10"]) == 0
     output = capsys.readouterr().err
-    table = read_image_table("split.csv")
+    table = read_photos("split.csv")
     counts = dict(table["split"].value_counts().iter_rows())
     assert f"train: {counts['train']} photos" in output
     assert f"in no part: {counts[None]} photos, {100 * counts[None] / 120:.0f} %: too near to another part" in output

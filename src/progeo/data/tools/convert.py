@@ -7,25 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
-from progeo.cli.data_convert import ConvertOptions
-from progeo.console import console, format_count, progress_bar
+from progeo.console import progress_bar
 from progeo.data.file_names import FORBIDDEN, format_file_names
-from progeo.data.geodesy import parse_zone
 from progeo.data.manifest import write_manifest
-from progeo.data.positions import assume_zone
-from progeo.data.table import read_image_table
 from progeo.files import atomic_folder
-
-
-def run_convert(options: ConvertOptions) -> None:
-    """Run ``progeo data convert``."""
-    table = read_image_table(
-        options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
-    )
-    if options.utm_zone:
-        table = assume_zone(table, parse_zone(options.utm_zone))
-    write_photos(table, Path(options.out), copy=options.copy)
-    console.print(f"{format_count(len(table), 'photo')} written to {options.out}", markup=False, soft_wrap=True)
 
 
 def is_manifest(out: Path) -> bool:

@@ -1,4 +1,4 @@
-"""``progeo data frames``: photos with positions out of a video, or a sequence of photos, and a GPX track."""
+"""Photos with positions out of a video, or a sequence of photos, and a GPX track."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from progeo.cli.data_frames import FramesOptions
-from progeo.console import console, format_count, progress_bar
+from progeo.console import format_count, progress_bar
 from progeo.data.geodesy import Floats
 from progeo.data.manifest import write_manifest
 from progeo.data.tools.footage import Footage, open_footage
@@ -29,25 +28,47 @@ TIME_ZONE_STEP = 900
 """Seconds: clocks that are set to another time zone are off by a multiple of a quarter of an hour."""
 
 
-def run_frames(options: FramesOptions) -> None:
-    """Run ``progeo data frames``."""
-    source, out = Path(options.source), Path(options.out)
-    track = read_track(Path(options.gpx))
-    footage = open_footage(source, start=options.start, fps=options.fps)
-    seconds = footage.seconds + options.offset
-    check_overlap(seconds, track, source, options.offset)
+def take_frames(
+    source: str | Path,
+    out: str | Path,
+    gpx: str | Path,
+    *,
+    every: float = 5,
+    offset: float = 0,
+    start: str | None = None,
+    fps: float | None = None,
+) -> pl.DataFrame:
+    """Write frames with positions, and ``manifest.csv`` with their table; a call that was stopped goes on.
+
+    Args:
+        source: a video, or a folder of photos taken one after the other.
+        out: folder for the frames; new, empty, or with frames of the same source.
+        gpx: the GPX track that was recorded meanwhile.
+        every: metres from frame to frame.
+        offset: seconds to add to the camera's clock, so that it agrees with the track's.
+        start, fps: see ``open_footage``.
+
+    Returns:
+        The table of the manifest.
+
+    Raises:
+        ProgeoError: source or track cannot be read, have no moment in common, or ``out`` holds something else.
+    """
+    source, out = Path(source), Path(out)
+    track = read_track(Path(gpx))
+    footage = open_footage(source, start=start, fps=fps)
+    seconds = footage.seconds + offset
+    check_overlap(seconds, track, source, offset)
     positions = track.locate(seconds)
-    numbers = choose_frames(positions, options.every)
+    numbers = choose_frames(positions, every)
     if not numbers:
-        raise ProgeoError(
-            f"Not one frame of {source} lies on {options.gpx}: the track has gaps wherever there are frames."
-        )
+        raise ProgeoError(f"Not one frame of {source} lies on {gpx}: the track has gaps wherever there are frames.")
     outside = np.isnan(positions[:, 0]).sum()
     if outside:
         logger.warning(
             f"Left out: {outside:,} of {format_count(len(seconds), 'frame')} outside the track or in its gaps"
         )
-    headings = find_headings(positions, seconds, numbers, min(options.every, COURSE_STEP))
+    headings = find_headings(positions, seconds, numbers, min(every, COURSE_STEP))
     unknown = np.isnan(headings).sum()
     if unknown:
         logger.warning(
@@ -59,7 +80,7 @@ def run_frames(options: FramesOptions) -> None:
     _write_frames(footage, numbers, paths)
     table = make_table(track, seconds[numbers], positions[numbers], headings, paths, source.stem)
     write_manifest(table, out / "manifest.csv")
-    console.print(f"{format_count(len(numbers), 'frame')} written to {out}", markup=False, soft_wrap=True)
+    return table
 
 
 def choose_frames(positions: Floats, every: float) -> list[int]:

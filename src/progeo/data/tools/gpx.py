@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import gpxpy
 import numpy as np
-from gpxpy.gpx import GPXException
 
 from progeo.data.geodesy import Floats, Zone, choose_zone, to_latitude_longitude, to_utm
 from progeo.data.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, require
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,12 @@ def read_track(path: Path) -> Track:
     Raises:
         ProgeoError: the file is missing, is no GPX, or has fewer than two points with a time.
     """
+    gpxpy = require("gpxpy", "Reading GPX tracks")
     try:
         points = [found.point for found in gpxpy.parse(path.read_text(encoding="utf-8-sig")).get_points_data()]
     except FileNotFoundError as error:
         raise ProgeoError(f"There is no track {path}. Check the path (the current folder is {Path.cwd()}).") from error
-    except (OSError, UnicodeDecodeError, GPXException) as error:
+    except (OSError, UnicodeDecodeError, gpxpy.gpx.GPXException) as error:
         raise ProgeoError(f"{path} cannot be read as a GPX track: {error}") from error
     timed = {to_seconds(point.time): point for point in points if point.time is not None}
     if len(timed) < 2:
