@@ -16,6 +16,7 @@ from PIL import ExifTags
 
 from progeo.console import progress_bar
 from progeo.data.geodesy import describe_impossible
+from progeo.data.listing import UNREADABLE
 from progeo.data.timestamps import normalise_timestamps
 from progeo.pixels.formats import open_image
 from progeo.pixels.prefetch import read_ahead
@@ -73,7 +74,7 @@ def _read_photo(path: str) -> dict[str, Any]:
             exif = image.getexif()
             gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
     except Exception as error:  # on damaged files Pillow raises nearly everything
-        return {"problem": f"it cannot be read: {error}"}
+        return {"problem": f"{UNREADABLE}: {error}"}
     heading = _read_number(gps.get(GPS.GPSImgDirection))
     found = {
         "heading": heading % 360 if heading is not None and 0 <= heading <= 360 else None,

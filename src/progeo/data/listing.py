@@ -17,10 +17,13 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.pixels.formats import IMAGE_EXTENSIONS
 
-CACHE_FORMAT = "4"
+CACHE_FORMAT = "5"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
 
-Fingerprint = dict[str, int | None]  # places on disk, and when each changed, in nanoseconds; None where it is not there
+UNREADABLE = "it cannot be read"
+"""How problems of files begin that could not be opened."""
+
+Fingerprint = dict[str, list[int] | None]  # places on disk, and the state of each; None where it is not there
 
 
 def read_folder(
@@ -36,7 +39,9 @@ def read_folder(
     folder) are taken instead of listing the disk. The table is kept as Parquet in ``cache_folder`` and read from there
     as long as the folder's fingerprint (the time of change of every directory in it, or of the list, and of the
     sources) stays the same, and no list or source appears or goes. Where faults are asked for, only a table without any
-    is kept: the others are read anew, so that they are listed each time, and gone once they are mended.
+    is kept: the others are read anew, so that they are listed each time, and gone once they are mended. A table with a
+    column ``problem`` was read from the images themselves, which change without a trace in their directory: it is not
+    kept here, but file by file (``read_changed``).
 
     Args:
         folder: where to look.
@@ -52,21 +57,77 @@ def read_folder(
         ProgeoError: the folder holds no image, or a folder that cannot be read, or a path is not UTF-8.
     """
     _check_encoding([str(folder.resolve())])
-    cached = None if cache_folder is None else _name_cached(folder, Path(cache_folder))
+    cached = name_cached(folder, cache_folder)
     described_by = _fingerprint([str(source.resolve()) for source in sources])
     table = _read_cached(cached, described_by, complete=faults is not None) if cached else None
     if table is None:
         relative_paths, fingerprint = list_images(folder)
         table = read(relative_paths, folder)
-        if cached and not faults:
+        if cached and not faults and "problem" not in table.columns:
             _write_cached(cached, table, fingerprint | described_by, complete=faults is not None)
     return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
 
 
-def _name_cached(folder: Path, cache_folder: Path) -> Path:
-    """Return the file of a folder's table: two folders must never share one, two spellings of one folder should."""
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    return cache_folder / f"{folder.resolve().name}-{key}.parquet"
+def read_changed(
+    paths: pl.Series, folder: Path, cached: Path | None, read: Callable[[pl.Series], pl.DataFrame]
+) -> pl.DataFrame:
+    """Read what images say of themselves, of those alone that have changed since it was kept.
+
+    Args:
+        paths: the images, sorted, relative to ``folder``.
+        folder: where the paths start.
+        cached: where rows are kept, each with the state of its file; None keeps none.
+        read: makes rows, with the columns ``path`` and ``problem``, of those paths that it is given. Rows of files that
+            could not be read (UNREADABLE) are not kept: a right or a library that is missing may be there next time.
+
+    Returns:
+        One row per path, in their order.
+    """
+    if cached is None:
+        return read(paths)
+    # Taken before the reading, so that a file that changes meanwhile makes its row old.
+    states = pl.DataFrame({"path": paths, "state": pl.Series(find_states(paths, str(folder)), dtype=pl.Int64)})
+    known = _read_cached(cached, {}, complete=False)
+    if known is None:
+        table = read(paths)
+    else:
+        known = known.join(states, on=["path", "state"], how="semi").drop("state")
+        fresh = states.join(known, on="path", how="anti")["path"]
+        if fresh.is_empty():
+            return states.select("path").join(known, on="path", how="left", maintain_order="left")
+        table = pl.concat([known, read(fresh)]).sort("path")
+    kept = table.join(states, on="path").filter(~pl.col("problem").str.starts_with(UNREADABLE).fill_null(False))
+    _write_cached(cached, kept, {}, complete=False)
+    return table
+
+
+def find_states(paths: pl.Series, folder: str) -> list[int]:
+    """Return a number for each file that differs once it has changed: of its size and the times of its changes.
+
+    Both times count: programs that write metadata can set the first back, and some systems have only that.
+    """
+    states = []
+    for path in paths:
+        try:
+            status = os.stat(f"{folder}/{path}")  # noqa: PTH116 - of millions of files
+            states.append(hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns)))
+        except OSError:
+            states.append(0)
+    return states
+
+
+def name_cached(folder: Path, cache_folder: str | Path | None, what: str = "") -> Path | None:
+    """Return the file of a folder's table: two folders must never share one, two spellings of one folder should.
+
+    Args:
+        folder: that was read.
+        cache_folder: where tables are kept; None keeps none.
+        what: added to the name, where several tables are kept of one folder.
+    """
+    if cache_folder is None:
+        return None
+    key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    return Path(cache_folder) / f"{folder.resolve().name}-{key}{what}.parquet"
 
 
 def _check_encoding(paths: list[str], folder: str = "") -> None:
@@ -141,7 +202,7 @@ def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             # Taken before the listing, so that a file added meanwhile makes the fingerprint old, never the table.
-            fingerprint[directory] = status.st_mtime_ns
+            fingerprint[directory] = _describe_state(status)
             with os.scandir(directory) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
@@ -170,8 +231,13 @@ def list_folders(folders: pl.Series) -> pl.Series:
 
 
 def _fingerprint(places: list[str]) -> Fingerprint:
-    """Return the time of change of each place: adding or removing a file changes its directory's."""
-    return {place: Path(place).stat().st_mtime_ns if Path(place).exists() else None for place in places}
+    """Return the state of each place: adding or removing a file changes its directory's."""
+    return {place: _describe_state(Path(place).stat()) if Path(place).exists() else None for place in places}
+
+
+def _describe_state(status: os.stat_result) -> list[int]:
+    """Return the size of a file and the times of its changes, in nanoseconds."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _read_cached(cached: Path, sources: Fingerprint, *, complete: bool) -> pl.DataFrame | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +16,7 @@ from progeo.data.datasets import find_layout, structures
 from progeo.data.exif import read_exif
 from progeo.data.faults import Faults, set_aside
 from progeo.data.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
-from progeo.data.listing import read_folder
+from progeo.data.listing import name_cached, read_changed, read_folder
 from progeo.data.manifest import read_manifest
 from progeo.data.positions import complete_positions
 from progeo.data.timestamps import normalise_timestamps
@@ -48,7 +50,7 @@ def read_photos(
 
     Where ``<folder>_images_paths.txt`` stands beside a folder, as SF-XL ships it, its lines (paths relative to the
     folder) are taken instead of listing the disk. The table of a folder is kept in ``cache_folder`` until a file is
-    added, removed or renamed.
+    added, removed or renamed; what was read from EXIF data, for each photo until its file changes.
 
     Args:
         source: a folder or a manifest.
@@ -84,7 +86,8 @@ def read_photos(
     else:
         found: Faults | None = None if faults is None else []
         layout = find_layout(source)
-        read, sources = (layout.read, layout.find(source)) if layout else (_read_photos, [])
+        by_content = partial(_read_photos, cached=name_cached(source, cache_folder, "-exif"))
+        read, sources = (layout.read, layout.find(source)) if layout else (by_content, [])
         split = split if layout else None  # any other folder is a split itself
         table = read_folder(
             source, cache_folder, lambda paths, folder: _complete_columns(read(paths, folder, found)), sources, found
@@ -94,6 +97,8 @@ def read_photos(
             faults += [
                 fault if fault.kind == "file" else replace(fault, path=str(source / fault.path)) for fault in found
             ]
+        if "problem" in table.columns:
+            table = _leave_out(table, source, faults)
     table = complete_positions(table, one_plane=one_plane)
     table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:
@@ -129,33 +134,42 @@ def find_manifest(source: Path) -> Path | None:
     )
 
 
-def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
-    """Read the table of the images below a folder: from their names or else their EXIF data, and their folders."""
-    table = _read_positions(relative_paths, folder, faults)
+def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None, cached: Path | None) -> pl.DataFrame:
+    """Read the table of the images below a folder: from their names or else their EXIF data, and their folders.
+
+    What was read from EXIF data has a column ``problem``, and the photos without a position too.
+    """
+    parts = pl.DataFrame({"path": relative_paths}).iter_slices(100_000)  # one position is enough: most sets end at once
+    if any(part["path"].str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$").any() for part in parts):
+        table = parse_file_names(relative_paths, folder, faults)
+    else:
+        read = partial(read_exif, folder=str(folder), description="Reading EXIF data")
+        table = read_changed(relative_paths, folder, cached, read)
     return table.with_columns(_read_parts(table["path"]))
 
 
-def _read_positions(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.DataFrame:
-    """Read the positions of the images below a folder."""
-    parts = pl.DataFrame({"path": relative_paths}).iter_slices(100_000)  # one position is enough: most sets end at once
-    if any(part["path"].str.contains(r"@[-+]?\d[^@/\\]*@[-+]?\d[^/\\]*$").any() for part in parts):
-        return parse_file_names(relative_paths, folder, faults)
-    table = read_exif(relative_paths, str(folder), description="Reading EXIF data")
+def _leave_out(table: pl.DataFrame, folder: Path, faults: Faults | None) -> pl.DataFrame:
+    """Return the photos that have a position; ``faults`` or the log get the others.
+
+    Raises:
+        ProgeoError: no photo has one.
+    """
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
+    if len(problems):
+        example = f"first {os.path.relpath(problems['path'][0], folder)}: {problems['problem'][0]}"
     if len(problems) == len(table):
         raise ProgeoError(
             f"There are no coordinates anywhere in {folder}. Looked for a manifest in it "
             f"({', '.join(MANIFEST_NAMES)}), SF-XL file names ({FORMAT_HINT}), and EXIF GPS positions in its "
-            f"{format_count(len(table), 'image')} (first {problems['path'][0]}: {problems['problem'][0]}). "
+            f"{format_count(len(table), 'image')} ({example}). "
             "A manifest that stands elsewhere can be given in place of the folder."
         )
     if faults is not None:
         set_aside(table, table["problem"], "position", faults)
     elif len(problems):
-        path, problem = problems.row(0)
         logger.warning(
-            f"Left out: {len(problems):,} of {format_count(len(table), 'photo')} in {folder} without a position, first "
-            f"{path}: {problem}"
+            f"Left out: {len(problems):,} of {format_count(len(table), 'photo')} in {folder} without a position, "
+            f"{example}"
         )
     magnetic = len(table.filter(pl.col("heading_reference") == "magnetic"))
     if magnetic:
