@@ -41,10 +41,10 @@ def test_command_line_says_what_to_lower(
 
     monkeypatch.setattr("progeo.cli.data_toy_city.run", exhausted)
     assert cli.main(["data", "toy-city", "town"]) == 2
-    output = capsys.readouterr().err
+    start, output = capsys.readouterr().err.splitlines()
+    assert start == "progeo data toy-city: starting"
     assert output.startswith(f"Error: {TOO_LITTLE}") and "--" not in output  # it has no option that would help
     assert f"({str(error) or 'MemoryError'})" in output
-    assert len(output.splitlines()) == 1
 
 
 def test_other_errors_stay_as_they_are() -> None:

@@ -89,7 +89,19 @@ def test_rooms_are_those_of_the_house() -> None:
 
 @pytest.mark.parametrize("code", ["import progeo", "from progeo.cli import main; main(['--help'])"])
 def test_nothing_heavy_is_loaded_at_the_start(code: str) -> None:
-    heavy = "torch", "torchvision", "polars", "lancedb", "pyarrow", "jsonargparse", "faiss", "scipy", "PIL", "numpy"
+    heavy = "torch", "torchvision", "polars", "lancedb", "pyarrow", "jsonargparse", "faiss", "PIL", "numpy", "rich"
     ask = f"import sys; {code}; print([name for name in {heavy} if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
     assert output.endswith("[]\n")
+
+
+def test_help_of_a_command_loads_nothing_heavy() -> None:
+    code = """
+import sys
+from progeo.cli.program import COMMANDS, import_command
+for name in COMMANDS:
+    import_command(name)
+    for heavy in ("torch", "polars", "lancedb", "numpy", "PIL", "jinja2", "fastapi"):
+        assert heavy not in sys.modules, (name, heavy)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -160,3 +161,23 @@ def test_interruption_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(cli, "parse_options", interrupted)
     assert cli.main(["train"]) == 130
     assert "Interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["data", "toy-city", "town"]])
+def test_toy_city_is_named_where_it_is_not_installed(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "progeo_toy_city", None)
+    assert "progeo-toy-city, which is not installed: from a clone of progeo, pip install" in error_of(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_photos_can_be_read_without_further_threads(command: str) -> None:
+    options = {field.name: field for field in dataclasses.fields(cli.find_options_class(command))}
+    if "num_workers" not in options:
+        pytest.skip("it has no such option")
+    required = [field for field in options.values() if field.default is dataclasses.MISSING]
+    given = [["x"] if field.metadata["positional"] else [f"--{field.name}", "x"] for field in required]
+    assert cli.parse_options(command, [*sum(given, []), "--num_workers", "0"]).num_workers == 0

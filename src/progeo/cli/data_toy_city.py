@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from jsonargparse.typing import NonNegativeInt
 
@@ -21,19 +22,24 @@ class ToyCityOptions:
 
 
 def run(options: ToyCityOptions) -> None:
-    """Run ``progeo data toy-city``: make the city with a progress bar, and say what is where.
+    """Run ``progeo data toy-city``: make the city with a progress bar, and say what is where."""
+    out = Path(options.out)
+    import_toy_city().make_toy_city(out, seed=options.seed, show_progress=True)
+    for folder in ("train", "val/database", "val/queries", "test/database", "test/queries"):
+        console.print(f"{len(list((out / folder).iterdir())):6,} photos in {out / folder}")
+
+
+def import_toy_city() -> ModuleType:
+    """Return the package that draws the toy city.
 
     Raises:
-        ProgeoError: the package that draws it is not installed, or the folder holds something else.
+        ProgeoError: it is not installed.
     """
     try:
-        from progeo_toy_city import make_toy_city
+        import progeo_toy_city
     except ImportError as error:
         raise ProgeoError(
             "The toy city is drawn by the package progeo-toy-city, which is not installed: from a clone of progeo, "
             "pip install ./packages/toy-city."
         ) from error
-    out = Path(options.out)
-    make_toy_city(out, seed=options.seed, show_progress=True)
-    for folder in ("train", "val/database", "val/queries", "test/database", "test/queries"):
-        console.print(f"{len(list((out / folder).iterdir())):6,} photos in {out / folder}")
+    return progeo_toy_city

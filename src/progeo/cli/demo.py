@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import NonNegativeInt
-from rich.table import Table
 
+from progeo.cli.data_toy_city import import_toy_city
 from progeo.cli.eval import EvalOptions
+from progeo.cli.eval import run as run_eval
 from progeo.cli.index import IndexOptions
+from progeo.cli.index import run as run_index
+from progeo.cli.locate import LocateOptions
+from progeo.cli.locate import run as run_locate
 from progeo.cli.options import option
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_train
 from progeo.console import console
-from progeo.evaluation.run import run_evaluation
 from progeo.files import CONFIG, RESULTS
-from progeo.locating.estimate import Located
-from progeo.locating.output.map_page import write_map
-from progeo.places.database import PlaceDatabase
-from progeo.places.ingest import run_index
-from progeo.training.run import run_training
-from progeo.training.stage2 import BEST_MODEL
-from progeo_toy_city import CitySizes, make_toy_city
 
 
 @dataclass(kw_only=True)
@@ -38,7 +35,7 @@ BACKBONE = "LiteCLIP"
 IMAGE_SIZE = 128
 
 # Small pictures of many places: they are drawn in a minute, and streets that were never seen are learned from variety.
-CITY = CitySizes(image_size=192, blocks=4, train_places=64, train_dates=6)
+CITY = {"image_size": 192, "blocks": 4, "train_places": 64, "train_dates": 6}
 
 # Minutes instead of days: few steps ask for larger rates, colours that change less, and small classes too.
 TRAINING: dict[str, Any] = {
@@ -49,12 +46,13 @@ TRAINING: dict[str, Any] = {
 }
 METHODS = {"CosPlace": "none", "ProGEO": "prompts"}
 TRAINED = "ProGEO"
-PLACES, MAP = "places", "map.html"
+BEST_MODEL, PLACES, MAP = "best_model.safetensors", "places", "map.html"
 QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
 
 
 def run(options: DemoOptions) -> None:
     """Run ``progeo demo``: everything goes below ``options.folder``; what an interrupted demo has done is kept."""
+    toy_city = import_toy_city()
     folder = Path(options.folder)
     city = folder / "toy_city"
     common: dict[str, Any] = {
@@ -67,12 +65,12 @@ def run(options: DemoOptions) -> None:
         "seed": options.seed,
     }
     console.rule("1/5  A town to train on")
-    make_toy_city(city, seed=options.seed, sizes=CITY, show_progress=True)
+    toy_city.make_toy_city(city, seed=options.seed, sizes=toy_city.CitySizes(**CITY), show_progress=True)
 
     results = {}
     console.rule(f"2/5  {BACKBONE} as ImageNet left it, before it has learned any place")
     untrained = _prepare(folder, "untrained")
-    results["untrained"] = _read_results(untrained) or run_evaluation(EvalOptions(**common), untrained)
+    results["untrained"] = _read_results(untrained) or run_eval(EvalOptions(**common), untrained)
 
     for number, (method, text_targets) in enumerate(METHODS.items(), start=3):
         console.rule(f"{number}/5  Training with {method}, and the test afterwards")
@@ -85,7 +83,7 @@ def run(options: DemoOptions) -> None:
             val_set_folder=str(city / "val"),
             resume_train=str(run_folder) if (run_folder / CONFIG).is_file() else None,
         )
-        results[method] = _read_results(run_folder) or run_training(train_options, run_folder)
+        results[method] = _read_results(run_folder) or run_train(train_options, run_folder)
     console.rule("5/5  Where some of the queries were taken")
     _locate_queries(city / "test", folder / TRAINED, common["cache_folder"])
     _print_summary(results, folder)
@@ -96,11 +94,10 @@ def _locate_queries(test_set: Path, trained: Path, cache_folder: str) -> None:
     database = str(trained / PLACES)
     model, photos = str(trained / BEST_MODEL), [str(test_set / "database")]
     run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
-    queries = sorted((test_set / "queries").iterdir())
+    queries = sorted(map(str, (test_set / "queries").iterdir()))
     queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
-    with PlaceDatabase.open(database) as places:
-        located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
-        write_map(located, places, trained / MAP, num_matches=MATCHES_ON_MAP)
+    places: dict[str, Any] = {"database": database, "map": str(trained / MAP), "num_matches": MATCHES_ON_MAP}
+    run_locate(LocateOptions(photos=queries, **places))
 
 
 def _prepare(folder: Path, name: str) -> Path:
@@ -118,6 +115,8 @@ def _read_results(folder: Path) -> dict[str, Any] | None:
 
 def _print_summary(results: dict[str, dict[str, Any]], folder: Path) -> None:
     """Say what came out, where to look, and what to try next."""
+    from rich.table import Table
+
     table = Table(title="Queries whose place is found, on streets that were not trained on")
     table.add_column("")
     for rank in results["untrained"]["recalls"]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
@@ -57,8 +59,8 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
     report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
 
 
-def run(options: EvalOptions) -> None:
+def run(options: EvalOptions, folder: Path | None = None) -> dict[str, Any]:
     """Run ``progeo eval``."""
     from progeo.evaluation.run import run_evaluation
 
-    run_evaluation(options)
+    return run_evaluation(options, folder)

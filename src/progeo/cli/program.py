@@ -11,7 +11,6 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -96,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe_commands(*family))
         return 0
     if arguments == ["--version"]:
+        from importlib.metadata import version
+
         print(f"progeo {version('progeo')}")
         return 0
     names: list[str] = []
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, rest = _split_command(arguments)
         options = parse_options(name, rest)
         names = list(vars(options))
+        print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
         remedy = _find_remedy(names)
         with spell_log(names), explain_lack_of_memory(remedy), explain_missing_library(f"progeo {name}"):
             import_command(name).run(options)

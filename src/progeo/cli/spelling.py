@@ -7,8 +7,6 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from progeo.console import console
-
 ALIASES = {"descriptor_dim": "fc_output_dim"}
 """Arguments whose options are called otherwise, as published."""
 
@@ -28,6 +26,8 @@ def spell_options(text: str, options: Collection[str]) -> str:
 
 def say(text: str, options: Collection[str]) -> None:
     """Print a message of the library on the terminal, for the command that has these options."""
+    from progeo.console import console
+
     console.print(spell_options(text, options), markup=False, soft_wrap=True)
 
 

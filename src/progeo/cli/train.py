@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -141,8 +142,8 @@ class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, 
     resume_model: str | None = option(None, "start from this trained model (a file, or cosplace:ResNet18:512)")
 
 
-def run(options: TrainOptions) -> None:
+def run(options: TrainOptions, folder: Path | None = None) -> dict[str, Any]:
     """Run ``progeo train``."""
     from progeo.training.run import run_training
 
-    run_training(options)
+    return run_training(options, folder)

@@ -61,7 +61,12 @@ class CitySizes:
 
 
 def make_toy_city(
-    out: Path, *, seed: int = 0, sizes: CitySizes | None = None, workers: int | None = None, show_progress: bool = False
+    out: str | Path,
+    *,
+    seed: int = 0,
+    sizes: CitySizes | None = None,
+    workers: int | None = None,
+    show_progress: bool = False,
 ) -> None:
     """Draw a town and write its pictures: ``train``, and ``database`` and ``queries`` in ``val`` and ``test``.
 
