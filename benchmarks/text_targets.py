@@ -26,7 +26,7 @@ from progeo.evaluation.run import run_evaluation
 from progeo.files import CONFIG, RESULTS
 from progeo.training.methods.prompt_file import PROMPTS
 from progeo.training.run import run_training
-from progeo_toy_city import make_toy_city
+from progeo_toy_city import CitySizes, make_toy_city
 
 KINDS = ("none", "prompts", "shuffled", "class_mean")
 TOY_CITY = "toy_city"
@@ -38,7 +38,7 @@ def make_set_options(name: str, datasets: Path | None, out: Path, seed: int) -> 
     """Return the options of a training set without text targets."""
     if name == TOY_CITY:
         city = out / TOY_CITY
-        make_toy_city(city, sizes=CITY, show_progress=True)
+        make_toy_city(city, sizes=CitySizes(**CITY), show_progress=True)
         folders: dict[str, Any] = {f"{part}_set_folder": str(city / part) for part in ("train", "val", "test")}
         return TrainOptions(
             **folders,

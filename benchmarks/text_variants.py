@@ -34,7 +34,7 @@ from progeo.training.resolve import resolve_options, uses_text
 from progeo.training.run import Inputs, create_run_network, read_inputs
 from progeo.training.stage1 import create_model, prepare_text_targets
 from progeo.training.stage2 import evaluate_network
-from progeo_toy_city import make_toy_city
+from progeo_toy_city import CitySizes, make_toy_city
 
 VALIDATION_SEED = 77
 VALIDATION_CITY = dataclasses.replace(CITY, train_places=2, train_dates=2, val_queries=500, val_places=60)
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("logs/text_variants"))
     arguments = parser.parse_args()
-    make_toy_city(arguments.out / "city", sizes=CITY, show_progress=True)
+    make_toy_city(arguments.out / "city", sizes=CitySizes(**CITY), show_progress=True)
     make_toy_city(arguments.out / "validation", seed=VALIDATION_SEED, sizes=VALIDATION_CITY, show_progress=True)
     results = arguments.out / "results"
     results.mkdir(exist_ok=True)

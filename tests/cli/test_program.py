@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -180,4 +181,4 @@ def test_photos_can_be_read_without_further_threads(command: str) -> None:
         pytest.skip("it has no such option")
     required = [field for field in options.values() if field.default is dataclasses.MISSING]
     given = [["x"] if field.metadata["positional"] else [f"--{field.name}", "x"] for field in required]
-    assert cli.parse_options(command, [*sum(given, []), "--num_workers", "0"]).num_workers == 0
+    assert cli.parse_options(command, [*chain.from_iterable(given), "--num_workers", "0"]).num_workers == 0
