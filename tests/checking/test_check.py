@@ -59,8 +59,8 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert line in output
     page = Path("check.html").read_text(encoding="utf-8")
     assert "No problems found" in page
-    assert page.count('<svg class="map"') == 1
-    assert "Shown: 12 photos, those that coincide as one dot" in page
+    assert page.count('<div class="map"') == 1
+    assert "Shown: 12 photos" in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
 
 

@@ -13,13 +13,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from progeo.evaluation.charts import MAX_DATABASE_POINTS, MAX_QUERY_POINTS, draw_maps
+from progeo.evaluation.charts import MAX_QUERY_POINTS, draw_maps
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
 from progeo.evaluation.positives import PositiveRule
 from progeo.evaluation.protocols import PROTOCOLS
 from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
+from progeo.html.maps import MOST_DOTS, MapData
+from progeo.html.pages import read_asset
 
 EVIL = "<script>alert('gotcha')</script>&\"'.jpg"
 
@@ -49,8 +51,39 @@ class Page(HTMLParser):
         return sum(t == tag and name in (attributes.get("class") or "").split() for t, attributes in self.tags)
 
 
-def table(paths: list[str], zones: list[int | None] | None = None) -> pl.DataFrame:
-    return pl.DataFrame({"path": paths, "utm_zone": pl.Series(zones or [None] * len(paths), dtype=pl.Int32)})
+def table(paths: list[str], zones: list[int | None] | None = None, positions: Any = None) -> pl.DataFrame:
+    positions = np.zeros((len(paths), 2)) if positions is None else positions
+    return pl.DataFrame(
+        {
+            "path": paths,
+            "utm_east": positions[:, 0],
+            "utm_north": positions[:, 1],
+            "utm_zone": pl.Series(zones or [None] * len(paths), dtype=pl.Int32),
+            "utm_letter": pl.Series(["U" if zone else None for zone in zones or [None] * len(paths)], dtype=pl.String),
+        }
+    )
+
+
+def maps_of(evaluation: Evaluation, database: list[int | None], queries: list[int | None]) -> list[MapData]:
+    """The maps of photos in these zones."""
+    return draw_maps(
+        evaluation,
+        table([f"{i}.jpg" for i in range(len(database))], database, evaluation.database_positions),
+        table([f"{'abc'[i]}.jpg" for i in range(len(queries))], queries, evaluation.query_positions),
+    )
+
+
+def read_maps(page: str) -> list[dict[str, Any]]:
+    """The data of the maps of a page."""
+    return [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)]
+
+
+def without_leaflet(page: str) -> str:
+    """The page without what names Leaflet's address, or that of SVG, but loads nothing; a browser proves it."""
+    for part in (read_asset("leaflet/leaflet.js"), read_asset("leaflet/leaflet.css"), 'href="https://leafletjs.com"'):
+        assert part in page
+        page = page.replace(part, "")
+    return page
 
 
 def random_evaluation(database: int, queries: int, k: int = 20, seed: int = 0) -> Evaluation:
@@ -74,8 +107,10 @@ def write(
     **options: Any,
 ) -> str:
     database, queries = tables or (
-        table([f"/nowhere/database{i}.jpg" for i in range(len(evaluation.database_positions))]),
-        table([f"/nowhere/query{i}.jpg" for i in range(len(evaluation.query_positions))]),
+        *(
+            table([f"/nowhere/{i}.jpg" for i in range(len(at))], None, at if evaluation.rule.is_metric else None)
+            for at in (evaluation.database_positions, evaluation.query_positions)
+        ),
     )
     evaluation_set = EvaluationSet(
         "somewhere", database, queries, PROTOCOLS[protocol] if protocol else None, ["7 queries"] if protocol else []
@@ -96,7 +131,7 @@ def example(tmp_path: Path) -> tuple[Evaluation, pl.DataFrame, pl.DataFrame]:
     )
     for path in database_paths + query_paths:
         Image.new("RGB", (80, 60), (30, 60, 200)).save(path)
-    return evaluation, table(database_paths[:3]), table(query_paths)
+    return evaluation, table(database_paths[:3], None, positions), table(query_paths, None, queries)
 
 
 def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
@@ -121,7 +156,9 @@ def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFr
     assert page.count("figure", "wrong") == 4
     assert page.count("figure", "right") == 2
     assert page.count("figure", "query") == page.count("figure", "nearest") == 2
-    assert page.count("polyline", "impossible") >= 1
+    (drawn,) = read_maps(text)
+    assert [drawn["layers"][sign["layer"]]["shape"] for sign in drawn["signs"]] == ["disc", "cross", "cross", "triangle"]
+    assert page.count("svg", "triangle") == 1  # the legend
 
 
 def test_nothing_is_fetched(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
@@ -133,7 +170,7 @@ def test_nothing_is_fetched(example: tuple[Evaluation, pl.DataFrame, pl.DataFram
         assert tag != "script" or "src" not in attributes
         for name in ("src", "href", "srcset", "poster", "action"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
-    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert not re.search(r"https?://|@import|url\((?!#)", without_leaflet(text))
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
 
 
@@ -153,10 +190,10 @@ def test_names_are_escaped(example: tuple[Evaluation, pl.DataFrame, pl.DataFrame
     assert "<script>alert" not in text
     page = Page(text)
     assert EVIL in page.text
-    data = re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
-    assert data is not None
     # The file's name is what stands after its last slash, and this one has a slash.
-    assert {query[5] for query in json.loads(data[1])} == {EVIL.rpartition("/")[2]}
+    name = EVIL.rpartition("/")[2]
+    (drawn,) = read_maps(text)
+    assert all(sign["text"].endswith(f". {name}") for sign in drawn["signs"])
 
 
 def test_unreadable_images_do_not_stop_the_report(tmp_path: Path) -> None:
@@ -180,7 +217,7 @@ def test_a_perfect_result_has_no_mistakes(tmp_path: Path) -> None:
     positions = np.zeros((1, 2))
     text = write(measure_recalls(np.array([[0]]), positions, positions), tmp_path / "report.html")
     assert "Worst mistakes" not in text
-    assert "nan" not in text.lower()
+    assert not re.search(r"\bnan\b", without_leaflet(text), re.IGNORECASE)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.4, 5000.0])
@@ -195,31 +232,31 @@ def test_large_sets_stay_light(tmp_path: Path) -> None:
     assert len(text) < 2_000_000
     assert "120,000 database images (as 20,000 dots, picked at random)" in text
     assert "5,000 of the 6,000 queries (picked at random)" in text
-    drawn = re.search(r'class="database" d="(M[^"]{1000,})"', text)
-    assert drawn is not None
-    assert drawn[1].count("M") == MAX_DATABASE_POINTS
-    points = re.findall(r'class="points \w+" points="([^"]+)"', text)
-    assert sum(len(corners.split()) for corners in points) == MAX_QUERY_POINTS
+    (drawn,) = read_maps(text)
+    assert sum(len(layer["points"]) for layer in drawn["layers"]) == MOST_DOTS
+    assert len(drawn["signs"]) == MAX_QUERY_POINTS
 
 
 def test_maps_are_to_scale_with_north_up() -> None:
     database = np.array([[0.0, 0.0], [1000.0, 0.0], [0.0, 500.0]])
     evaluation = measure_recalls(np.array([[0], [1], [2]]), database, database)
-    (drawn,) = draw_maps(evaluation, ["a", "b", "c"], [None] * 3, [None] * 3)
-    south_west, east, north = (np.array(query[:2]) for query in drawn.queries)
-    assert east[0] - south_west[0] == pytest.approx(2 * (south_west[1] - north[1]), abs=0.3)
-    assert drawn.bar_label == "200 m"
-    assert drawn.bar_units == pytest.approx((east[0] - south_west[0]) / 5, abs=0.1)
+    (drawn,) = maps_of(evaluation, [None] * 3, [None] * 3)
+    assert drawn.flat
+    assert [sign.at for sign in drawn.signs] == [[0, 0], [0, 1000], [500, 0]]  # north, east
+    assert [sign.matches for sign in drawn.signs] == [[[0, 0]], [[0, 1000]], [[500, 0]]]
+    assert drawn.frame == [0, 0, 500, 1000]
 
 
 def test_one_map_per_utm_zone(tmp_path: Path) -> None:
-    database = np.array([[500_000.0, 0.0, 0.0], [500_000.0, 5.0, 1e8]])  # as read_points gives them
+    database = np.array([[500_000.0, 5e6, 0.0], [500_000.0, 5e6, 1e8]])  # as read_points gives them
     evaluation = measure_recalls(np.array([[1], [1], [1]]), database, database[[0, 1, 1]])
-    maps = draw_maps(evaluation, ["a", "b", "c"], [31, 32], [31, 32, 32])
+    maps = maps_of(evaluation, [31, 32], [31, 32, 32])
     assert [drawn.title for drawn in maps] == ["UTM zone 32", "UTM zone 31"]
-    assert [query[5] for query in maps[0].queries] == ["b", "c"]
-    assert maps[1].queries[0][2:4] == [None, None]  # its first prediction lies in the other zone
-    assert len(draw_maps(evaluation, ["a", "b", "c"], [31, None], [31, 31, 31])) == 1
+    assert [sign.text[-5:] for sign in maps[0].signs] == ["b.jpg", "c.jpg"]
+    assert maps[1].signs[0].matches == []  # its first prediction lies in the other zone
+    assert maps[0].signs[0].at == [pytest.approx(45.153, abs=0.001), pytest.approx(9)]  # the middle of zone 32
+    assert not maps[0].flat
+    assert len(maps_of(evaluation, [31, None], [31, 31, 31])) == 1
 
     tables = table(["/nowhere/1.jpg", "/nowhere/2.jpg"], [31, 32]), table(["/nowhere/q.jpg"] * 3, [31, 32, 32])
     assert "several UTM zones" in write(evaluation, tmp_path / "report.html", tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -105,17 +106,18 @@ def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
     _, message = locate(tmp_path / name, queries, "--map", tmp_path / "map.html", "--json")
     assert f"The map is in {tmp_path / 'map.html'}" in message
     page = (tmp_path / "map.html").read_text(encoding="utf-8")
-    assert page.count("<script") == 2
-    assert not re.search(r"(src|href)=[\"']?http", page)
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
-    assert [photo["name"] for photo in data["photos"]] == [name, *sorted(path.name for path in queries.iterdir())]
-    assert len(data["places"]) == 8
-    first = data["photos"][0]
-    assert first["picture"].startswith("data:image/jpeg;base64,")
-    assert first["at"] == pytest.approx([0, 0], abs=0.01)
-    # The eight places lie 10 m apart along two lines 100 m apart; on the map a metre is 1.24 long there.
-    east = sorted({round(point[0]) for point in data["places"]})
-    assert east[-1] - east[0] == pytest.approx(1.24 * 130, abs=3)
+    assert page.count("<script") == 4  # Leaflet, the map, its data, the list
+    assert not re.search(r"(src|href)=[\"']?http(?!s://leafletjs.com)", page)
+    assert "gotcha" not in re.sub(r"&lt;script&gt;alert\(&#39;gotcha&#39;\)&lt;!--&amp;&#34;&#39;.jpg", "", page)
+    names = re.findall(r"<strong>(.*?jpg)</strong>", page)
+    assert [html.unescape(shown) for shown in names] == [name, *sorted(path.name for path in queries.iterdir())]
+    assert page.count('src="data:image/jpeg;base64,') == 9 * 5  # in the list, and with three matches each
+    data = json.loads(re.search(r'application/json">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(data["layers"][0]["points"]) == 8
+    assert data["signs"][0]["at"] == pytest.approx([36.14, 3.0], abs=0.01)
+    # The eight places lie 10 m apart along two lines 100 m apart.
+    east = sorted({longitude for _, longitude in data["layers"][0]["points"]})
+    assert 89_900 * (east[-1] - east[0]) == pytest.approx(130, abs=3)
 
 
 def test_priors(locate: Locate, queries: Path) -> None:

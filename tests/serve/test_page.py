@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,16 +22,13 @@ from progeo.models.network import create_network
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
 
+from ..browser import PATIENCE, browser, note_troubles
 from .conftest import make_photo, serve
+
+__all__ = ["browser"]
 
 COUNT = 6
 LATITUDE, WEST, STEP = 52.52, 13.4, 0.0003  # 20 metres between photos, from west to east
-PATIENCE = 30_000  # milliseconds; a busy machine is no failure
-CHROMIUM_SWITCHES = [
-    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run", "--mute-audio"),
-]
-
 expect.set_options(timeout=PATIENCE)
 
 
@@ -65,18 +60,6 @@ def database(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> It
         yield database
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "no chromium here; apt-get install chromium brings it"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_SWITCHES)
-        yield browser
-        browser.close()
-
-
 @contextmanager
 def open_page(browser: Browser, app: Any, path: str = "/", others: str = "", **settings: Any) -> Iterator[Page]:
     """Open the page of a service; fail if a script fails, the policy stops something, or another server is asked that
@@ -86,14 +69,7 @@ def open_page(browser: Browser, app: Any, path: str = "/", others: str = "", **s
         context = browser.new_context(reduced_motion="reduce", **settings)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        troubles: list[str] = []
-        allowed = (address, "blob:", *([others] if others else []))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text) if "Security Policy" in message.text else None)
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(allowed) else troubles.append(request.url),
-        )
+        troubles = note_troubles(page, address, "blob:", *([others] if others else []))
         page.goto(address + path)
         yield page
         context.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,10 @@ from progeo.data.tools.duplicates import MOST_BITS
 from progeo.data.tools.looks import WORDS
 from progeo.devices import collect_versions
 from progeo.evaluation.report import make_thumbnail
-from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
+from progeo.html.maps import Layer, MapData, split_by_zone, surround, thin_out
 from progeo.html.pages import write_page
 
-MOST_MAPS = 6
-MOST_DOTS = 20_000
 PAIRS_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class PhotoMap:
-    """Photos by what they are for, in units of the view box."""
-
-    title: str
-    height: float
-    layers: list[tuple[int, str]]
-    """Number of the part, and its photos as the path of an SVG."""
-    bar_units: float
-    bar_label: str
-    note: str
-
-    width: float = WIDTH
-    margin: float = MARGIN
 
 
 def write_check_page(result: Result, path: str | Path, start: str, settings: dict[str, Any]) -> None:
@@ -55,13 +36,12 @@ def write_check_page(result: Result, path: str | Path, start: str, settings: dic
     """
     paths, duplicates = result.table["path"], result.duplicates
     write_page(
-        "check.html",
+        "html/check.html",
         path,
         result=result,
         format_count=format_count,
         name=Path(result.source).resolve().name,
         examples=EXAMPLES,
-        parts=list(result.counts),
         maps=draw_photo_maps(result),
         grid=group_settings(result),
         look_bits=16 * WORDS,
@@ -95,29 +75,19 @@ def group_settings(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def draw_photo_maps(result: Result) -> list[PhotoMap]:
-    """Lay out one map per UTM zone, those with most photos first, or a single one where a zone is not known."""
-    zones = result.table["utm_zone"]
-    if zones.null_count():
-        return [_draw_map(result, "", np.arange(len(zones)))]
-    counts = zones.value_counts().sort("count", "utm_zone", descending=[True, False])
-    return [
-        _draw_map(result, f"UTM zone {zone}" if len(counts) > 1 else "", np.flatnonzero((zones == zone).to_numpy()))
-        for zone in counts["utm_zone"][:MOST_MAPS]
-    ]
-
-
-def _draw_map(result: Result, title: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> PhotoMap:
-    note = f"{format_count(len(rows), 'photo')}, those that coincide as one dot"
-    if len(rows) > MOST_DOTS:
-        note = f"{MOST_DOTS:,} of {len(rows):,} photos, picked at random"
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_DOTS, replace=False))
-    table = result.table[rows].select("utm_east", "utm_north").with_columns(part=result.parts.gather(rows))
-    frame = MapFrame.around(table.select("utm_east", "utm_north").to_numpy(), 10.0)
-    layers = []
-    # Larger parts lie below smaller ones, which would be hidden otherwise.
-    for part in sorted(result.counts, key=lambda name: -result.counts[name]):
-        places = frame.place(table.filter(pl.col("part") == part).select("utm_east", "utm_north").to_numpy())
-        layers.append((list(result.counts).index(part), draw_dots(np.unique(places.round(), axis=0))))
-    bar_units, bar_label = frame.scale_bar()
-    return PhotoMap(title, frame.height, layers, bar_units, bar_label, note)
+def draw_photo_maps(result: Result) -> list[MapData]:
+    """Return one map per UTM zone, those with most photos first; parts of fewer photos lie above larger ones."""
+    numbers = {part: number for number, part in enumerate(result.counts)}
+    parts = result.parts.replace_strict(numbers, return_dtype=pl.Float64).to_numpy()
+    positions = result.table.select("utm_east", "utm_north").to_numpy()
+    maps = []
+    for ground in split_by_zone(result.table):
+        kept, note = thin_out(np.column_stack([positions, parts])[ground.rows], format_count(len(ground.rows), "photo"))
+        rows = ground.rows[kept]
+        layers = [
+            Layer(part, f"part-{number % 7}", points=ground.place(positions[rows[parts[rows] == number]]))
+            for part, number in sorted(numbers.items(), key=lambda item: -result.counts[item[0]])
+        ]
+        frame = surround([point for layer in layers for point in layer.points])
+        maps.append(MapData(note, layers, frame, title=ground.title, flat=ground.zone is None))
+    return maps

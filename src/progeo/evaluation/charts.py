@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
+from progeo.evaluation.positives import Floats
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation
-from progeo.html.map_frame import MARGIN, WIDTH, MapFrame, draw_dots
-from progeo.search.exact import Integers
+from progeo.html.maps import Ground, Layer, MapData, Sign, split_by_zone, surround, thin_out
 
 MAX_RANK = 20
-MAX_DATABASE_POINTS = 20_000
 MAX_QUERY_POINTS = 5_000
-MAX_MAPS = 6
 MAX_CURVE_POINTS = 400
 
 
@@ -155,29 +155,8 @@ def draw_precision_recall(first_match: FirstMatch) -> Chart:
     )
 
 
-@dataclass(frozen=True)
-class Map:
-    """Queries over database images, to scale, in units of the view box (x to the east, y to the south)."""
-
-    title: str
-    height: float
-    database_path: str
-    database_note: str
-    queries_note: str
-    query_points: list[tuple[str, str]]
-    """Outcome (right, wrong, impossible) and positions of the queries, in layers to be drawn one upon the other."""
-    point_size: float
-    """Size of a query's sign, 1 for few queries and less for many."""
-    bar_units: float
-    bar_label: str
-    queries: list[list[Any]] = field(repr=False)
-    """Per drawn query: x, y, x and y of its first prediction (or None), number, name, outcome, error as text."""
-
-    width: float = WIDTH
-    margin: float = MARGIN
-
-
 OUTCOMES = ("right", "wrong", "impossible")
+OUTCOME_WORDS = {"right": "right", "wrong": "wrong", "impossible": "wrong, and no database image is near enough"}
 
 
 def find_outcomes(evaluation: Evaluation) -> NDArray[np.str_]:
@@ -185,84 +164,59 @@ def find_outcomes(evaluation: Evaluation) -> NDArray[np.str_]:
     return np.where(evaluation.right[:, 0], OUTCOMES[0], np.where(evaluation.has_positives, OUTCOMES[1], OUTCOMES[2]))
 
 
-def draw_maps(
-    evaluation: Evaluation, query_names: list[str], database_zones: list[int | None], query_zones: list[int | None]
-) -> list[Map]:
-    """Lay out one map per UTM zone, those with most queries first, or a single one where a zone is not known.
+def draw_maps(evaluation: Evaluation, database: pl.DataFrame, queries: pl.DataFrame) -> list[MapData]:
+    """Return one map per UTM zone, those with most queries first.
 
     Positions of different zones cannot be drawn on one map: each zone counts its metres from its own meridian.
+
+    Args:
+        evaluation: of positions in metres.
+        database: N images: ``path``, ``utm_east``, ``utm_north``, ``utm_zone``, ``utm_letter``.
+        queries: Q images likewise.
     """
-    zones = {*database_zones, *query_zones}
-    if None in zones or len(zones) == 1:
-        everything = (np.arange(len(evaluation.database_positions)), np.arange(len(evaluation.query_positions)))
-        return [_draw_map(evaluation, "", query_names, *everything)]
-    database_zone, query_zone = np.array(database_zones), np.array(query_zones)
-    found, counts = np.unique(query_zone, return_counts=True)
-    return [
-        _draw_map(
-            evaluation,
-            f"UTM zone {zone}",
-            query_names,
-            np.flatnonzero(database_zone == zone),
-            np.flatnonzero(query_zone == zone),
+    columns = ("utm_east", "utm_north", "utm_zone", "utm_letter")
+    table = pl.concat([database.select(columns), queries.select(columns)])
+    grounds = split_by_zone(table, np.repeat([0.0, 1.0], [len(database), len(queries)]))
+    names = [Path(query).name for query in queries["path"]]
+    return [_draw_map(evaluation, names, table.select(columns[:2]).to_numpy(), ground) for ground in grounds]
+
+
+def _draw_map(evaluation: Evaluation, query_names: list[str], positions: Floats, ground: Ground) -> MapData:
+    """Return the map of the database images and queries of a ground; positions (N + Q, 2) are of all images."""
+    count = len(evaluation.database_positions)
+    database, queries = ground.rows[ground.rows < count], ground.rows[ground.rows >= count] - count
+    rows, database_note = thin_out(positions[database], f"{len(database):,} database images")
+    queries_note = f"{len(queries):,} queries"
+    if len(queries) > MAX_QUERY_POINTS:
+        queries_note = f"{MAX_QUERY_POINTS:,} of the {len(queries):,} queries (picked at random)"
+        queries = np.sort(np.random.default_rng(0).choice(queries, MAX_QUERY_POINTS, replace=False))
+    predictions = evaluation.predictions[queries, 0]
+    at, predicted = ground.place(positions[count + queries]), ground.place(positions[predictions])
+    on_map = np.isin(predictions, database)
+    outcomes = find_outcomes(evaluation)[queries]
+    signs = [
+        Sign(
+            at[i],
+            OUTCOMES.index(outcomes[i]),
+            f"Query {query}: first prediction {format_metres(evaluation.errors[query, 0])} off, "
+            f"{OUTCOME_WORDS[outcomes[i]]}. {query_names[query]}",
+            matches=[predicted[i]] if on_map[i] else [],
         )
-        for zone in found[np.argsort(-counts, kind="stable")][:MAX_MAPS]
+        for i, query in enumerate(queries.tolist())
     ]
-
-
-def _draw_map(
-    evaluation: Evaluation, title: str, query_names: list[str], database_rows: Integers, query_rows: Integers
-) -> Map:
-    """Lay out the map of some database images and queries."""
-    database, queries = evaluation.database_positions[database_rows], evaluation.query_positions[query_rows]
-    frame = MapFrame.around(np.concatenate([database, queries]), max(evaluation.rule.limit / 2, 1.0))
-
-    random = np.random.default_rng(0)
-    dots = np.unique(frame.place(database).round(), axis=0)
-    database_note = f"{len(database):,} database images"
-    if len(dots) > MAX_DATABASE_POINTS:
-        database_note += f" (as {MAX_DATABASE_POINTS:,} dots, picked at random)"
-        dots = dots[random.choice(len(dots), MAX_DATABASE_POINTS, replace=False)]
-    elif len(dots) < len(database):
-        database_note += " (those that coincide as one dot)"
-    queries_note = f"{len(query_rows):,} queries"
-    if len(query_rows) > MAX_QUERY_POINTS:
-        queries_note = f"{MAX_QUERY_POINTS:,} of the {len(query_rows):,} queries (picked at random)"
-        query_rows = np.sort(random.choice(query_rows, MAX_QUERY_POINTS, replace=False))
-
-    places = frame.place(evaluation.query_positions[query_rows])
-    predictions = evaluation.predictions[query_rows, 0]
-    targets = frame.place(evaluation.database_positions[predictions])
-    on_map = np.isin(predictions, database_rows)
-    outcomes = find_outcomes(evaluation)[query_rows]
-    # Where many queries lie upon each other, mixed layers keep one outcome from hiding the others.
-    layers = np.array_split(random.permutation(len(query_rows)), len(query_rows) // 200 + 1)
-    bar_units, bar_label = frame.scale_bar()
-    return Map(
-        title=title,
-        height=frame.height,
-        database_path=draw_dots(dots),
-        database_note=database_note,
-        queries_note=queries_note,
-        query_points=[
-            (outcome, _join(places[layer][outcomes[layer] == outcome].tolist()))
-            for layer in layers
-            for outcome in OUTCOMES
+    dots = ground.place(positions[database[rows]])
+    return MapData(
+        note=f"{queries_note} and {database_note}",
+        layers=[
+            Layer("first prediction right", "good", "disc"),
+            Layer("wrong", "wrong", "cross"),
+            Layer("wrong, without any positive", "fair", "triangle"),
+            Layer("database", "dot", points=dots),
         ],
-        point_size=round(min(1.0, max(0.4, math.sqrt(400 / max(len(query_rows), 1)))), 2),
-        bar_units=bar_units,
-        bar_label=bar_label,
-        queries=[
-            [
-                *places[i].tolist(),
-                *(targets[i].tolist() if on_map[i] else (None, None)),
-                int(query),
-                query_names[query],
-                str(outcomes[i]),
-                format_metres(evaluation.errors[query, 0]),
-            ]
-            for i, query in enumerate(query_rows)
-        ],
+        frame=surround(at + dots),
+        signs=signs,
+        title=ground.title,
+        flat=ground.zone is None,
     )
 
 

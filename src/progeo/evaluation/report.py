@@ -68,7 +68,7 @@ def write_report(
 
     Args:
         evaluation: what was found, from ``measure_recalls``.
-        evaluation_set: the images and their protocol; of the tables, ``path`` and ``utm_zone`` are used.
+        evaluation_set: the images and their protocol; of the tables, ``path`` and the UTM columns are used.
         measurements: further figures, from ``measure``.
         path: the file to write.
         title: heading of the page, for example the names of the model and the set.
@@ -81,12 +81,10 @@ def write_report(
     database, queries = evaluation_set.database, evaluation_set.queries
     if len(database) != len(evaluation.database_positions) or len(queries) != len(evaluation.predictions):
         raise ValueError("tables and evaluation are not of the same images")
-    names = [Path(query).name for query in queries["path"]]
     metric = evaluation.rule.is_metric
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
-    zones = (database["utm_zone"].to_list(), queries["utm_zone"].to_list()) if metric else ([], [])
     write_page(
-        "report.html",
+        "html/report.html",
         path,
         title=title,
         median_error=format_metres(evaluation.median_error),
@@ -99,7 +97,7 @@ def write_report(
         recall_chart=draw_recall_curve(evaluation),
         error_chart=draw_error_distribution(evaluation) if metric else None,
         precision_chart=draw_precision_recall(measurements.first_match) if measurements.first_match else None,
-        maps=draw_maps(evaluation, names, *zones) if metric else [],
+        maps=draw_maps(evaluation, database, queries) if metric else [],
         mistakes=mistakes,
         mistakes_in_all=mistakes_in_all,
         settings={name: "" if value is None else str(value) for name, value in settings.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -39,10 +40,10 @@ from progeo.serve.batching import Busy
 from progeo.serve.clusters import MAX_ZOOM, Box
 from progeo.serve.guards import Guard, make_problem, make_security_headers
 from progeo.serve.metrics import Metrics
-from progeo.serve.pages import render_page, render_reference
+from progeo.serve.pages import render_map, render_reference
 from progeo.serve.service import MEGA, Service
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).with_name("static")
 DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
 NUMBER = r" *-?\d{1,3}(\.\d{1,20})? *"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -70,7 +71,7 @@ def create_app(
         allowed_hosts: host names that the service may be called by; any without it.
     """
     metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
-    page = render_page(options)
+    page = render_map(options)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +93,7 @@ def create_app(
     app.add_api_route("/api/health", check_health, tags=["service"])
     app.add_route("/", lambda _: HTMLResponse(page), include_in_schema=False)
     app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", StaticFiles(directory=STATIC, packages=[("progeo.html", "static")]))
 
     app.add_middleware(
         Guard,
@@ -148,7 +149,7 @@ def read_prior(
         float | None, Form(description="where the camera looked, degrees clockwise from north", ge=0, le=360)
     ] = None,
     after: Annotated[date | None, Form(description="only photos of the database taken on this day or later")] = None,
-    before: Annotated[date | None, Form(description="only photos of the database taken before this day")] = None,
+    before: Annotated[date | None, Form(description="only photos of the database taken on this day or earlier")] = None,
 ) -> Prior | None:
     """Return what is known of the photos already, if anything."""
     if all(value is None for value in (near, within, heading, after, before)):
@@ -164,8 +165,8 @@ def read_prior(
 
 
 def refuse_prior(error: ProgeoError) -> HTTPException:
-    """Return the refusal of what was said to be known; the form's fields are the command line's options."""
-    return HTTPException(422, str(error).replace("--", ""))
+    """Return the refusal of what was said to be known; arguments of the library are fields of the form by the same name."""
+    return HTTPException(422, re.sub(r"`(\w+)`", r"\1", str(error)))
 
 
 def read_box(

@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from progeo.cli.serve import ServeOptions
-
-ENVIRONMENT = Environment(
-    loader=PackageLoader("progeo.serve"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from progeo.html.pages import render_page
 
 
-def render_page(options: ServeOptions) -> str:
+def render_map(options: ServeOptions) -> str:
     """Return the web page, with what its script must know."""
     settings = {
         "tiles": options.tiles,
         "attribution": options.tiles_attribution,
         "maxMegabytes": options.max_upload_mb,
     }
-    return ENVIRONMENT.get_template("index.html").render(settings=json.dumps(settings))
+    return render_page("serve/templates/index.html", settings=json.dumps(settings))
 
 
 def render_reference(description: dict[str, Any]) -> str:
@@ -49,6 +40,6 @@ def render_reference(description: dict[str, Any]) -> str:
                     for name, field in form["properties"].items()
                 ]
             operations.append({"method": method.upper(), "path": path, "fields": fields, **operation})
-    return ENVIRONMENT.get_template("reference.html").render(
-        info=description["info"], operations=operations, schemas=schemas
+    return render_page(
+        "serve/templates/reference.html", info=description["info"], operations=operations, schemas=schemas
     )

@@ -3,86 +3,104 @@
 from __future__ import annotations
 
 import base64
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from scipy.spatial import cKDTree
 
-from progeo.data.located import EARTH_RADIUS, Floats, to_points
+from progeo.data.located import to_points
+from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, round_points, surround
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
-from progeo.places.database import PlaceDatabase
 from progeo.places.describing import make_thumbnail, read_large
 
-MOST_POINTS = 20_000
-"""Photos of the database that are drawn, those nearest to the estimates."""
 
-
-def write_map(results: list[Located], database: PlaceDatabase, path: str | Path, *, num_matches: int) -> None:
+def write_map(
+    results: list[Located],
+    path: str | Path,
+    *,
+    positions: pl.DataFrame,
+    thumbnail: Callable[[str], bytes],
+    num_matches: int,
+) -> None:
     """Write the results as a page with a map, the photos and their matches.
+
+    Args:
+        results: at least one.
+        path: of the page.
+        positions: of all photos of the database, ``latitude`` and ``longitude`` in degrees.
+        thumbnail: from the id of a match to a JPEG.
+        num_matches: shown for each photo.
 
     Raises:
         ProgeoError: the file cannot be written.
     """
-    first = results[0].estimate
-    origin = project(np.array([first.latitude]), np.array([first.longitude]))[0]
-    data = {
-        "places": (select_places(results, database) - origin).round(1).tolist(),
-        "photos": [describe_photo(result, database, origin, num_matches) for result in results],
-    }
-    write_page("map.html", path, data=data, calibrated=first.calibrated, count=len(database), results=results)
+    write_page(
+        "html/map.html",
+        path,
+        map=draw_map(results, positions, num_matches),
+        photos=[describe_photo(result, thumbnail, num_matches) for result in results],
+        calibrated=results[0].estimate.calibrated,
+        count=len(positions),
+    )
 
 
-def select_places(results: list[Located], database: PlaceDatabase) -> Floats:
-    """Return the places of the database nearest to the estimates, projected, at most MOST_POINTS of them."""
-    positions = database.positions()
+def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) -> MapData:
+    """Return the estimates over the nearest photos of the database; it shows those of known places first."""
+    estimates = [result.estimate for result in results]
+    origin = estimates[0].longitude
+    at = [unwrap(estimate.latitude, estimate.longitude, origin) for estimate in estimates]
+    known = [point for point, estimate in zip(at, estimates, strict=True) if estimate.known is not False]
+    dots, matches = select_places(results, positions), [estimate.matches[:num_matches] for estimate in estimates]
+    return MapData(
+        note=f"{len(results):,} estimates and {len(dots):,} places of the database",
+        layers=[
+            Layer("database", "dot", points=[unwrap(*dot, origin) for dot in dots]),
+            Layer("estimate", "accent", "disc"),
+            Layer("unknown place", "muted", "disc"),
+        ],
+        frame=surround(known or at),
+        signs=[
+            Sign(
+                point,
+                2 if estimate.known is False else 1,
+                radius=estimate.radius_metres,
+                matches=[unwrap(match.latitude, match.longitude, origin) for match in shown],
+            )
+            for point, estimate, shown in zip(at, estimates, matches, strict=True)
+        ],
+        hover=False,
+    )
+
+
+def select_places(results: list[Located], positions: pl.DataFrame) -> list[list[float]]:
+    """Return the places of the database nearest to the estimates, at most MOST_DOTS of them."""
     latitude, longitude = positions["latitude"].to_numpy(), positions["longitude"].to_numpy()
     estimates = np.array([(result.estimate.latitude, result.estimate.longitude) for result in results])
     distances, _ = cKDTree(to_points(estimates[:, 0], estimates[:, 1])).query(to_points(latitude, longitude))
-    nearest = np.argsort(distances, kind="stable")[:MOST_POINTS]
-    return np.unique(project(latitude[nearest], longitude[nearest]).round(1), axis=0)
+    nearest = np.argsort(distances, kind="stable")[:MOST_DOTS]
+    return round_points(np.unique(np.stack([latitude[nearest], longitude[nearest]], axis=1).round(6), axis=0))
 
 
-def describe_photo(result: Located, database: PlaceDatabase, origin: Floats, num_matches: int) -> dict[str, Any]:
+def describe_photo(result: Located, thumbnail: Callable[[str], bytes], num_matches: int) -> dict[str, Any]:
     """Return what the page shows of one photo."""
-    estimate = result.estimate
-    matches = [
-        {
-            "name": Path(match.path).name,
-            "at": place(match.latitude, match.longitude, origin),
-            "metres": match.distance_metres,
-            "difference": match.descriptor_distance,
-            "picture": to_data_address(database.thumbnail(match.id)),
-        }
-        for match in estimate.matches[:num_matches]
-    ]
     return {
         "name": Path(result.path).name,
         "picture": to_data_address(make_thumbnail(read_large(result.path, 0))),
-        "known": estimate.known,
-        "at": place(estimate.latitude, estimate.longitude, origin),
-        "latitude": estimate.latitude,
-        "longitude": estimate.longitude,
-        "radius": estimate.radius_metres,
-        "probability": estimate.probability,
-        # Metres on the map are longer than on the ground, the more so the farther from the equator.
-        "stretch": 1 / max(0.01, math.cos(math.radians(estimate.latitude))),
-        "matches": matches,
+        "estimate": result.estimate,
+        "matches": [
+            {"match": match, "name": Path(match.path).name, "picture": to_data_address(thumbnail(match.id))}
+            for match in result.estimate.matches[:num_matches]
+        ],
     }
 
 
-def project(latitude: Floats, longitude: Floats) -> Floats:
-    """Return positions in degrees (N,) in Mercator's projection (N, 2), in metres at the equator, south positive."""
-    latitude = np.radians(np.clip(latitude, -85, 85))
-    return EARTH_RADIUS * np.stack([np.radians(longitude), -np.arctanh(np.sin(latitude))], axis=1)
-
-
-def place(latitude: float, longitude: float, origin: Floats) -> list[float]:
-    """Return where a position is drawn: x and y from the origin of the map."""
-    point: list[float] = (project(np.array([latitude]), np.array([longitude]))[0] - origin).round(2).tolist()
-    return point
+def unwrap(latitude: float, longitude: float, origin: float) -> list[float]:
+    """Return a position on the map, in one piece with the longitude ``origin`` across the 180th meridian."""
+    return [round(latitude, 7), round((longitude - origin + 180) % 360 - 180 + origin, 7)]
 
 
 def to_data_address(jpeg: bytes) -> str:

@@ -38,7 +38,13 @@ def print_results(results: list[Located], database: PlaceDatabase, options: Loca
     else:
         print_table(results, options.num_matches)
     if options.map is not None:
-        write_map(results, database, options.map, num_matches=options.num_matches)
+        write_map(
+            results,
+            options.map,
+            positions=database.positions(),
+            thumbnail=database.thumbnail,
+            num_matches=options.num_matches,
+        )
         console.print(f"The map is in {options.map}", markup=False, soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ import {locate} from "./api.js";
 import {Card} from "./card.js";
 import {compare} from "./compare.js";
 import {find} from "./dom.js";
-import {PlacesMap} from "./map.js";
+import {PlacesMap} from "./places.js";
 import {judge, position} from "./words.js";
 
 const AT_ONCE = 4;

@@ -1,27 +1,19 @@
-// The map: the database as points on a plain ground (or on tiles), the estimates, and the matches of one of them.
+// What is on the map: the database as points (on tiles, where there are any), the estimates, the matches of one of them.
 
-/* global L */
+/* global L, CLOSEST, boundsAround, createMap, makeMatch, makePin, still */
 import {listPlaces, loadThumbnail} from "./api.js";
 import {make} from "./dom.js";
 import {compass} from "./words.js";
 
-const CLOSEST = 22;
-const FITTED = 19;
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const MOST_ZOOM = 22;
 const narrow = matchMedia("(max-width: 760px)");
-
-const Ground = L.GridLayer.extend({createTile: () => make("div", {className: "ground"})});
 
 export class PlacesMap {
   constructor(element, {tiles, attribution}, {onPick, onCompare}) {
     this.onPick = onPick;
     this.onCompare = onCompare;
-    this.map = L.map(element, {zoomControl: false, maxZoom: CLOSEST, minZoom: 1, worldCopyJump: true}).setView([20, 0], 2);
-    this.map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
-    L.control.zoom({position: "topright"}).addTo(this.map);
-    L.control.scale({position: "bottomright", imperial: false, maxWidth: 140}).addTo(this.map);
-    new Ground({pane: "tilePane", className: "grounds", maxZoom: CLOSEST, zIndex: 0}).addTo(this.map);
-    if (tiles) L.tileLayer(tiles, {attribution, maxZoom: CLOSEST, maxNativeZoom: 19, className: "tiles"}).addTo(this.map);
+    this.map = createMap(element, {maxZoom: MOST_ZOOM, minZoom: 1, worldCopyJump: true}).setView([20, 0], 2);
+    if (tiles) L.tileLayer(tiles, {attribution, maxZoom: MOST_ZOOM, maxNativeZoom: 19, className: "tiles"}).addTo(this.map);
     this.places = L.layerGroup().addTo(this.map);
     this.answers = L.layerGroup().addTo(this.map);
     this.matches = [];
@@ -61,8 +53,8 @@ export class PlacesMap {
     const radius = Math.min(3.5 + 1.2 * Math.log2(count), 9);
     const point = L.circleMarker([latitude, longitude], {className: "place", radius, bubblingMouseEvents: false});
     point.on("click", () => {
-      if (count > 1 && this.map.getZoom() < FITTED) {
-        this.map.setView([latitude, longitude], Math.min(this.map.getZoom() + 3, FITTED));
+      if (count > 1 && this.map.getZoom() < CLOSEST) {
+        this.map.setView([latitude, longitude], Math.min(this.map.getZoom() + 3, CLOSEST));
         return;
       }
       const text = count > 1 ? `one of ${count} photos taken here` : heading == null ? "" : `looking ${compass(heading)}`;
@@ -88,19 +80,16 @@ export class PlacesMap {
         this.matches = matches.map((match, rank) => this.drawMatch(item, match, rank));
       }
       const label = items.length > 1 ? String(index + 1) : "";
-      const className = ["pin", chosen ? "chosen" : "", known ? "" : "unknown"].join(" ");
-      const icon = L.divIcon({className, html: make("span", {textContent: label}), iconSize: [34, 36], iconAnchor: [17, 35]});
-      L.marker([latitude, longitude], {icon, title: `Estimate for ${item.name}`, alt: `Estimate for ${item.name}`, zIndexOffset: chosen ? 2000 : 1000})
+      const className = [chosen ? "chosen" : "", known ? "" : "unknown"].join(" ");
+      const title = `Estimate for ${item.name}`;
+      makePin([latitude, longitude], className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000})
         .on("click", () => this.onPick(item)).addTo(this.answers);
     });
   }
 
   drawMatch(item, match, rank) {
-    const face = make("span", {textContent: String(rank + 1)});
-    const view = match.heading == null ? null : make("i");
-    if (view) view.style.rotate = `${match.heading}deg`;
-    const icon = L.divIcon({className: "match", html: make("div", {}, ...[view, face].filter(Boolean)), iconSize: [24, 24]});
-    return L.marker([match.latitude, match.longitude], {icon, title: `Match ${rank + 1}`, alt: `Match ${rank + 1}: compare`, zIndexOffset: 500 - rank})
+    const title = `Match ${rank + 1}`;
+    return makeMatch([match.latitude, match.longitude], rank, match.heading, {title, alt: `${title}: compare`})
       .on("click", () => this.onCompare(item, rank)).addTo(this.answers);
   }
 
@@ -110,16 +99,13 @@ export class PlacesMap {
 
   // Move to the circle of an estimate and the matches that took part in it.
   focus({latitude, longitude, radius_metres, matches}) {
-    const bounds = L.latLng(latitude, longitude).toBounds(Math.max(60, 3 * radius_metres));
-    for (const match of matches) {
-      if (match.distance_metres < Math.max(100, 5 * radius_metres)) bounds.extend([match.latitude, match.longitude]);
-    }
-    this.fit(bounds);
+    const places = matches.map(match => [match.latitude, match.longitude]);
+    this.fit(boundsAround(this.map, [latitude, longitude], radius_metres, places));
   }
 
   fit(bounds) {
     const covered = narrow.matches ? 0 : this.map.getSize().x - this.visible().getSize().x;
-    this.map.fitBounds(bounds, {paddingTopLeft: [covered + 40, 40], paddingBottomRight: [40, 40], maxZoom: FITTED, animate: !still.matches});
+    this.map.fitBounds(bounds, {paddingTopLeft: [covered + 40, 40], paddingBottomRight: [40, 40], maxZoom: CLOSEST, animate: !still()});
   }
 
   // The part of the map, in pixels, that the panel leaves free.
