@@ -157,7 +157,8 @@ def test_figures_and_mistakes(example: tuple[Evaluation, pl.DataFrame, pl.DataFr
     assert page.count("figure", "right") == 2
     assert page.count("figure", "query") == page.count("figure", "nearest") == 2
     (drawn,) = read_maps(text)
-    assert [drawn["layers"][sign["layer"]]["shape"] for sign in drawn["signs"]] == ["disc", "cross", "cross", "triangle"]
+    shapes = [layer["shape"] for layer in drawn["layers"]]
+    assert [shapes[sign["layer"]] for sign in drawn["signs"]] == ["disc", "cross", "cross", "triangle"]
     assert page.count("svg", "triangle") == 1  # the legend
 
 

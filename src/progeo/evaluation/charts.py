@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
-from progeo.evaluation.positives import Floats
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation
 from progeo.html.maps import Ground, Layer, MapData, Sign, split_by_zone, surround, thin_out
+from progeo.search.exact import Floats
 
 MAX_RANK = 20
 MAX_QUERY_POINTS = 5_000

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from progeo.data.geodesy import Zone, is_north, to_latitude_longitude
 from progeo.data.zones import number_zones
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
+from progeo.search.exact import Floats, Integers
 
 MOST_DOTS = 20_000
 MOST_MAPS = 6
@@ -45,7 +43,7 @@ class Sign:
 
 @dataclass(frozen=True, eq=False)
 class MapData:
-    """A map. Points are pairs of latitude and longitude in degrees; of north and east in metres where it is ``flat``."""
+    """A map. Points are pairs of latitude and longitude in degrees; north and east in metres where it is ``flat``."""
 
     note: str
     """What is on it, in words."""

@@ -165,7 +165,7 @@ def read_prior(
 
 
 def refuse_prior(error: ProgeoError) -> HTTPException:
-    """Return the refusal of what was said to be known; arguments of the library are fields of the form by the same name."""
+    """Return the refusal of what was said to be known; the library's arguments are fields of the form, same named."""
     return HTTPException(422, re.sub(r"`(\w+)`", r"\1", str(error)))
 
 
