@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, there in available.items() if there))
-    if not available[name]:
+    if not available.get(name.partition(":")[0]):
         others = ", ".join(device for device, there in available.items() if there)
         raise ProgeoError(
             f"`device` {name}: PyTorch finds no such device here. Available: {others} (or `device` auto)."

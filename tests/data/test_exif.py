@@ -8,7 +8,7 @@ import pytest
 from PIL.TiffImagePlugin import IFDRational
 
 from progeo.data.exif import EXIF_COLUMNS, read_exif
-from progeo.pixels import formats
+from progeo.pixels import decoding
 
 from .photos import BASE, GPS, write_photo
 
@@ -21,7 +21,7 @@ def read_one(path: Path) -> dict[str, Any]:
 def test_position_heading_and_time(tmp_path: Path, extension: str) -> None:
     if extension == "heic":
         pytest.importorskip("pillow_heif")
-        assert formats.can_open_heic()
+        assert decoding.can_open_heic()
     details = {BASE.SubsecTimeOriginal: "25", BASE.OffsetTimeOriginal: "+10:00"}
     photo = write_photo(
         tmp_path / f"photo.{extension}",
@@ -95,6 +95,6 @@ def test_file_that_is_no_image(tmp_path: Path) -> None:
 
 
 def test_heic_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "can_open_heic", lambda: False)
+    monkeypatch.setattr(decoding, "can_open_heic", lambda: False)
     (tmp_path / "photo.heic").touch()
     assert 'pip install "progeo[heic]"' in read_one(tmp_path / "photo.heic")["problem"]

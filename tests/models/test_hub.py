@@ -60,7 +60,7 @@ def load(address: str) -> Any:
 
 def test_any_model_of_a_folder(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = load_model(f"hub:{repository}:model:dimension=5", trust_remote_code=True)
-    assert (network.fc_output_dim, network.training, network.backbone_name) == (
+    assert (network.descriptor_dim, network.training, network.backbone_name) == (
         5,
         False,
         f"hub:{repository}:model:dimension=5",
@@ -72,7 +72,7 @@ def test_any_model_of_a_folder(repository: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_the_first_of_several_outputs_is_the_descriptor(repository: Path) -> None:
-    assert load(f"hub:{repository}:model:outputs=true").fc_output_dim == 8
+    assert load(f"hub:{repository}:model:outputs=true").descriptor_dim == 8
 
 
 def test_photos_are_brought_to_the_size_that_the_address_says(repository: Path, tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_addresses_of_published_models(
         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
     monkeypatch.setattr(torch.hub, "load", hub_load)
-    network = load_model(address, trust_remote_code=True, device="cuda")
+    network = load_hub_model(address, trust_remote_code=True, device="cuda")
     assert calls[0][:2] == expected[:2]
     assert calls[0][2].items() >= (expected[2] | {"source": "github", "trust_repo": True}).items()
-    assert network.fc_output_dim == 3
+    assert network.descriptor_dim == 3
 
 
 def test_every_published_model_says_what_it_is() -> None:
@@ -133,7 +133,7 @@ def test_repositories_do_not_get_each_others_modules(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "hubconf.py").write_text(HUBCONF + "\n\ndef own():\n    from parts import D\n    return model(D)\n")
         (folder / "parts.py").write_text(f"D = {dimension}\n")
-        assert load(f"hub:{folder}:own").fc_output_dim == dimension
+        assert load(f"hub:{folder}:own").descriptor_dim == dimension
 
 
 def test_foreign_code_runs_only_where_it_is_trusted(repository: Path, tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ def test_normalisation_keeps_the_type_of_the_images() -> None:
 
 @pytest.mark.parametrize("dimension", [0, -3, 1.5, True, "64"])
 def test_dimension_must_be_a_positive_whole_number(dimension: Any) -> None:
-    with pytest.raises(ProgeoError, match=f"fc_output_dim must be a positive whole number, not {dimension!r}"):
+    with pytest.raises(ProgeoError, match=f"`descriptor_dim` must be a positive whole number, not {dimension!r}"):
         create_network("ResNet18", dimension, weights="none")
 
 
 def test_any_dimension_works_and_gradients_reach_only_what_is_trained() -> None:
     network = create_network("ResNet18", 7, weights="none")
-    assert network.training and network.card == {}
+    assert network.training and network.spec.provenance == {}
     assert (network.backbone_name, network.fc_output_dim) == ("ResNet18", 7)
     network(torch.rand(2, 3, 40, 32)).sum().backward()
     for name, parameter in network.named_parameters():

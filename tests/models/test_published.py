@@ -76,8 +76,8 @@ def test_a_model_is_fetched_once_and_then_cached(
     published = torch.load(release / FILE, weights_only=True)
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, published[name])
-    assert (network.card["licence"], network.card["source"]) == ("MIT", f"{address}/{FILE}")
-    assert network.card["preprocessing"]["image_size"] == 512
+    assert (network.spec.licence, network.spec.provenance["source"]) == ("MIT", f"{address}/{FILE}")
+    assert network.preprocessing.image_size == 512
     get_trained_model("ResNet18", 32, release=address)
     assert state["requests"] == 1
     assert [path.name for path in cached.parent.iterdir()] == [FILE]
@@ -105,7 +105,7 @@ def test_a_wrong_file_at_the_address_is_refused(release: Path, cached: Path) -> 
     cached_name = "ResNet18_64_cosplace.pth"
     (release / cached_name).write_bytes((release / FILE).read_bytes())
     with pytest.raises(
-        ProgeoError, match="not those of ResNet18, fc_output_dim 64.*looks like ResNet18, fc_output_dim 32"
+        ProgeoError, match="not those of ResNet18, descriptor_dim 64.*looks like ResNet18, descriptor_dim 32"
     ):
         get_trained_model("ResNet18", 64, release=release.as_uri())
 
@@ -119,7 +119,7 @@ def test_an_unreachable_address_is_named_with_what_to_do(address: str, cached: P
 def test_a_file_put_by_hand_is_used(release: Path, cached: Path) -> None:
     cached.parent.mkdir(parents=True)
     cached.write_bytes((release / FILE).read_bytes())
-    assert load_model("cosplace:ResNet18:32").fc_output_dim == 32
+    assert load_model("cosplace:ResNet18:32").descriptor_dim == 32
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_combinations_that_were_not_published_are_answered_with_the_list(
 def test_load_model_says_what_it_takes(tmp_path: Path) -> None:
     with pytest.raises(ProgeoError, match=r"no model file .*model\.pth.* like cosplace:ResNet50:2048"):
         load_model(tmp_path / "model.pth")
-    with pytest.raises(ProgeoError, match=r"The form is cosplace:<backbone>:<fc_output_dim>"):
+    with pytest.raises(ProgeoError, match=r"The form is cosplace:<backbone>:<dimension>"):
         load_model("cosplace:ResNet50")
     with pytest.raises(ProgeoError, match="Give `backbone` "):
         load_model("cosplace:ResNet50:2048", backbone="ResNet18")
 
 
 def test_load_model_takes_a_path(release: Path) -> None:
-    assert load_model(release / FILE, backbone="ResNet18", fc_output_dim=32).backbone_name == "ResNet18"
+    assert load_model(release / FILE, backbone="ResNet18", descriptor_dim=32).backbone_name == "ResNet18"
 
 
 def test_torch_hub_finds_the_models(release: Path, cached: Path) -> None:

@@ -1,154 +1,317 @@
-"""From photos to descriptors: batched by size, on any device."""
+"""From photos to descriptors: read by the one recipe, batched by size, run by an engine. Without torch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
+from numpy.typing import NDArray
 
-from progeo.console import progress_bar
-from progeo.devices import copy_to
-from progeo.pixels.decoding import read_image
-from progeo.pixels.prefetch import pad_images, read_ahead
+from progeo.errors import ProgeoError
+from progeo.models.spec import ModelSpec
+from progeo.pixels.prefetch import read_ahead
+from progeo.pixels.recipe import Preprocessing, open_photo, read_pixels, to_pixels
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from progeo.models.network import PlaceNetwork
+    from progeo.pixels.recipe import Source
+
+Descriptors = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Item = TypeVar("Item")
 Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 
-class Preprocesses(Protocol):
-    """How a model wants its images: its training size and normalisation."""
+class Engine(Protocol):
+    """What runs a model."""
 
-    def resize(self, image: torch.Tensor) -> torch.Tensor:
-        """Bring an image (3, H, W) to the size that the network wants."""
-
-    def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise images (B, 3, H, W) in [0, 1]."""
+    def describe(self, pixels: Pixels, preprocessing: Preprocessing) -> Descriptors:
+        """Return the descriptors, float32 (B, D), of pixels (B, H, W, 3)."""
 
 
-class DescribesImages(Protocol):
-    """A network that turns normalised images (B, 3, H, W) into descriptors (B, D)."""
+class Encoder:
+    """A model and how it is run.
 
-    fc_output_dim: int
+    Attributes:
+        model: the network that the engine runs, in evaluation mode.
+        engine: what runs it.
+        spec: what the model is.
+        preprocessing: how photos are read: the spec's, or what was asked for instead.
+        device: name of the device.
+        batch_size: photos per forward pass.
+        num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
+        show_progress: whether there are progress bars.
+    """
+
+    def __init__(
+        self,
+        model: PlaceNetwork,
+        engine: Engine,
+        *,
+        device: str = "cpu",
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        show_progress: bool = False,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        """Keep what is given; ``create`` makes the engine."""
+        if batch_size < 1:
+            raise ProgeoError(f"`batch_size` must be at least 1, not {batch_size}.")
+        self.model = model
+        self.engine = engine
+        self.spec: ModelSpec = model.spec
+        self.preprocessing = preprocessing or self.spec.preprocessing
+        self.device = device
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.show_progress = show_progress
+
+    @classmethod
+    def create(cls, model: PlaceNetwork, *, device: str = "cpu", fold: bool = True, **settings: Any) -> Encoder:
+        """Return what runs a network, in evaluation mode, on a device.
+
+        Args:
+            model: the network; it is moved to the device.
+            device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+            fold: let convolutions do the work of the batch normalisations that follow.
+            **settings: as of the constructor.
+
+        Raises:
+            ProgeoError: there is no such device.
+        """
+        from progeo.models.engines.torch import TorchEngine
+
+        engine = TorchEngine(model, device, fold=fold)
+        return cls(model, engine, device=str(engine.device), **settings)
 
     @property
-    def preprocessing(self) -> Preprocesses:
-        """How this network wants its images."""
+    def descriptor_dim(self) -> int:
+        """Dimension of the descriptors."""
+        return self.spec.descriptor_dim
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the descriptors of normalised images."""
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits, which two models share only if they describe photos in the same way."""
+        from progeo.models.fingerprint import compute_fingerprint
 
+        return compute_fingerprint(self.model)
 
-def extract_descriptors(
-    network: DescribesImages,
-    paths: Sequence[str],
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int = 16,
-    resize: bool = False,
-    num_workers: int | None = None,
-    description: str | None = None,
-) -> npt.NDArray[np.float32]:
-    """Describe photos with a network in eval mode.
-
-    Photos of one size share a batch, whatever their order, so that folders of mixed sizes run nearly as fast as
-    uniform ones.
-
-    Args:
-        network: the model, already on ``device`` and in eval mode.
-        paths: image files.
-        device: where the model is.
-        batch_size: images per forward pass.
-        resize: bring the shorter side to the model's ``image_size`` (aspect ratio kept) instead of native size. Models
-            that take only one size need it.
-        num_workers: reading threads.
-        description: text of the progress bar; without it none is shown.
-
-    Returns:
-        float32 (N, D), in the order of ``paths``.
-
-    Raises:
-        ProgeoError: an image cannot be read; it is named.
-    """
-    with progress_bar(disable=description is None) as progress:
-        task = progress.add_task(description or "", total=len(paths))
-        return describe_paths(
-            network,
-            paths,
-            device=device,
-            batch_size=batch_size,
-            resize=resize,
-            num_workers=num_workers,
-            advance=lambda images: progress.advance(task, images),
+    def take(self, model: PlaceNetwork) -> Encoder:
+        """Return one that runs another network in the same way."""
+        return Encoder.create(
+            model,
+            device=self.device,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            show_progress=self.show_progress,
         )
+
+    def open(self, source: Source, name: str | None = None) -> Image.Image:
+        """Return a photo upright in RGB, for ``to_pixels`` and for thumbnails; see ``open_photo``."""
+        return open_photo(source, self.preprocessing, name=name)
+
+    def to_pixels(self, image: Image.Image) -> Pixels:
+        """Return the pixels (H, W, 3) that the model wants of an opened photo."""
+        return to_pixels(image, self.preprocessing)
+
+    def read(self, source: Source, name: str | None = None) -> Pixels:
+        """Return the pixels (H, W, 3) that the model wants of a photo; see ``read_pixels``."""
+        return read_pixels(source, self.preprocessing, name=name)
+
+    def encode(
+        self,
+        photos: Sequence[Source],
+        *,
+        description: str | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Descriptors:
+        """Describe photos.
+
+        Args:
+            photos: paths, bytes, images, arrays or tensors.
+            description: text of the progress bar; without it none is shown unless ``show_progress``.
+            advance: told after each batch how many photos it had, for a progress bar of the caller's own.
+
+        Returns:
+            float32 (N, D), in the order of ``photos``.
+
+        Raises:
+            ProgeoError: a photo cannot be read; the first is named.
+        """
+        descriptors = np.empty((len(photos), self.descriptor_dim), dtype=np.float32)
+
+        def read(item: tuple[int, Source]) -> tuple[int, Pixels]:
+            return item[0], self.read(item[1])
+
+        images = self.read_ahead(read, enumerate(photos), len(photos), description)
+        for indices, batch in self.encode_pixels(images):
+            descriptors[indices] = batch
+            if advance:
+                advance(len(indices))
+        return descriptors
+
+    def encode_readable(
+        self, paths: Sequence[str], *, description: str | None = None
+    ) -> tuple[dict[str, Descriptors], dict[str, str]]:
+        """Describe photo files, whatever else lies among them.
+
+        Returns:
+            The descriptor, float32 (D,), of each path that can be read, in their order, and for each of the others why
+            not.
+        """
+        described: dict[str, Descriptors] = {}
+        failures: dict[str, str] = {}
+
+        def read(path: str) -> tuple[str, Pixels | ProgeoError]:
+            try:
+                return path, self.read(path)
+            except ProgeoError as error:
+                return path, error
+
+        def images() -> Iterator[tuple[str, Pixels]]:
+            for path, image in self.read_ahead(read, paths, len(paths), description):
+                if isinstance(image, ProgeoError):
+                    failures[path] = str(image)
+                else:
+                    yield path, image
+
+        for keys, batch in self.encode_pixels(images()):
+            described.update(zip(keys, batch, strict=True))
+        return {path: described[path] for path in paths if path in described}, failures
+
+    def encode_pixels(self, items: Iterable[tuple[Key, Pixels]]) -> Iterator[tuple[list[Key], Descriptors]]:
+        """Describe pixels of any sizes, those of one size together; each comes with a key to know it again by.
+
+        Args:
+            items: pairs of a key and pixels (H, W, 3).
+
+        Yields:
+            The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given,
+            so that folders of mixed sizes run nearly as fast as uniform ones.
+        """
+        waiting: dict[tuple[int, ...], list[tuple[Key, Pixels]]] = defaultdict(list)
+        most_waiting = 16 * self.batch_size
+        count = 0
+
+        def describe(shape: tuple[int, ...]) -> tuple[list[Key], Descriptors]:
+            keys, pile = zip(*waiting.pop(shape), strict=True)
+            return list(keys), self.engine.describe(np.stack(pile), self.preprocessing)
+
+        for key, pixels in items:
+            waiting[pixels.shape].append((key, pixels))
+            count += 1
+            # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
+            largest = pixels.shape
+            if count >= most_waiting:
+                largest = max(waiting, key=lambda shape: len(waiting[shape]))
+            if count >= most_waiting or len(waiting[largest]) == self.batch_size:
+                count -= len(waiting[largest])
+                yield describe(largest)
+        for shape in list(waiting):
+            yield describe(shape)
+
+    def read_ahead(
+        self,
+        read: Callable[[Item], Result],
+        items: Iterable[Item],
+        count: int | None = None,
+        description: str | None = None,
+    ) -> Iterator[Result]:
+        """Yield ``read(item)`` for each of ``count`` items in order, read early in threads, with a bar if wished."""
+        from progeo.console import progress_bar
+
+        shown = description or ("Describing" if self.show_progress else None)
+        results = read_ahead(read, items, num_workers=self.num_workers, ahead=4 * self.batch_size)
+        if shown is None:
+            yield from results
+            return
+        with progress_bar() as progress:
+            yield from progress.track(results, total=count, description=shown)
+
+
+# What follows serves callers that have not moved to Encoder yet.
+
+
+class _Plain:
+    def __init__(self, network: Any, device: Any) -> None:
+        self.network, self.device = network, device
+
+    def describe(self, pixels: Pixels, preprocessing: Preprocessing) -> Descriptors:
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+            found: Descriptors = self.network(self.network.preprocessing.normalize(images)).float().cpu().numpy()
+            return found
+
+
+class _Spec:
+    def __init__(self, network: Any) -> None:
+        self.preprocessing, self.descriptor_dim = network.preprocessing, network.fc_output_dim
+        self.spec = self
+
+
+DescribesImages = Any
 
 
 def describe_paths(
-    network: DescribesImages,
+    network: Any,
     paths: Sequence[str],
     *,
-    device: torch.device | str,
+    device: Any,
     batch_size: int,
     resize: bool,
     num_workers: int | None,
     advance: Callable[[int], None],
     shorter_side: int | None = None,
-) -> npt.NDArray[np.float32]:
-    """Describe photos like ``extract_descriptors``, telling ``advance`` how many are done after each batch.
+) -> Descriptors:
+    """Describe photos, telling ``advance`` how many are done after each batch."""
+    import dataclasses
 
-    ``shorter_side`` shrinks photos with a longer one when they are read, before anything else.
-    """
-    descriptors = np.empty((len(paths), network.fc_output_dim), dtype=np.float32)
-
-    def read(item: tuple[int, str]) -> tuple[int, torch.Tensor]:
-        index, path = item
-        image = read_image(path, shorter_side)
-        return index, network.preprocessing.resize(image) if resize else image
-
-    images = read_ahead(read, enumerate(paths), num_workers=num_workers, ahead=4 * batch_size)
-    for indices, batch in describe_images(network, images, device=device, batch_size=batch_size):
-        descriptors[indices] = batch
-        advance(len(indices))
-    return descriptors
+    preprocessing = network.preprocessing
+    if not resize:
+        preprocessing = dataclasses.replace(preprocessing, native=True, native_limit=shorter_side)
+    encoder = Encoder(
+        _Spec(network),  # type: ignore[arg-type]
+        _Plain(network, device),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        preprocessing=preprocessing,
+    )
+    return encoder.encode(paths, advance=advance)
 
 
 def describe_images(
-    network: DescribesImages,
-    images: Iterable[tuple[Key, torch.Tensor]],
+    network: Any, images: Iterable[tuple[Key, Any]], *, device: Any = "cpu", batch_size: int = 16
+) -> Iterator[tuple[list[Key], Descriptors]]:
+    """Describe tensors (3, H, W) of any sizes."""
+    encoder = Encoder(_Spec(network), _Plain(network, device), batch_size=batch_size)  # type: ignore[arg-type]
+    return encoder.encode_pixels((key, image.permute(1, 2, 0).numpy()) for key, image in images)
+
+
+def extract_descriptors(
+    network: Any,
+    paths: Sequence[str],
     *,
-    device: torch.device | str = "cpu",
+    device: Any = "cpu",
     batch_size: int = 16,
-) -> Iterator[tuple[list[Key], npt.NDArray[np.float32]]]:
-    """Describe images of any sizes, those of one size together; each comes with a key to know it again by.
-
-    Args:
-        network: the model, already on ``device`` and in eval mode.
-        images: pairs of a key and an image, uint8 (3, H, W).
-        device: where the model is.
-        batch_size: images per forward pass.
-
-    Yields:
-        The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given.
-    """
-    waiting: dict[tuple[int, ...], list[tuple[Key, torch.Tensor]]] = defaultdict(list)
-    most_waiting = 16 * batch_size
-
-    @torch.inference_mode()
-    def describe(shape: tuple[int, ...]) -> tuple[list[Key], npt.NDArray[np.float32]]:
-        keys, pile = zip(*waiting.pop(shape), strict=True)
-        batch, _ = pad_images(list(pile), pin_memory=torch.device(device).type == "cuda")
-        batch = copy_to(batch, device).float().div_(255)
-        return list(keys), network(network.preprocessing.normalize(batch)).float().cpu().numpy()
-
-    for key, image in images:
-        shape = tuple(image.shape)
-        waiting[shape].append((key, image))
-        # With many different sizes the largest pile goes before it is full, so that memory stays bounded.
-        if sum(map(len, waiting.values())) >= most_waiting:
-            yield describe(max(waiting, key=lambda other: len(waiting[other])))
-        elif len(waiting[shape]) == batch_size:
-            yield describe(shape)
-    for shape in list(waiting):
-        yield describe(shape)
+    resize: bool = False,
+    num_workers: int | None = None,
+    description: str | None = None,
+) -> Descriptors:
+    """Describe photos at their native size, or with ``resize`` at that of the network; see ``PlaceNetwork.encode``."""
+    return describe_paths(
+        network,
+        paths,
+        device=device,
+        batch_size=batch_size,
+        resize=resize,
+        num_workers=num_workers,
+        advance=lambda count: None,
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from progeo.models.images import normalize
 from progeo.pixels.recipe import Preprocessing
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -45,7 +46,7 @@ def fold_batch_norms(
         setattr(module, second, getattr(norm, "act", nn.Identity()))
     size = preprocessing.image_size
     pixels = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    images = preprocessing.normalize(pixels.to(tensors[0].device))
+    images = normalize(pixels.to(tensors[0].device), preprocessing)
     expected, found = describe(network, images), describe(folded, images)
     is_same = (found - expected).norm() <= TOLERANCE * expected.norm()
     return folded if is_same else network

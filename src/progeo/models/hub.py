@@ -18,7 +18,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.features import FeatureShapes
+from progeo.models.heads import create_head
 from progeo.models.network import PlaceNetwork
+from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
 
 PREFIX = "hub:"
@@ -201,15 +204,16 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
             else (" Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value instead.")
         )
         raise ProgeoError(f"Cannot load {address} from {model.repository} ({reason}).{advice}") from error
-    network = PlaceNetwork(
-        backbone,
-        nn.Identity(),
+    head, _ = create_head("identity", FeatureShapes(cls=dimension))
+    spec = ModelSpec(
+        backbone=address,
+        head="identity",
         preprocessing=model.preprocessing,
-        backbone_name=address,
-        fc_output_dim=dimension,
+        descriptor_dim=dimension,
+        licence=model.licence,
+        provenance={"source": model.source, "batch_dependent": model.batch_dependent},
     )
-    network.card = {"licence": model.licence, "source": model.source, "batch_dependent": model.batch_dependent}
-    return network.eval()
+    return PlaceNetwork(backbone, head, spec).eval()
 
 
 @contextmanager

@@ -1,69 +1,142 @@
-"""The network: images in, place descriptors out, with the preprocessing that belongs to it."""
+"""The network: images in, place descriptors out, with the spec that says what it is."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from PIL import Image
 from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipResNet, ClipVisionTransformer
 from progeo.models.backbones.create import create_backbone, find_backbone
+from progeo.models.features import as_features
 from progeo.models.folding import fold_batch_norms
-from progeo.models.heads.gem import create_aggregation
+from progeo.models.heads import create_head
+from progeo.models.heads.registry import DEFAULT_DIMENSION
+from progeo.models.images import normalize
+from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
 
-__all__ = ["PlaceNetwork", "Preprocessing", "create_network"]
+if TYPE_CHECKING:
+    from progeo.pixels.recipe import Source
 
-DEFAULT_DIMENSION = 512
+__all__ = ["DEFAULT_DIMENSION", "PlaceNetwork", "Preprocessing", "build", "create_model", "create_network"]
 
 
 class PlaceNetwork(nn.Module):
-    """A backbone and the aggregation of its features into one descriptor per image.
+    """A backbone and a head: from images to one descriptor each.
 
     Attributes:
-        backbone: from normalised images (B, 3, H, W) to features (B, C, h, w).
-        aggregation: from those to descriptors (B, ``fc_output_dim``).
-        preprocessing: image size, mean, std and interpolation that the network was trained with.
-        backbone_name: the registry's name of the backbone.
-        fc_output_dim: dimension of the descriptors.
-        card: what is known of a trained network (training settings, metrics, licence, ...); empty for a new one.
+        backbone: from normalised images (B, 3, H, W) to ``Features``, or to a tensor that is one of them.
+        aggregation: the head, from those to descriptors (B, ``descriptor_dim``).
+        spec: what the network is.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        aggregation: nn.Module,
-        *,
-        preprocessing: Preprocessing,
-        backbone_name: str,
-        fc_output_dim: int,
-    ) -> None:
-        """Put the parts together; ``create_network`` makes them."""
+    def __init__(self, backbone: nn.Module, head: nn.Module, spec: ModelSpec) -> None:
+        """Put the parts together; ``create_model`` makes them, and anybody's own modules will do."""
         super().__init__()
         self.backbone = backbone
-        self.aggregation = aggregation
-        self.preprocessing = preprocessing
-        self.backbone_name = backbone_name
-        self.fc_output_dim = fc_output_dim
-        self.card: dict[str, Any] = {}
+        self.aggregation = head
+        self.spec = spec
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How it wants its photos."""
+        return self.spec.preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, preprocessing: Preprocessing) -> None:
+        self.spec = dataclasses.replace(self.spec, preprocessing=preprocessing)
+
+    @property
+    def descriptor_dim(self) -> int:
+        """Dimension of the descriptors."""
+        return self.spec.descriptor_dim
+
+    @property
+    def backbone_name(self) -> str:
+        """The registry's name of the backbone."""
+        return self.spec.backbone
+
+    @property
+    def fc_output_dim(self) -> int:
+        """``descriptor_dim``; to be removed when its callers have moved."""
+        return self.spec.descriptor_dim
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the spec says, as 0.1.0 had it; to be removed when its callers have moved."""
+        return {**self.spec.provenance, "licence": self.spec.licence}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Describe normalised float images (B, 3, H, W) by descriptors (B, ``fc_output_dim``).
+        """Describe normalised float images (B, 3, H, W) by descriptors (B, ``descriptor_dim``).
 
-        They have Euclidean norm 1, except those of CLIP's vision transformers, which stay as they are.
+        They have Euclidean norm 1, except those of head ``identity``, which stay as they are.
         """
         # Channels last is the layout that convolutions are fastest in, on CPUs and with mixed precision on GPUs.
         images = images.contiguous(memory_format=torch.channels_last)
-        descriptors: torch.Tensor = self.aggregation(self.backbone(images))
+        descriptors: torch.Tensor = self.aggregation(as_features(self.backbone(images)))
         return descriptors
+
+    def encode(
+        self,
+        photos: Source | Sequence[Source],
+        *,
+        device: torch.device | str | None = None,
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        progress: bool = False,
+        output: Literal["numpy", "torch"] = "numpy",
+    ) -> Any:
+        """Describe photos at the model's own size, in evaluation mode whatever mode it is in.
+
+        Args:
+            photos: one photo or several: paths, bytes, images of Pillow, arrays (H, W, 3), tensors (3, H, W).
+            device: where to compute; None is where the network is.
+            batch_size: photos per forward pass.
+            num_workers: reading threads; 0 reads in this one, None takes one per core, at most eight.
+            progress: show a progress bar.
+            output: ``numpy`` or ``torch`` (on the CPU).
+
+        Returns:
+            float32 (N, ``descriptor_dim``), in the order of ``photos``; one photo has N = 1.
+
+        Raises:
+            ProgeoError: a photo cannot be read; it is named.
+
+        Example:
+            >>> network = create_model("ResNet18", descriptor_dim=8, weights="none")
+            >>> network.encode([torch.rand(3, 48, 64), torch.rand(3, 64, 48)]).shape
+            (2, 8)
+        """
+        from progeo.models.encoder import Encoder
+
+        if output not in ("numpy", "torch"):
+            raise ProgeoError(f"`output` is numpy or torch, not {output!r}.")
+        home = next(self.parameters(), torch.empty(0)).device
+        was_training = self.training
+        try:
+            encoder = Encoder.create(
+                self.eval(), device=str(device or home), batch_size=batch_size, num_workers=num_workers
+            )
+            descriptors = encoder.encode(_list_photos(photos), description="Encoding" if progress else None)
+        finally:
+            self.train(was_training).to(home)
+        return torch.from_numpy(descriptors) if output == "torch" else descriptors
 
     def fold(self) -> PlaceNetwork:
         """Return what gives the same descriptors in less time, in eval mode as this is; see ``fold_batch_norms``."""
         return fold_batch_norms(self, self.preprocessing, PlaceNetwork.__call__)
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float images (B, 3, H, W) in [0, 1] as ``forward`` wants them."""
+        return normalize(images, self.preprocessing)
 
     def set_image_size(self, image_size: int) -> None:
         """Prepare for training at ``image_size`` pixels: positional embeddings are interpolated to it.
@@ -82,6 +155,132 @@ class PlaceNetwork(nn.Module):
         self.preprocessing = dataclasses.replace(self.preprocessing, image_size=image_size)
 
 
+def create_model(
+    backbone: str,
+    *,
+    head: str | None = None,
+    descriptor_dim: int | None = None,
+    weights: str = "default",
+    seed: int | None = 0,
+    unfreeze: int | None = None,
+    train_all_layers: bool = False,
+    frozen_stages: int | None = None,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    head_arguments: Mapping[str, Any] | None = None,
+) -> PlaceNetwork:
+    """Return a network to be trained: a pretrained backbone with a new head, its first layers frozen as published.
+
+    Args:
+        backbone: a name of ``list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
+        head: a name of ``list_heads()``; None takes the backbone's own: ``gem``, or ``identity`` for a transformer of
+            CLIP.
+        descriptor_dim: dimension of the descriptors, any positive number where the head leaves the choice. None takes
+            the head's own, else that of the backbone's text tower, else 512.
+        weights: where the backbone starts: ``default`` (its own weights, from the network or its cache), ``none``
+            (random), or the path of a backbone state dict (``.pth`` or ``.safetensors``).
+        seed: of the random weights, those of the head among them; None goes on with PyTorch's generator.
+        unfreeze: train the last so many blocks or stages of the backbone, instead of those of the publication.
+        train_all_layers: freeze nothing.
+        frozen_stages: of a CLIP, how many layers (ResNet) or blocks (transformer) to freeze; None as published.
+        backbone_arguments: further arguments of the backbone.
+        head_arguments: further arguments of the head.
+
+    Raises:
+        ProgeoError: a part is unknown, the parts do not fit, or the weights cannot be had.
+
+    Example:
+        >>> network = create_model("ResNet18", descriptor_dim=256, weights="none").eval()
+        >>> network(network.normalize(torch.rand(2, 3, 64, 96))).shape
+        torch.Size([2, 256])
+    """
+    if descriptor_dim is not None and (
+        isinstance(descriptor_dim, bool) or not isinstance(descriptor_dim, int) or descriptor_dim < 1
+    ):
+        raise ProgeoError(f"`descriptor_dim` must be a positive whole number, not {descriptor_dim!r}.")
+    entry = find_backbone(backbone, **(backbone_arguments or {}))
+    head = head or entry.head
+    with _seeded(seed):
+        features = create_backbone(
+            entry,
+            weights=weights,
+            train_all_layers=train_all_layers,
+            frozen_stages=frozen_stages,
+            unfreeze=unfreeze,
+        )
+        module, dimension = create_head(
+            head,
+            entry.shapes(features),
+            descriptor_dim,
+            head_arguments,
+            backbone=backbone,
+            default_dim=entry.text_dimension,
+        )
+    is_default = weights in entry.default_weights
+    spec = ModelSpec(
+        backbone=backbone,
+        backbone_arguments=dict(backbone_arguments or {}),
+        head=head,
+        head_arguments=dict(head_arguments or {}),
+        preprocessing=entry.preprocessing,
+        descriptor_dim=dimension,
+        licence=entry.licence if is_default else "",
+        provenance={"source": entry.source} if is_default else {},
+    )
+    return PlaceNetwork(features, module, spec).train()
+
+
+def create_untrained(name: str, weights: str = "default") -> PlaceNetwork:
+    """Return a backbone as a model that was not trained for places, in evaluation mode.
+
+    Its head learns nothing: GeM with p = 3 and no projection, or the class token of a transformer of CLIP. Photos come
+    at the size that its weights were trained at, their aspect ratio kept.
+    """
+    entry = find_backbone(name)
+    if entry.same_as:
+        return _note(create_untrained(entry.same_as, weights), also_known_as=name)
+    head, arguments = entry.untrained_head
+    features = create_backbone(entry, weights=weights)
+    shapes = entry.shapes(features)
+    dimension = shapes.map if head == "gem" else None
+    module, dimension = create_head(head, shapes, dimension, arguments, backbone=name)
+    preprocessing = entry.own_preprocessing or entry.preprocessing
+    if getattr(features, "fixed_size", None):
+        preprocessing = dataclasses.replace(preprocessing, square=True)
+    spec = ModelSpec(
+        backbone=name,
+        head=head,
+        head_arguments=arguments,
+        preprocessing=preprocessing,
+        descriptor_dim=dimension,
+        licence=entry.licence,
+        provenance={"source": entry.source, "untrained": True},
+    )
+    return PlaceNetwork(features, module, spec).eval()
+
+
+def build(spec: ModelSpec, *, trust_remote_code: bool = False) -> PlaceNetwork:
+    """Return the network that a spec describes, with random weights, in evaluation mode.
+
+    Args:
+        spec: what it is.
+        trust_remote_code: let models of torch.hub run their own code.
+
+    Raises:
+        ProgeoError: a part is not known here, or foreign code is not trusted or has changed.
+    """
+    network = create_model(
+        spec.backbone,
+        head=spec.head,
+        descriptor_dim=spec.descriptor_dim,
+        weights="none",
+        seed=None,
+        backbone_arguments=spec.backbone_arguments,
+        head_arguments=spec.head_arguments,
+    ).eval()
+    network.spec = spec
+    return network
+
+
 def create_network(
     backbone: str,
     fc_output_dim: int | None = None,
@@ -90,43 +289,15 @@ def create_network(
     train_all_layers: bool = False,
     frozen_stages: int | None = None,
 ) -> PlaceNetwork:
-    """Return a network with a new aggregation, in training mode, its first layers frozen as published.
-
-    Args:
-        backbone: a name of ``list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
-        fc_output_dim: dimension of the descriptors, any positive number; of CLIP's vision transformers their own.
-            None takes that of the backbone's text tower, and 512 where it has none.
-        weights: where the backbone starts: ``default`` (its own weights, from the network or its cache), ``none``
-            (random), or the path of a backbone state dict (``.pth`` or ``.safetensors``).
-        train_all_layers: freeze nothing.
-        frozen_stages: of a CLIP, how many layers (ResNet) or blocks (transformer) to freeze; None as published.
-
-    Raises:
-        ProgeoError: the backbone is unknown, the dimension no positive number, or the weights cannot be had.
-
-    Example:
-        >>> network = create_network("ResNet18", 512, weights="none").eval()
-        >>> images = network.preprocessing.normalize(torch.rand(2, 3, 64, 96))
-        >>> network(images).shape
-        torch.Size([2, 512])
-    """
-    entry = find_backbone(backbone)
-    if fc_output_dim is None:
-        fc_output_dim = entry.text_dimension or DEFAULT_DIMENSION
-    if isinstance(fc_output_dim, bool) or not isinstance(fc_output_dim, int) or fc_output_dim < 1:
-        raise ProgeoError(f"fc_output_dim must be a positive whole number, not {fc_output_dim!r}.")
-    features = create_backbone(entry, weights=weights, train_all_layers=train_all_layers, frozen_stages=frozen_stages)
-    channels = entry.count_channels(features)
-    if entry.gives_descriptors and fc_output_dim != channels:
-        raise ProgeoError(f"{backbone} gives descriptors of {channels} dimensions: use `fc_output_dim` {channels}.")
-    network = PlaceNetwork(
-        features,
-        nn.Identity() if entry.gives_descriptors else create_aggregation(channels, fc_output_dim),
-        preprocessing=entry.preprocessing,
-        backbone_name=backbone,
-        fc_output_dim=fc_output_dim,
+    """Return a network to be trained, as ``create_model`` does; random weights are PyTorch's next ones."""
+    return create_model(
+        backbone,
+        descriptor_dim=fc_output_dim,
+        weights=weights,
+        seed=None,
+        train_all_layers=train_all_layers,
+        frozen_stages=frozen_stages,
     )
-    return network.train()
 
 
 def fit_positions(network: PlaceNetwork, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -136,3 +307,26 @@ def fit_positions(network: PlaceNetwork, tensors: Mapping[str, torch.Tensor]) ->
         embeddings = tensors.get(f"backbone.{prefix}positional_embedding")
         if embeddings is not None and embeddings.ndim == 2:
             network.backbone.fit_positions(len(embeddings))
+
+
+def _note(network: PlaceNetwork, **provenance: Any) -> PlaceNetwork:
+    """Add to what the spec says of where the network comes from."""
+    network.spec = dataclasses.replace(network.spec, provenance={**network.spec.provenance, **provenance})
+    return network
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draw random numbers from a seed inside the block, and go on outside as if nothing had been drawn."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _list_photos(photos: Any) -> list[Any]:
+    """Return photos as a list; a path is one photo, and so is what Pillow, NumPy or PyTorch hold of one."""
+    is_one = isinstance(photos, str | bytes | Path | Image.Image) or hasattr(photos, "read")
+    return [photos] if is_one or getattr(photos, "ndim", 1) in (2, 3) else list(photos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import http.client
 import urllib.request
@@ -10,12 +11,13 @@ from pathlib import Path
 import torch
 
 from progeo.console import console, progress_bar
+from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
-from progeo.models.backbones.registry import suggest
+from progeo.models.backbones.registry import is_backbone, list_backbones, suggest
+from progeo.models.files import load_model_file
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
-from progeo.models.model_file import load_model_file
-from progeo.models.network import PlaceNetwork
+from progeo.models.network import PlaceNetwork, create_untrained
 
 RELEASE = "https://github.com/gmberton/CosPlace/releases/download/v1.0"
 PREFIX = "cosplace:"
@@ -33,44 +35,60 @@ PUBLISHED: dict[str, tuple[int, ...]] = {
 def load_model(
     name_or_path: str | Path,
     *,
-    backbone: str | None = None,
-    fc_output_dim: int | None = None,
-    trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    backbone: str | None = None,
+    descriptor_dim: int | None = None,
+    fc_output_dim: int | None = None,
 ) -> PlaceNetwork:
-    """Load a trained model in evaluation mode.
+    """Load a model in evaluation mode.
 
     Args:
-        name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``load_hub_model``), a model
-            file of progeo, or a state dict.
-        backbone: needed for a state dict, which does not say it (see ``load_model_file``).
-        fc_output_dim: likewise.
+        name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``list_models``), a model
+            file of progeo, a state dict, or a backbone like ``ResNet18``, which is then a model without training.
+        device: where it will be: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         trust_remote_code: let models of torch.hub run their own code.
-        device: where it will be used, for models of torch.hub that ask; the model is on the CPU all the same.
+        backbone: needed for a state dict, which does not say it (see ``load_model_file``).
+        descriptor_dim: likewise.
 
     Raises:
         ProgeoError: there is no such model, or the file is not one, or not the one asked for.
     """
+    device = choose_device(str(device))
+    descriptor_dim = descriptor_dim or fc_output_dim
     name = str(name_or_path)
-    if is_hub_address(name) and not Path(name).is_file():
-        if backbone is not None or fc_output_dim is not None:
-            raise ProgeoError(f"{name} is a model of torch.hub: it takes neither `backbone` nor `fc_output_dim`.")
-        return load_hub_model(name, trust_remote_code=trust_remote_code, device=device)
-    if not name.startswith(PREFIX):
-        if not Path(name).is_file():
-            example = f"{PREFIX}ResNet50:2048"
-            near = suggest(name.partition(":")[0], HUB_MODELS)
-            raise ProgeoError(
-                f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
-            )
-        return load_model_file(name, backbone=backbone, fc_output_dim=fc_output_dim)
+    is_file = Path(name).is_file()
+    if is_file:
+        network = load_model_file(
+            name, backbone=backbone, descriptor_dim=descriptor_dim, trust_remote_code=trust_remote_code
+        )
+    elif name.startswith(PREFIX):
+        network = _load_cosplace(name, backbone, descriptor_dim)
+    elif is_hub_address(name):
+        if backbone is not None or descriptor_dim is not None:
+            raise ProgeoError(f"{name} is a model of torch.hub: it takes neither `backbone` nor `descriptor_dim`.")
+        network = load_hub_model(name, trust_remote_code=trust_remote_code, device=device)
+    elif is_backbone(name):
+        if backbone is not None or descriptor_dim is not None:
+            raise ProgeoError(f"{name} is a backbone, untrained: it takes neither `backbone` nor `descriptor_dim`.")
+        network = create_untrained(name)
+    else:
+        example = f"{PREFIX}ResNet50:2048"
+        near = suggest(name.partition(":")[0], [*HUB_MODELS, *list_backbones()])
+        raise ProgeoError(
+            f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
+        )
+    return network.to(device)
+
+
+def _load_cosplace(name: str, backbone: str | None, descriptor_dim: int | None) -> PlaceNetwork:
     published_backbone, _, dimension = name.removeprefix(PREFIX).partition(":")
     if not dimension.isdecimal():
-        raise ProgeoError(f"'{name}' is no published model. The form is {PREFIX}<backbone>:<fc_output_dim>. {_list()}")
-    if backbone not in (None, published_backbone) or fc_output_dim not in (None, int(dimension)):
+        raise ProgeoError(f"'{name}' is no published model. The form is {PREFIX}<backbone>:<dimension>. {_list()}")
+    if backbone not in (None, published_backbone) or descriptor_dim not in (None, int(dimension)):
         raise ProgeoError(
-            f"{name} is no `backbone` {backbone} `fc_output_dim` {fc_output_dim}. Give `backbone` {published_backbone} "
-            f"`fc_output_dim` {dimension} (an evaluation needs neither option)."
+            f"{name} is no `backbone` {backbone} `descriptor_dim` {descriptor_dim}. Give `backbone` "
+            f"{published_backbone} `descriptor_dim` {dimension}, or neither."
         )
     return get_trained_model(published_backbone, int(dimension))
 
@@ -98,12 +116,12 @@ def get_trained_model(backbone: str = "ResNet50", fc_output_dim: int = 2048, *, 
     network = _load_cached(path, backbone, fc_output_dim)
     if network is None:
         download(address, path)
-        network = load_model_file(path, backbone=backbone, fc_output_dim=fc_output_dim)
-    network.card |= {
+        network = load_model_file(path, backbone=backbone, descriptor_dim=fc_output_dim)
+    provenance = {
         "training": {"method": "CosPlace (arXiv 2204.02287)", "dataset": "San Francisco eXtra Large"},
-        "licence": "MIT",
         "source": address,
     }
+    network.spec = dataclasses.replace(network.spec, licence="MIT", provenance=provenance)
     return network
 
 
@@ -149,7 +167,7 @@ def _load_cached(path: Path, backbone: str, fc_output_dim: int) -> PlaceNetwork 
     if not path.is_file():
         return None
     try:
-        return load_model_file(path, backbone=backbone, fc_output_dim=fc_output_dim)
+        return load_model_file(path, backbone=backbone, descriptor_dim=fc_output_dim)
     except ProgeoError as error:
         console.print(f"The cached model is broken and is fetched again: {error}")
         return None

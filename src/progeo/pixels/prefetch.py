@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
-
-import torch
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +30,11 @@ def read_ahead(
     """Yield ``read(item)`` for each item, in order, computed in threads up to ``ahead`` items early.
 
     An exception of ``read`` is raised here, at the item's turn. When the caller stops early, pending items are dropped.
+    With ``num_workers`` 0 each item is read when its turn comes, in the calling thread.
     """
+    if num_workers == 0:
+        yield from map(read, items)
+        return
     pool = ThreadPoolExecutor(count_readers(num_workers), thread_name_prefix="progeo-read")
     pending: deque[Future[Result]] = deque()
     try:
@@ -46,8 +48,8 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def pad_images(images: Sequence[torch.Tensor], pin_memory: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put images of any size into one batch.
+def pad_images(images: Any, pin_memory: bool = False) -> tuple[Any, Any]:
+    """Put images of any size into one batch; to be moved to where training uses it.
 
     Args:
         images: uint8 tensors (3, H, W).
@@ -56,6 +58,8 @@ def pad_images(images: Sequence[torch.Tensor], pin_memory: bool = False) -> tupl
     Returns:
         uint8 (B, 3, H, W) with each image in the upper left corner, and the sizes, int64 (B, 2), height and width.
     """
+    import torch
+
     sizes = torch.tensor([image.shape[1:] for image in images])
     shape = (len(images), 3, *sizes.amax(dim=0).tolist())
     # Channels last, as decoded images are, so that nothing is turned round.

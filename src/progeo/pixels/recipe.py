@@ -1,24 +1,54 @@
-"""What a network wants its images to look like; it travels with the network, so that nobody can normalise wrongly."""
+"""The one reading recipe: from any source to the pixels that a model wants, everywhere in the same way."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from progeo.devices import channel_constant
+from progeo.errors import ProgeoError
+from progeo.pixels.decoding import (
+    FORMATS,
+    NotAPhotoError,
+    TooLargeError,
+    check_size,
+    decode,
+    describe_source,
+    open_image,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor
+
+__all__ = ["NotAPhotoError", "Preprocessing", "TooLargeError", "open_photo", "read_pixels", "to_pixels"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+THUMBNAIL_SIDE = 320
+MAX_SCALED_PIXELS = 2**25
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The size and normalisation that a network was (pre)trained with.
+    """The size and normalisation that a network wants its photos in.
 
-    ``image_size`` is in pixels (the shorter side), ``mean`` and ``std`` are per RGB channel for values in [0, 1],
-    ``interpolation`` is the name of the resampling filter (``bilinear`` or ``bicubic``). With ``square`` a network
-    takes nothing but ``image_size`` by ``image_size``.
+    Attributes:
+        image_size: pixels of the shorter side.
+        mean, std: per RGB channel, for values in [0, 1].
+        interpolation: the resampling filter, ``bilinear`` or ``bicubic``, both antialiased.
+        square: photos become ``image_size`` by ``image_size``; otherwise they keep their aspect ratio.
+        native: photos keep their size, as some protocols have it.
+        native_limit: with ``native``, photos with a longer shorter side are shrunk to it.
     """
 
     image_size: int = 512
@@ -26,18 +56,148 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
     square: bool = False
+    native: bool = False
+    native_limit: int | None = None
 
-    def resize(self, image: torch.Tensor) -> torch.Tensor:
-        """Bring an image (3, H, W) to the network's size, antialiased; its aspect ratio is kept unless ``square``."""
-        # Imported here, since it brings 170 MB of compilers that searching in a place database has no need of.
-        from torchvision.transforms.v2 import InterpolationMode, functional
+    def __post_init__(self) -> None:
+        """Raise ProgeoError if a value cannot be."""
+        for name, size in (("image_size", self.image_size), ("native_limit", self.native_limit or 1)):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ProgeoError(f"`{name}` must be a positive whole number of pixels, not {size!r}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ProgeoError(f"`interpolation` is {' or '.join(INTERPOLATIONS)}, not {self.interpolation!r}.")
+        if any(len(values) != 3 for values in (self.mean, self.std)) or not all(value > 0 for value in self.std):
+            raise ProgeoError(f"`mean` and `std` are three numbers each, not {self.mean} and {self.std}.")
+        if self.square and self.native:
+            raise ProgeoError(f"This model takes photos of {self.image_size} x {self.image_size} pixels only.")
 
-        size = [self.image_size] * (2 if self.square else 1)
-        interpolation = InterpolationMode(self.interpolation)
-        resized: torch.Tensor = functional.resize(image, size, interpolation=interpolation, antialias=True)
-        return resized
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; what concerns native size only where it is used, as it came later."""
+        content = dataclasses.asdict(self)
+        if not self.native:
+            del content["native"], content["native_limit"]
+        return content
 
-    def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``(images - mean) / std`` for float ``images`` (B, 3, H, W) or (3, H, W) in [0, 1]."""
-        mean, std = (channel_constant(values, images.dtype, images.device) for values in (self.mean, self.std))
-        return (images - mean) / std
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Preprocessing:
+        """Return what ``to_dict`` made plain; raises TypeError or KeyError where it is damaged."""
+        return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+
+    def normalize(self, images: Any) -> Any:
+        """Return normalised tensors; to be replaced by ``progeo.models.images.normalize``."""
+        from progeo.models.images import normalize
+
+        return normalize(images, self)
+
+    def resize(self, image: Any) -> Any:
+        """Resize a tensor (3, H, W); to be replaced by ``to_pixels``."""
+        import torch
+
+        return torch.from_numpy(read_pixels(image, self)).permute(2, 0, 1)
+
+    def describe(self) -> str:
+        """Return the size in words."""
+        if self.native:
+            limit = f", at most {self.native_limit} px on the shorter side" if self.native_limit else ""
+            return f"native size{limit}"
+        size = self.image_size
+        return f"{size} x {size} px" if self.square else f"{size} px on the shorter side"
+
+    def find_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height that a photo of this width and height is brought to."""
+        shorter, longer = sorted((width, height))
+        if self.square:
+            return self.image_size, self.image_size
+        wanted = min(shorter, self.native_limit or shorter) if self.native else self.image_size
+        # The longer side is cut to whole pixels, as torchvision does.
+        scaled = max(1, wanted * longer // shorter)
+        return (wanted, scaled) if width <= height else (scaled, wanted)
+
+
+def read_pixels(
+    source: Source, preprocessing: Preprocessing, *, name: str | None = None, formats: Sequence[str] = FORMATS
+) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) that a model wants of a photo: ``open_photo``, then ``to_pixels``."""
+    return to_pixels(open_photo(source, preprocessing, name=name, formats=formats), preprocessing)
+
+
+def open_photo(
+    source: Source, preprocessing: Preprocessing, *, name: str | None = None, formats: Sequence[str] = FORMATS
+) -> Image.Image:
+    """Return a photo as upright RGB, with enough pixels for the model and for a thumbnail.
+
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps twice the model's size and
+    that of a thumbnail; everything else comes whole.
+
+    Args:
+        source: a path, the content of a file (bytes or an open file), an image of Pillow, an array (H, W, 3) or (H, W),
+            or a tensor (3, H, W); arrays and tensors are uint8, or floats in [0, 1].
+        preprocessing: what the model wants.
+        name: what errors call the photo; without it its path.
+        formats: what encoded photos may be, by Pillow's names.
+
+    Raises:
+        NotAPhotoError: it is no image.
+        TooLargeError: it is over a limit on pixels or aspect ratio; nothing was decoded.
+        ProgeoError: there is no such file, or it is damaged.
+    """
+    name = name or describe_source(source)
+    if isinstance(source, str | Path | bytes) or hasattr(source, "read"):
+        with open_image(source, name=name, formats=formats) as image:  # type: ignore[arg-type]
+            _check_scaled(preprocessing, image.size, name)
+            return decode(image, name, _find_shorter_side(preprocessing))
+    image = source if isinstance(source, Image.Image) else _from_array(source, name)
+    _check_scaled(preprocessing, image.size, name)
+    return decode(image, name)
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) of an upright RGB image at the model's size, resized in one step, antialiased."""
+    _check_scaled(preprocessing, image.size, describe_source(image))
+    size = preprocessing.find_size(*image.size)
+    if image.size != size:
+        image = image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
+    return np.array(image)
+
+
+def _find_shorter_side(preprocessing: Preprocessing) -> int | None:
+    """Return the shorter side that a reduced JPEG must keep, None where it is not reduced."""
+    wanted = preprocessing.native_limit if preprocessing.native else preprocessing.image_size
+    return None if wanted is None else max(2 * wanted, THUMBNAIL_SIDE)
+
+
+def _check_scaled(preprocessing: Preprocessing, size: tuple[int, int], name: str) -> None:
+    check_size(size, name)
+    width, height = preprocessing.find_size(*size)
+    if not preprocessing.native and width * height > MAX_SCALED_PIXELS:
+        raise TooLargeError(
+            f"The image {name} would have {width} x {height} pixels at the model's size ({preprocessing.describe()}), "
+            f"more than {MAX_SCALED_PIXELS / 1e6:.0f} megapixels. Choose a smaller `image_size`."
+        )
+
+
+def _from_array(source: object, name: str) -> Image.Image:
+    """Return an array (H, W, 3) or (H, W), or a tensor (3, H, W), as an image."""
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    if torch is not None and isinstance(source, torch.Tensor):
+        pixels = source.detach().cpu().numpy()
+        shape = "(3, H, W)"
+        array = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and len(pixels) == 3 else None
+    elif isinstance(source, np.ndarray):
+        pixels, shape = source, "(H, W, 3) or (H, W)"
+        array = pixels if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3) else None
+    else:
+        raise NotAPhotoError(
+            f"The image {name} is no photo: give a path, bytes, an open file, an image of Pillow, an array or a tensor."
+        )
+    if array is None:
+        raise NotAPhotoError(f"The image {name} has the shape {pixels.shape} instead of {shape}.")
+    check_size((array.shape[1], array.shape[0]), name)
+    if array.dtype.kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise NotAPhotoError(f"The image {name} has values from {low:g} to {high:g}; floats must be in [0, 1].")
+        array = np.rint(array * 255.0).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise NotAPhotoError(f"The image {name} is {array.dtype}; it must be uint8, or floats in [0, 1].")
+    return Image.fromarray(np.ascontiguousarray(array))

@@ -10,7 +10,6 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import lancedb
 import pyarrow as pa
 
 from progeo.errors import ProgeoError
-from progeo.models.fingerprint import fingerprint_model
+from progeo.models.fingerprint import compute_fingerprint
 from progeo.models.model_file import load_model_file, save_model
 from progeo.models.network import PlaceNetwork
 
@@ -69,7 +68,7 @@ def describe_database(network: PlaceNetwork, photos: str) -> dict[str, Any]:
         "fingerprint": compute_fingerprint(network),
         "backbone": network.backbone_name,
         "fc_output_dim": network.fc_output_dim,
-        "preprocessing": asdict(network.preprocessing),
+        "preprocessing": network.preprocessing.to_dict(),
         "photos": photos,
     }
 
@@ -125,16 +124,6 @@ def make_settings(values: dict[str, bytes | dict[str, Any]]) -> pa.Table:
     """Return rows of the table of settings."""
     contents = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values.values()]
     return pa.table({"key": list(values), "value": contents}, schema=SETTINGS_SCHEMA)
-
-
-def compute_fingerprint(network: PlaceNetwork) -> str:
-    """Return 64 hexadecimal digits that two networks share only if they describe photos in the same way."""
-    return fingerprint_model(
-        network,
-        backbone=network.backbone_name,
-        fc_output_dim=network.fc_output_dim,
-        preprocessing=asdict(network.preprocessing),
-    )
 
 
 def encode_model(network: PlaceNetwork) -> bytes:

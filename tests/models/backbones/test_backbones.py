@@ -37,7 +37,7 @@ def trainable(network: nn.Module) -> list[str]:
 
 @pytest.mark.parametrize("backbone", REGISTERED)
 def test_every_backbone_describes_images_of_any_shape(backbone: str) -> None:
-    gives_descriptors = find_backbone(backbone).gives_descriptors
+    gives_descriptors = find_backbone(backbone).head == "identity"
     network = create_quickly(backbone, None if gives_descriptors else 4).eval()
     with torch.no_grad():
         descriptors = network(network.preprocessing.normalize(torch.rand(2, 3, 32, 40)))
@@ -137,7 +137,7 @@ def test_missing_network_is_answered_with_the_alternatives(
     assert not caplog.records
     logging.getLogger("progeo").warning("Others are heard again")
     assert caplog.records
-    for alternative in ("--backbone_weights PATH", "--backbone_weights none", "--backbone EfficientNet-Lite0"):
+    for alternative in ("`backbone_weights` PATH", "`backbone_weights` none", "`backbone` EfficientNet-Lite0"):
         assert alternative in str(caught.value)
 
 

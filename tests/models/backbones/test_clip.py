@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipModel, interpolate_positions
 from progeo.models.backbones.create import create_backbone, create_image_text_model, find_backbone
-from progeo.models.model_file import load_model_file
+from progeo.models.files import load_model_file
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.pixels.recipe import Preprocessing
 from progeo.training.losses import (
@@ -149,7 +149,7 @@ def test_published_checkpoints_load(
             content[name] = torch.zeros(1)
     assert len(content) == len(golden["state_dict_keys"])
     torch.save(content, tmp_path / "best_model.pth")
-    loaded = load_model_file(tmp_path / "best_model.pth", backbone=tiny_clips[kind], fc_output_dim=48)
+    loaded = load_model_file(tmp_path / "best_model.pth", backbone=tiny_clips[kind], descriptor_dim=48)
     torch.testing.assert_close(loaded(normalized(golden)), network(normalized(golden)))
 
 
@@ -165,7 +165,7 @@ def test_a_transformer_trained_at_one_size_describes_others(tiny_clips: dict[str
     network.set_image_size(128)
     assert network(torch.rand(2, 3, 100, 70)).shape == (2, 48)
     torch.save(network.state_dict(), tmp_path / "trained.pth")
-    loaded = load_model_file(tmp_path / "trained.pth", backbone=tiny_clips["vit"], fc_output_dim=48)
+    loaded = load_model_file(tmp_path / "trained.pth", backbone=tiny_clips["vit"], descriptor_dim=48)
     images = torch.rand(1, 3, 128, 128)
     torch.testing.assert_close(loaded(images), network(images))
 
@@ -184,7 +184,7 @@ def test_image_size_must_be_a_multiple_of_the_patch(tiny_clips: dict[str, str]) 
 
 
 def test_a_transformer_has_its_own_dimension(tiny_clips: dict[str, str]) -> None:
-    with pytest.raises(ProgeoError, match="gives descriptors of 48 dimensions: use `fc_output_dim` 48"):
+    with pytest.raises(ProgeoError, match="gives descriptors of 48 dimensions with head 'identity': use `descriptor_dim` 48"):
         create_network(tiny_clips["vit"], 64, weights="none")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from progeo.models.heads.gem import GeM, L2Norm, create_aggregation
+from progeo.models.features import as_features, map_shapes
+from progeo.models.heads.gem import GeM, GemHead, L2Norm
 
 
 def test_gem_with_exponent_one_is_the_mean() -> None:
@@ -31,8 +32,8 @@ def test_l2norm_gives_unit_length_over_channels() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5)])
 def test_aggregation_takes_maps_of_any_size(size: tuple[int, int]) -> None:
-    aggregation = create_aggregation(8, 5)
-    descriptors = aggregation(torch.rand(2, 8, *size))
+    aggregation = GemHead(map_shapes(8), 5)
+    descriptors = aggregation(as_features(torch.rand(2, 8, *size)))
     assert descriptors.shape == (2, 5)
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(2))
     assert list(aggregation.state_dict()) == ["1.p", "3.weight", "3.bias"]

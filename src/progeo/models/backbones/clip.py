@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import BackboneEntry, register, suggest
+from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone, suggest
+from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.text import ImageTextModel, TextTower
 from progeo.models.weights import build_network
 from progeo.pixels.recipe import Preprocessing
@@ -72,6 +73,11 @@ class ClipResNet(nn.Module):
         """Make room for ``count`` positional embeddings in the attention pool, interpolated from those there."""
         _fit_positions(self.attnpool, _square_grid(count))
 
+    def stages(self) -> Stages:
+        """Return the four layers, the attention pool with the last."""
+        layers = [[self.get_submodule(f"layer{number}")] for number in range(1, 5)]
+        return [*layers[:-1], [*layers[-1], self.attnpool]]
+
     def frozen(self, stages: int) -> Iterable[nn.Parameter]:
         """Return the parameters up to and including layer ``stages``; 0 is the stem alone."""
         for name, layer in self.named_children():
@@ -103,8 +109,8 @@ class ClipVisionTransformer(nn.Module):
             self.register_parameter(name, parameter)
         self.patch_size = int(self.conv1.kernel_size[0])
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, D), not normalised, of normalised images (B, 3, H, W).
+    def forward(self, images: torch.Tensor) -> Features:
+        """Return the patches' features (width) and the projected class token (D) of normalised images (B, 3, H, W).
 
         Sides that are no multiple of the patch are brought to the nearest one.
         """
@@ -116,14 +122,24 @@ class ClipVisionTransformer(nn.Module):
         class_tokens = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
         positions = interpolate_positions(self.positional_embedding, (grid[0], grid[1]))
         tokens = self.ln_pre(torch.cat([class_tokens, patches], dim=1) + positions.to(patches.dtype))
-        features: torch.Tensor = self.ln_post(self.transformer(tokens)[:, 0]) @ self.proj
-        return features
+        tokens = self.ln_post(self.transformer(tokens))
+        patches = tokens[:, 1:]
+        return Features(
+            map=patches.transpose(1, 2).unflatten(2, (grid[0], grid[1])), tokens=patches, cls=tokens[:, 0] @ self.proj
+        )
 
-    pool = forward
+    def pool(self, images: torch.Tensor) -> torch.Tensor:
+        """Return CLIP's own features (B, D), not normalised."""
+        return cast(torch.Tensor, self(images).cls)
 
     def fit_positions(self, count: int) -> None:
         """Keep ``count`` positional embeddings, of a square grid and the class token, interpolated from those there."""
         _fit_positions(self, _square_grid(count))
+
+    def stages(self) -> Stages:
+        """Return the blocks, what follows them with the last."""
+        *blocks, last = self.get_submodule("transformer.resblocks").children()
+        return [*([block] for block in blocks), [last, self.ln_post, self.proj]]
 
     def frozen(self, stages: int) -> Iterable[nn.Parameter]:
         """Return the parameters of the patch convolution, of ``ln_pre`` and of the first ``stages`` blocks."""
@@ -227,13 +243,13 @@ def cut_image_tower(clip: Any) -> ClipResNet | ClipVisionTransformer:
     return ClipVisionTransformer(clip.visual)
 
 
-@register(*ARCHITECTURES)
+@register_backbone(*ARCHITECTURES)
 def describe_clip(name: str) -> BackboneEntry:
     """Describe a backbone of ProGEO, with OpenAI's weights."""
     return _describe(name, ARCHITECTURES[name], "openai", "MIT")
 
 
-@register("open_clip:")
+@register_backbone("open_clip:")
 def describe_open_clip(name: str) -> BackboneEntry:
     """Describe any CLIP of open_clip, by ``open_clip:<name>:<pretrained>``.
 
@@ -262,10 +278,11 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
     if configuration.get("custom_text") or not is_known:
         raise ProgeoError(OTHER_TOWERS.format(name=name))
     is_resnet = isinstance(configuration["vision_cfg"]["layers"], list)
+    size = configuration["vision_cfg"]["image_size"]
+    published = open_clip.get_pretrained_cfg(architecture, pretrained) or {}
 
     def build(with_weights: bool) -> nn.Module:
         # OpenAI's networks, and some of others, use a GELU that the weights themselves do not tell from the usual one.
-        published = open_clip.get_pretrained_cfg(architecture, pretrained) or {}
         quick_gelu = bool(configuration.get("quick_gelu") or published.get("quick_gelu"))
         if not with_weights:
             towers = {tower: configuration[tower] for tower in ("vision_cfg", "text_cfg")}
@@ -287,9 +304,16 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
         name=name,
         build=build,
         cut=cut_image_tower,
-        count_channels=_count_channels,
+        shapes=_find_shapes,
         frozen=frozen,
+        stages=lambda backbone: cast(ClipResNet | ClipVisionTransformer, backbone).stages(),
         preprocessing=Preprocessing(),
+        own_preprocessing=Preprocessing(
+            size if isinstance(size, int) else min(size),
+            mean=tuple(published.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+            std=tuple(published.get("std") or open_clip.OPENAI_DATASET_STD),
+            interpolation="bicubic",
+        ),
         # What the image tower is called inside the whole network starts with visual.
         classifier=(*TEXT_TENSORS, *OTHER_TENSORS),
         source=f"open_clip, {architecture} with weights {pretrained or 'that its name leaves open'}",
@@ -297,18 +321,19 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
         ignored=OPENAI_NUMBERS,
         default_weights=("default", "openai") if pretrained == "openai" else ("default",),
         freeze_option="freeze_cnn" if is_resnet else "freeze_trans",
-        gives_descriptors=not is_resnet,
+        head="gem" if is_resnet else "identity",
+        untrained_head=("gem", {"projection": False}) if is_resnet else ("cls", {}),
         create_image_text=create_image_text,
         text_dimension=int(configuration["embed_dim"]),
     )
     return entry
 
 
-def _count_channels(backbone: nn.Module) -> int:
-    """Return the channels of a ResNet's feature map, or the dimension of a transformer's descriptor."""
+def _find_shapes(backbone: nn.Module) -> FeatureShapes:
     if isinstance(backbone, ClipVisionTransformer):
-        return int(backbone.proj.shape[1])
-    return int(backbone.get_parameter("attnpool.positional_embedding").shape[1])
+        width, dimension = backbone.proj.shape
+        return FeatureShapes(int(width), int(width), int(dimension))
+    return map_shapes(int(backbone.get_parameter("attnpool.positional_embedding").shape[1]))
 
 
 @cache

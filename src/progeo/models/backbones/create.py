@@ -22,9 +22,14 @@ __all__ = ["BackboneEntry", "create_backbone", "create_image_text_model", "find_
 
 
 def create_backbone(
-    entry: BackboneEntry, *, weights: str = "default", train_all_layers: bool = False, frozen_stages: int | None = None
+    entry: BackboneEntry,
+    *,
+    weights: str = "default",
+    train_all_layers: bool = False,
+    frozen_stages: int | None = None,
+    unfreeze: int | None = None,
 ) -> nn.Module:
-    """Return the backbone of ``entry``, which gives feature maps (B, C, h, w).
+    """Return the backbone of ``entry``, which gives ``Features``.
 
     Args:
         entry: from ``find_backbone``.
@@ -34,20 +39,37 @@ def create_backbone(
         train_all_layers: leave no parameter frozen.
         frozen_stages: how many stages to freeze, for backbones that have an option for it (``entry.freeze_option``);
             None freezes as published.
+        unfreeze: train this many blocks or stages, counted from the end, and nothing else of the backbone.
 
     Raises:
-        ProgeoError: the weights cannot be fetched or read, or are of another architecture.
+        ProgeoError: there are not so many stages, ``unfreeze`` comes with one of the others, or the weights cannot be
+            fetched or read, or are of another architecture.
     """
+    if unfreeze is not None and (train_all_layers or frozen_stages is not None):
+        other = "train_all_layers" if train_all_layers else entry.freeze_option or "frozen_stages"
+        raise ProgeoError(f"`unfreeze` and `{other}` both say which layers are trained. Leave out one of the two.")
     if weights == "none" or weights in entry.default_weights:
         backbone = entry.cut(build_network(entry, weights))
     else:
         check_weights_option(entry, weights)
         backbone = _build_from_file(entry, Path(weights))
-    if not train_all_layers:
+    if unfreeze is not None:
+        _unfreeze(backbone, entry, unfreeze)
+    elif not train_all_layers:
         arguments = [] if frozen_stages is None or entry.freeze_option is None else [frozen_stages]
         for parameter in entry.frozen(backbone, *arguments):
             parameter.requires_grad_(False)
     return backbone
+
+
+def _unfreeze(backbone: nn.Module, entry: BackboneEntry, count: int) -> None:
+    """Leave nothing trainable but the last ``count`` stages."""
+    stages = entry.stages(backbone)
+    if not 0 <= count <= len(stages):
+        raise ProgeoError(f"`unfreeze` {count}: {entry.name} has {len(stages)} stages, so give 0 to {len(stages)}.")
+    backbone.requires_grad_(False)
+    for part in (part for stage in stages[len(stages) - count :] for part in stage):
+        part.requires_grad_(True)
 
 
 def create_image_text_model(entry: BackboneEntry, weights: str = "default") -> ImageTextModel:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError, explain_missing_library
-from progeo.models.backbones.registry import BackboneEntry, register
+from progeo.models.backbones.registry import BackboneEntry, register_backbone
 from progeo.models.backbones.timm import describe_efficientnet_lite0
 from progeo.models.state_dicts import check_tensors, read_tensors
 from progeo.models.text import ImageTextModel, TextTower
@@ -26,11 +26,14 @@ DIMENSION = 512
 PROJECTIONS = Path(__file__).with_name("lite_clip.safetensors")
 
 
-@register(NAME)
+@register_backbone(NAME)
 def describe_lite_clip(name: str) -> BackboneEntry:
     """Describe LiteCLIP: as a backbone it is EfficientNet-Lite0, with a text tower beside it."""
     return dataclasses.replace(
-        describe_efficientnet_lite0(name), create_image_text=create_lite_clip, text_dimension=DIMENSION
+        describe_efficientnet_lite0(name),
+        same_as="EfficientNet-Lite0",
+        create_image_text=create_lite_clip,
+        text_dimension=DIMENSION,
     )
 
 
@@ -90,7 +93,7 @@ class LiteCLIP(ImageTextModel):
         self.name = NAME
         self.preprocessing = entry.preprocessing
         self.backbone = backbone
-        self.projection = nn.Linear(entry.count_channels(backbone), DIMENSION, bias=False)
+        self.projection = nn.Linear(entry.shapes(backbone).map or 0, DIMENSION, bias=False)
         self.text = text
 
     def image_features(self, images: torch.Tensor) -> torch.Tensor:

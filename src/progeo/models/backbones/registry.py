@@ -2,55 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.features import FeatureShapes
 from progeo.models.text import ImageTextModel
 from progeo.pixels.recipe import Preprocessing
+
+Stages = Sequence[Sequence[nn.Module | nn.Parameter]]
 
 
 @dataclass(frozen=True)
 class BackboneEntry:
     """What the registry knows of one backbone.
 
-    ``build(pretrained)`` returns the whole network, with its default weights or random ones; it raises whatever its
-    library raises when weights cannot be fetched. ``cut`` takes that network and returns the part that gives the
-    feature map (B, C, h, w), or descriptors (B, D) where ``gives_descriptors``. ``frozen`` lists the parameters of the
-    cut backbone that training leaves alone by default; where ``freeze_option`` names an option, it takes that option's
-    number of stages too. ``classifier`` are the prefixes of the tensors that cutting drops, ``ignored`` the names that
-    files hold beside a network's own. ``default_weights`` are the names that ``backbone_weights`` has for those that
-    belong to it. A backbone that comes with a text tower has ``create_image_text``, from weights
-    to both towers, and the dimension of the space that they share, ``text_dimension``.
+    Attributes:
+        build: ``build(pretrained)`` returns the whole network, with its default weights or random ones; it raises
+            whatever its library raises when weights cannot be fetched.
+        cut: takes that network and returns the part that gives ``Features``, or a tensor (see ``as_features``).
+        shapes: from the cut backbone to the dimensions of its features.
+        frozen: lists the parameters of the cut backbone that training leaves alone by default; where ``freeze_option``
+            names an option, it takes that option's number of stages too.
+        stages: from the cut backbone to its blocks or stages, from the image on, each as modules and parameters; what
+            belongs to none is the stem. ``unfreeze`` counts them from the end.
+        preprocessing: what the published training gives it.
+        classifier: prefixes of the tensors that cutting drops.
+        source, licence: where its default weights come from, and under which licence they are.
+        ignored: names that files hold beside a network's own.
+        default_weights: the names that ``backbone_weights`` has for the weights that belong to it.
+        own_preprocessing: what the weights were trained with, where that is something else than ``preprocessing``.
+        head: name of the head that it has if nothing is said.
+        untrained_head: name and arguments of the head with which it describes places without any training.
+        same_as: name of the backbone that it is, where it is another one's with a text tower beside it.
+        create_image_text: from weights to both towers, where it comes with a text tower.
+        text_dimension: dimension of the space that both towers share.
     """
 
     name: str
     build: Callable[[bool], nn.Module]
     cut: Callable[[nn.Module], nn.Module]
-    count_channels: Callable[[nn.Module], int]
+    shapes: Callable[[nn.Module], FeatureShapes]
     frozen: Callable[..., Iterable[nn.Parameter]]
+    stages: Callable[[nn.Module], Stages]
     preprocessing: Preprocessing
     classifier: tuple[str, ...]
     source: str
     licence: str
     ignored: tuple[str, ...] = ()
     default_weights: tuple[str, ...] = ("default",)
+    own_preprocessing: Preprocessing | None = None
     freeze_option: str | None = None
-    gives_descriptors: bool = False
+    head: str = "gem"
+    untrained_head: tuple[str, dict[str, Any]] = ("gem", {"projection": False})
+    same_as: str | None = None
     create_image_text: Callable[[str], ImageTextModel] | None = None
     text_dimension: int | None = None
 
 
-Describe = Callable[[str], BackboneEntry]
+Describe = Callable[..., BackboneEntry]
 
 _DESCRIPTIONS: dict[str, Describe] = {}
 
 
-def register(*names: str) -> Callable[[Describe], Describe]:
-    """Register the decorated function as the one that describes ``names``.
+def register_backbone(*names: str) -> Callable[[Describe], Describe]:
+    """Make the decorated function the one that describes ``names`` with a ``BackboneEntry``.
 
     A name that ends in a colon stands for all names with that prefix (``timm:`` for ``timm:resnet34``). The function
     is called with the full name, and only when that backbone is asked for: libraries are imported inside.
@@ -68,14 +88,23 @@ def list_backbones() -> list[str]:
     return [f"{name}<name>" if name.endswith(":") else name for name in sorted(_DESCRIPTIONS)]
 
 
-def find_backbone(name: str) -> BackboneEntry:
-    """Return the entry of backbone ``name``; ProgeoError with the nearest names when there is none."""
+def is_backbone(name: str) -> bool:
+    """Return whether a name is one of a registered backbone, or begins with the prefix of a family."""
+    prefix = name[: name.find(":") + 1]
+    return (prefix or name) in _DESCRIPTIONS and name != prefix
+
+
+def find_backbone(name: str, **arguments: Any) -> BackboneEntry:
+    """Return the entry of backbone ``name``; ProgeoError with the nearest names when there is none.
+
+    ``arguments`` are further ones of the function that describes it.
+    """
     prefix = name[: name.find(":") + 1]
     describe = _DESCRIPTIONS.get(prefix or name)
     if describe is None or name == prefix:
         known = ", ".join(list_backbones())
         raise ProgeoError(f"There is no backbone '{name}'{suggest(name, _DESCRIPTIONS)}. The backbones are: {known}.")
-    return describe(name)
+    return describe(name, **arguments)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

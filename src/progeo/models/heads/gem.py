@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from progeo.errors import ProgeoError
+from progeo.models.features import Features, FeatureShapes
+from progeo.models.heads.registry import register_head
+
 
 class L2Norm(nn.Module):
     """Scale to unit length along dimension 1: the channels of a map (B, C, h, w), or a descriptor (B, D)."""
@@ -32,9 +36,27 @@ class GeM(nn.Module):
         return features.clamp(min=self.eps).pow(self.p).mean(dim=(-2, -1), keepdim=True).pow(1.0 / self.p)
 
 
-def create_aggregation(channels: int, fc_output_dim: int) -> nn.Sequential:
-    """Return the CosPlace head: a map (B, ``channels``, h, w) to unit descriptors (B, ``fc_output_dim``).
+@register_head("gem", needs="map")
+class GemHead(nn.Sequential):
+    """The CosPlace head: GeM, then a projection to unit descriptors.
 
     The order of the parts is that of the published checkpoints (``aggregation.1.p``, ``aggregation.3.weight``).
     """
-    return nn.Sequential(L2Norm(), GeM(), nn.Flatten(), nn.Linear(channels, fc_output_dim), L2Norm())
+
+    def __init__(
+        self, shapes: FeatureShapes, descriptor_dim: int, *, projection: bool = True, p: float = 3.0
+    ) -> None:
+        """Start from exponent ``p``; without ``projection``, descriptors are the pooled channels, at unit length."""
+        assert shapes.map is not None
+        if not projection and descriptor_dim != shapes.map:
+            raise ProgeoError(
+                f"Without projection the descriptors have {shapes.map} dimensions: leave out `descriptor_dim` "
+                f"{descriptor_dim}."
+            )
+        parts: list[nn.Module] = [nn.Linear(shapes.map, descriptor_dim)] if projection else []
+        super().__init__(L2Norm(), GeM(p), nn.Flatten(), *parts, L2Norm())
+
+    def forward(self, features: Features) -> torch.Tensor:
+        """Return unit descriptors (B, ``descriptor_dim``)."""
+        descriptors: torch.Tensor = super().forward(features.map)
+        return descriptors

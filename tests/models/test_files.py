@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from progeo.errors import ProgeoError
-from progeo.models.model_file import load_model_file, save_model
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.files import load_model_file, save_model
+from progeo.models.network import PlaceNetwork, create_model
 
 
 @pytest.fixture(scope="module")
 def network() -> PlaceNetwork:
     torch.manual_seed(0)
-    network = create_network("ResNet18", 16, weights="none").eval()
+    network = create_model("ResNet18", descriptor_dim=16, weights="none").eval()
     network.preprocessing = dataclasses.replace(network.preprocessing, image_size=320)
     return network
 
@@ -48,7 +48,7 @@ def test_a_model_file_needs_nothing_else(saved: Path, network: PlaceNetwork, mon
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     loaded = load_model_file(saved)
     assert not loaded.training
-    assert (loaded.backbone_name, loaded.fc_output_dim) == ("ResNet18", 16)
+    assert (loaded.backbone_name, loaded.descriptor_dim) == ("ResNet18", 16)
     assert loaded.preprocessing == network.preprocessing
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -56,24 +56,25 @@ def test_a_model_file_needs_nothing_else(saved: Path, network: PlaceNetwork, mon
 
 
 def test_the_card_tells_how_the_model_came_to_be(saved: Path) -> None:
-    card = load_model_file(saved).card
-    assert card["training"] == {"M": 10, "train_set_folder": "photos/train", "lr": 0.5}
-    assert card["metrics"] == {"val_recall@1": 81.25}
-    assert (card["licence"], card["format_version"], card["backbone"]) == ("MIT", 1, "ResNet18")
-    assert card["preprocessing"]["image_size"] == 320
-    assert card["created"].endswith("+00:00")
+    spec = load_model_file(saved).spec
+    assert spec.provenance["training"] == {"M": 10, "train_set_folder": "photos/train", "lr": 0.5}
+    assert spec.provenance["metrics"] == {"val_recall@1": 81.25}
+    assert (spec.licence, spec.backbone, spec.head, spec.descriptor_dim) == ("MIT", "ResNet18", "gem", 16)
+    assert spec.preprocessing.image_size == 320
+    assert spec.provenance["created"].endswith("+00:00")
 
 
 def test_a_card_can_be_saved_again(saved: Path, tmp_path: Path) -> None:
     loaded = load_model_file(saved)
-    card = loaded.card
-    save_model(tmp_path / "again", loaded, training=card["training"], metrics=card["metrics"], licence=card["licence"])
-    again = load_model_file(tmp_path / "again").card
-    assert {**again, "created": ""} == {**card, "created": ""}
+    save_model(tmp_path / "again", loaded)
+    again = load_model_file(tmp_path / "again").spec
+    undated = [{**spec.provenance, "created": ""} for spec in (again, loaded.spec)]
+    assert undated[0] == undated[1]
+    assert dataclasses.replace(again, provenance={}) == dataclasses.replace(loaded.spec, provenance={})
 
 
 def test_timm_networks_load_as_well(tmp_path: Path) -> None:
-    network = create_network("timm:vit_tiny_patch16_224", 8, weights="none").eval()
+    network = create_model("timm:vit_tiny_patch16_224", descriptor_dim=8, weights="none").eval()
     save_model(tmp_path / "vit", network, training={}, metrics={}, licence="MIT")
     images = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
@@ -81,11 +82,11 @@ def test_timm_networks_load_as_well(tmp_path: Path) -> None:
 
 
 def test_agreeing_options_are_accepted_and_others_refused(saved: Path) -> None:
-    assert load_model_file(saved, backbone="ResNet18", fc_output_dim=16).fc_output_dim == 16
-    with pytest.raises(ProgeoError, match="is ResNet18, fc_output_dim 16, but `backbone` ResNet50 was asked for"):
+    assert load_model_file(saved, backbone="ResNet18", descriptor_dim=16).descriptor_dim == 16
+    with pytest.raises(ProgeoError, match="is ResNet18, descriptor_dim 16, but `backbone` ResNet50 was asked for"):
         load_model_file(saved, backbone="ResNet50")
-    with pytest.raises(ProgeoError, match="but `backbone` ResNet18, `fc_output_dim` 512 was asked for"):
-        load_model_file(saved, backbone="ResNet18", fc_output_dim=512)
+    with pytest.raises(ProgeoError, match="but `backbone` ResNet18, `descriptor_dim` 512 was asked for"):
+        load_model_file(saved, backbone="ResNet18", descriptor_dim=512)
 
 
 @pytest.mark.parametrize("form", ["plain", "last_checkpoint", "data parallel", "safetensors"])
@@ -100,28 +101,28 @@ def test_published_state_dicts_load_with_both_options(form: str, network: PlaceN
         torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
     else:
         save_file(state, path)
-    loaded = load_model_file(path, backbone="ResNet18", fc_output_dim=16)
-    assert not loaded.training and loaded.card["backbone"] == "ResNet18"
+    loaded = load_model_file(path, backbone="ResNet18", descriptor_dim=16)
+    assert not loaded.training and loaded.spec.backbone == "ResNet18"
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, state[name])
 
 
-@pytest.mark.parametrize("options", [{}, {"backbone": "ResNet18"}, {"fc_output_dim": 16}])
+@pytest.mark.parametrize("options", [{}, {"backbone": "ResNet18"}, {"descriptor_dim": 16}])
 def test_a_state_dict_without_options_says_which_it_needs(options: dict[str, Any], state_dict: Path) -> None:
     with pytest.raises(
-        ProgeoError, match="Give `backbone` and `fc_output_dim`; it looks like ResNet18, fc_output_dim 16"
+        ProgeoError, match="Give `backbone` and `descriptor_dim`; it looks like ResNet18, descriptor_dim 16"
     ):
         load_model_file(state_dict, **options)
 
 
 def test_a_state_dict_of_another_network_is_refused(state_dict: Path) -> None:
     with pytest.raises(ProgeoError) as caught:
-        load_model_file(state_dict, backbone="ResNet50", fc_output_dim=64)
+        load_model_file(state_dict, backbone="ResNet50", descriptor_dim=64)
     message = str(caught.value)
-    assert "are not those of ResNet50, fc_output_dim 64" in message
-    assert "The file looks like ResNet18, fc_output_dim 16." in message
+    assert "are not those of ResNet50, descriptor_dim 64" in message
+    assert "The file looks like ResNet18, descriptor_dim 16." in message
     with pytest.raises(ProgeoError, match=r"aggregation.3.weight is \(16, 512\) instead of \(64, 512\)"):
-        load_model_file(state_dict, backbone="ResNet18", fc_output_dim=64)
+        load_model_file(state_dict, backbone="ResNet18", descriptor_dim=64)
 
 
 def test_a_state_dict_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -171,8 +172,8 @@ def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
 
 def test_files_of_a_later_format_or_a_damaged_card_are_refused(saved: Path, tmp_path: Path) -> None:
     tensors = load_file(saved)
-    save_file(tensors, tmp_path / "later", {"format_version": json.dumps(2)})
-    with pytest.raises(ProgeoError, match=r"of format 2, .* reads up to 1\. Please update progeo"):
+    save_file(tensors, tmp_path / "later", {"format_version": json.dumps(3)})
+    with pytest.raises(ProgeoError, match=r"of format 3, .* reads up to 2\. Please update progeo"):
         load_model_file(tmp_path / "later")
     save_file(tensors, tmp_path / "damaged", {"format_version": "1", "backbone": '"ResNet18"'})
     with pytest.raises(ProgeoError, match="The description inside .*damaged is damaged"):
