@@ -89,9 +89,7 @@ def _identify(file: BinaryIO, name: str, formats: Sequence[str]) -> Image.Image:
     """Return the image of the first format that takes the file, not yet decoded."""
     file.seek(0)
     prefix = file.read(16)
-    is_heic = (prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS) or name.lower().endswith(HEIC_EXTENSIONS)
-    if is_heic and not can_open_heic():
-        raise ProgeoError(f'To read {name}, install the library for HEIC: pip install "progeo[heic]"')
+    lacks_library = prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS and not can_open_heic()
     Image.init()
     for kind in formats:
         factory, accepts = Image.OPEN.get(kind, (None, None))
@@ -103,6 +101,8 @@ def _identify(file: BinaryIO, name: str, formats: Sequence[str]) -> Image.Image:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # how plugins say that it is not theirs
             continue
+    if lacks_library or (name.lower().endswith(HEIC_EXTENSIONS) and not can_open_heic()):
+        raise ProgeoError(f'To read {name}, install the library for HEIC: pip install "progeo[heic]"')
     known = ", ".join(kind for kind in formats if kind in Image.OPEN and kind != "MPO")  # phones' JPEG of several
     raise NotAPhotoError(f"The image {name} cannot be read, it may be damaged: it is none of {known}.")
 

@@ -58,5 +58,5 @@ class GemHead(nn.Sequential):
 
     def forward(self, features: Features) -> torch.Tensor:
         """Return unit descriptors (B, ``descriptor_dim``)."""
-        descriptors: torch.Tensor = super().forward(features.map)
+        descriptors: torch.Tensor = super().forward(features.map)  # type: ignore[no-untyped-call]
         return descriptors
