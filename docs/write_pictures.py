@@ -29,7 +29,7 @@ def place_side_by_side(pictures: list[Image.Image], width: int) -> Image.Image:
 
 def choose_queries(demo: Path) -> list[Path]:
     """Return pictures of predictions: queries by night first, only such whose first prediction is right."""
-    pictures = sorted((demo / "training" / "preds").glob("*.jpg"))
+    pictures = sorted((demo / "ProGEO" / "preds").glob("*.jpg"))
     texts = {picture: picture.with_suffix(".txt").read_text(encoding="utf-8") for picture in pictures}
     right = [picture for picture in pictures if is_first_right(picture)]
     by_night = [picture for picture in right if "@night" in texts[picture].split("\n\n")[0]]
