@@ -9,4 +9,4 @@ if importlib.util.find_spec("progeo") is None:  # a plain clone, not installed
 
 from progeo.models.published import get_trained_model  # noqa: F401
 
-dependencies = ["torch", "torchvision", "numpy", "rich", "safetensors"]
+dependencies = ["torch", "torchvision", "numpy", "PIL", "rich", "safetensors"]
