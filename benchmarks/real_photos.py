@@ -89,8 +89,8 @@ def measure(network: PlaceNetwork, sets: list[str], datasets: Path, options: Tra
     recalls = {}
     for name in sets:
         evaluation_set = read_evaluation_set(datasets / name, cache_folder=options.cache_folder)
-        device = choose_device(options.device)
-        result = evaluate(network.to(device), evaluation_set, options, device=device, resize=True, description=name)
+        device = str(choose_device(options.device))
+        result = evaluate(network, evaluation_set, device=device, num_workers=options.num_workers, description=name)
         recalls[name] = {f"R@{rank}": result.recalls[rank] for rank in (1, 5)}
     return recalls
 

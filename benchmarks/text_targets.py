@@ -21,8 +21,8 @@ from benchmarks.real_photos import TRAININGS, make_options
 from benchmarks.tables import write_table
 from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
 from progeo.cli.eval import EvalOptions
+from progeo.cli.eval import run as run_evaluation
 from progeo.cli.train import TrainOptions
-from progeo.evaluation.run import run_evaluation
 from progeo.files import CONFIG, RESULTS
 from progeo.training.methods.prompt_file import PROMPTS
 from progeo.training.run import run_training

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from progeo import cli
+from progeo.errors import ProgeoError
+from progeo.evaluation.evaluate import choose_preprocessing
+from progeo.evaluation.evaluate import evaluate as evaluate_model
+from progeo.evaluation.evaluation_set import read_evaluation_set
+from progeo.evaluation.protocols import PROTOCOLS, find_rule
+from progeo.models.encoder import Encoder
+from progeo.models.files import save_model
+from progeo.models.network import PlaceNetwork, create_model
+from progeo.pixels.recipe import Preprocessing
 
 Evaluate = Callable[..., dict[str, Any]]
 UNTRAINED = [
@@ -65,8 +75,9 @@ def test_figures_of_a_whole_set(test_set: Path, evaluate: Evaluate) -> None:
     assert (results["database_images"], results["queries"], results["queries_without_positives"]) == (8, 8, 0)
     assert list(results["recalls"]) == ["R@1", "R@5", "R@10", "R@20"]
     assert results["recalls"]["R@10"] == 100  # all of the database
-    assert results["image_size"] == "native"
+    assert results["image_size"] == 160
     assert evaluate(test_set)["recalls"] == results["recalls"]
+    assert evaluate(test_set, "--num_workers", "0")["recalls"] == results["recalls"]
 
 
 def test_which_folder_of_queries_is_taken(test_set: Path, evaluate: Evaluate) -> None:
@@ -107,6 +118,80 @@ def test_photos_of_other_sizes_and_resizing(test_set: Path, evaluate: Evaluate) 
         with Image.open(path) as image:
             larger = image.resize((96 + 16 * number, 80), Image.Resampling.NEAREST)
         larger.save(path, quality=95)
-    assert evaluate(test_set)["image_size"] == "native"
+    assert evaluate(test_set, "--no_resize_test_imgs")["image_size"] == "native"
     results = evaluate(test_set, "--image_size", "40")
     assert (results["image_size"], results["queries"]) == (40, 8)
+
+
+@pytest.fixture()
+def network() -> PlaceNetwork:
+    return create_model("timm:test_resnet", descriptor_dim=8, weights="none").eval()
+
+
+def test_from_python(test_set: Path, network: PlaceNetwork) -> None:
+    """A network, what runs it, or a file of it; and the set as a folder or as it was read."""
+    expected = evaluate_model(network, test_set)
+    save_model("model.safetensors", network)
+    read = read_evaluation_set(test_set)
+    for model in (Encoder.create(network, batch_size=3), "model.safetensors", Path("model.safetensors")):
+        found = evaluate_model(model, read, device="cpu", num_workers=0)
+        np.testing.assert_array_equal(found.predictions, expected.predictions)
+        assert found.recalls == expected.recalls
+    assert expected.predictions.shape == (8, 8)
+    assert evaluate_model(network, read, k=3, positive_dist_threshold=1e6).recalls == {1: 100.0}
+
+
+def test_sizes_from_python(test_set: Path, network: PlaceNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    original = Encoder.read
+
+    def note(self: Encoder, *arguments: Any) -> Any:
+        read.append(original(self, *arguments))
+        return read[-1]
+
+    monkeypatch.setattr(Encoder, "read", note)
+    wanted: list[tuple[dict[str, Any], tuple[int, int, int]]] = [
+        ({}, (160, 192, 3)),
+        ({"image_size": 20}, (20, 24, 3)),
+        ({"native": True}, (40, 48, 3)),
+    ]
+    for settings, shape in wanted:
+        evaluate_model(network, test_set, **settings)
+        assert {pixels.shape for pixels in read} == {shape}
+        read.clear()
+
+
+def test_a_protocol_keeps_the_size_of_photos_and_limits_that_of_its_queries() -> None:
+    preprocessing = Preprocessing(image_size=512)
+    database, queries = choose_preprocessing(preprocessing, PROTOCOLS["tokyo247"])
+    assert (database.native, database.native_limit, queries.native_limit) == (True, None, 480)
+    assert choose_preprocessing(preprocessing, PROTOCOLS["nordland"])[1].native_limit is None
+    for settings in ({"native": False}, {"image_size": 512}):
+        assert choose_preprocessing(preprocessing, PROTOCOLS["tokyo247"], **settings) == (preprocessing,) * 2
+    square = Preprocessing(image_size=322, square=True)
+    assert choose_preprocessing(square, PROTOCOLS["tokyo247"]) == (square, square)
+    with pytest.raises(ProgeoError, match="megaloc takes photos of 322 x 322 px only. Leave out `image_size`"):
+        choose_preprocessing(square, native=True, name="megaloc")
+
+
+def test_predictions_are_reranked(test_set: Path, network: PlaceNetwork) -> None:
+    asked = []
+
+    def reverse(query: Callable[[], Any], candidates: Sequence[str], distances: Any) -> Any:
+        asked.append((query().shape, {Path(candidate).parent.name for candidate in candidates}))
+        return np.arange(len(candidates))[::-1]
+
+    plain = evaluate_model(network, test_set, k=3)
+    reranked = evaluate_model(network, test_set, k=3, rerank=reverse)
+    np.testing.assert_array_equal(reranked.predictions, plain.predictions[:, ::-1])
+    np.testing.assert_array_equal(reranked.descriptor_distances, plain.descriptor_distances[:, ::-1])
+    assert asked == [((160, 192, 3), {"database"})] * 8
+
+
+def test_arguments_are_checked_in_python_too(test_set: Path, network: PlaceNetwork) -> None:
+    with pytest.raises(ProgeoError, match="`protocol` nordland fixes what is right.*Leave out `positive_dist_thresh"):
+        find_rule(PROTOCOLS["nordland"], 10.0)
+    with pytest.raises(ProgeoError, match="There is no protocol 'nordlan' .did you mean nordland"):
+        evaluate_model(network, test_set, protocol="nordlan")
+    with pytest.raises(ProgeoError, match="`protocol` is part of an evaluation set"):
+        evaluate_model(network, read_evaluation_set(test_set), protocol="nordland")

@@ -9,8 +9,8 @@ import pytest
 
 from progeo.evaluation.comparison import bootstrap_difference, format_markdown
 from progeo.evaluation.metrics import bootstrap_recalls, measure, measure_average_precision, measure_first_match
-from progeo.evaluation.positives import PositiveRule
-from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation, measure_recalls
+from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
+from progeo.evaluation.recall import Evaluation, measure_recalls
 
 
 def random_evaluation(queries: int = 200, database: int = 400, seed: int = 0) -> Evaluation:

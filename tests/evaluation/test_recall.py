@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.positives import PositiveRule
-from progeo.evaluation.recall import PUBLISHED_RULE, measure_recalls
+from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
+from progeo.evaluation.recall import measure_recalls
 from progeo.search.exact import search
 
 

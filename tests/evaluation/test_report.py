@@ -16,9 +16,9 @@ from PIL import Image
 from progeo.evaluation.charts import MAX_QUERY_POINTS, draw_maps
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
-from progeo.evaluation.positives import PositiveRule
+from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
 from progeo.evaluation.protocols import PROTOCOLS
-from progeo.evaluation.recall import PUBLISHED_RULE, Evaluation, measure_recalls
+from progeo.evaluation.recall import Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
 from progeo.html.maps import MOST_DOTS, MapData
 from progeo.html.pages import read_asset

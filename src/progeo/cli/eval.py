@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from progeo.cli.options import REQUIRED, InferenceOptions, MachineOptions, PhotoOptions, Repeated, option
+from progeo.cli.options import (
+    REQUIRED,
+    InferenceOptions,
+    MachineOptions,
+    PhotoOptions,
+    Repeated,
+    list_repeated,
+    option,
+    save_options,
+)
+from progeo.console import console, log_to, logger
+from progeo.errors import ProgeoError
+from progeo.files import CONFIG, RESULTS, atomic_write, create_run_folder, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from progeo.evaluation.evaluation_set import EvaluationSet
+    from progeo.evaluation.recall import Evaluation
+    from progeo.models.network import PlaceNetwork
+    from progeo.pixels.recipe import Preprocessing
+
+BYTES_PER_NUMBER = 4
+"""Descriptors are searched in single precision."""
 
 
 @dataclass(kw_only=True)
@@ -26,9 +55,9 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
     )
     resume_model: Repeated = option(
         None,
-        "the trained model: a file, or a published one such as cosplace:ResNet50:2048 or megaloc; --model is a "
-        "synonym. Give it again for further models, which are compared. A file of progeo needs no other option, a "
-        "published .pth needs --backbone and --fc_output_dim. Without it the backbone is evaluated untrained",
+        "the model: a file, a published one such as cosplace:ResNet50:2048 or megaloc, or a backbone, untrained; "
+        "--model is a synonym. Give it again for further models, which are compared. A file of progeo needs no other "
+        "option, a published .pth needs --backbone and --fc_output_dim. Without it --backbone is evaluated untrained",
         names=("--model",),
     )
     trust_remote_code: bool = option(False, "let models of torch.hub run their own code on this machine")
@@ -59,8 +88,266 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
     report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
 
 
-def run(options: EvalOptions, folder: Path | None = None) -> dict[str, Any]:
-    """Run ``progeo eval``."""
-    from progeo.evaluation.run import run_evaluation
+class Candidate(NamedTuple):
+    """A model to evaluate, and how the photos of the database and those of the queries are read for it."""
 
-    return run_evaluation(options, folder)
+    name: str
+    network: PlaceNetwork
+    native: bool | None
+    database: Preprocessing
+    queries: Preprocessing
+
+    @property
+    def size(self) -> str:
+        """The size of photos as people read it."""
+        other = "" if self.queries == self.database else f" (queries: {self.queries.describe()})"
+        return self.database.describe() + other
+
+
+def run(options: EvalOptions, folder: Path | None = None, *, published: bool = False) -> dict[str, Any]:
+    """Run ``progeo eval``: evaluate one model, or several and compare them; write and return the results.
+
+    Args:
+        options: what to do.
+        folder: an existing folder for the results; without it a new one below ``logs`` is made. Of several models, each
+            has a folder of its own in it, and the comparison stands beside them.
+        published: photos keep their size where nothing says otherwise, as in the published command ``eval.py``.
+    """
+    from progeo.devices import choose_device
+    from progeo.evaluation.grouping import group_queries
+
+    device = str(choose_device(options.device))
+    evaluation_set = _read_set(options)
+    groups = group_queries(evaluation_set.queries, options.group_by) if options.group_by else {}
+    candidates = [
+        _choose_size(name, network, evaluation_set, options, published)
+        for name, network in _load_models(options, device)
+    ]
+
+    folder = folder or create_run_folder(options.save_dir)
+    log_to(folder)
+    save_options(options, folder / CONFIG)
+    _describe_set(evaluation_set)
+    if not (published or options.resize_test_imgs) and any(_takes_own_size(candidate) for candidate in candidates):
+        logger.info("Photos are brought to the size of the model; --no_resize_test_imgs leaves them as they are")
+
+    results, evaluations = [], []
+    for number, candidate in enumerate(candidates, start=1):
+        own_folder = folder if len(candidates) == 1 else folder / f"{number}_{_to_file_name(candidate.name)}"
+        own_folder.mkdir(exist_ok=True)
+        evaluation = _evaluate(candidate, evaluation_set, options, device)
+        evaluations.append(evaluation)
+        results.append(_save(candidate, evaluation, evaluation_set, groups, options, own_folder))
+    content = results[0] if len(results) == 1 else _compare(results, evaluations, evaluation_set, options, folder)
+    logger.info(f"Results are in {folder}")
+    if options.json:
+        json.dump(content, sys.stdout)
+        sys.stdout.write("\n")
+    return content
+
+
+def _read_set(options: EvalOptions) -> EvaluationSet:
+    """Read the test set, and check what the options ask of it against its protocol."""
+    from progeo.evaluation.evaluation_set import read_evaluation_set
+    from progeo.evaluation.protocols import find_protocol, find_rule
+
+    protocol = find_protocol(options.protocol) if options.protocol else None
+    rule = find_rule(protocol, options.positive_dist_threshold)
+    if options.radii and not rule.is_metric:
+        raise ProgeoError(
+            f"--radii are metres, but by --protocol {options.protocol} a prediction is right {rule}. Leave --radii out."
+        )
+    return read_evaluation_set(
+        options.test_set_folder,
+        queries_folder=options.queries_folder,
+        cache_folder=options.cache_folder,
+        columns=options.columns,
+        protocol=protocol,
+    )
+
+
+def _load_models(options: EvalOptions, device: str) -> list[tuple[str, PlaceNetwork]]:
+    """Load all models before the first is evaluated, so that a missing one does not stop the work of hours."""
+    from progeo.devices import derive_seed
+    from progeo.models.network import create_model
+    from progeo.models.published import load_model
+
+    names = list_repeated(options.resume_model)
+    if len(names) > 1 and (options.backbone or options.fc_output_dim):
+        raise ProgeoError(
+            "--backbone and --fc_output_dim say what one published .pth file is. Evaluate that one alone, or compare "
+            "model files of progeo and published models."
+        )
+    if not names:
+        logger.warning("No --model is given: evaluating the untrained backbone, as a baseline")
+        if options.backbone_weights == "none":
+            logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
+        network = create_model(
+            options.backbone or "ResNet18",
+            descriptor_dim=options.fc_output_dim,
+            weights=options.backbone_weights,
+            seed=derive_seed(options.seed),
+        )
+        return [(f"{network.spec.backbone} untrained", network)]
+    settings: dict[str, Any] = {"backbone": options.backbone, "descriptor_dim": options.fc_output_dim}
+    settings |= {"trust_remote_code": options.trust_remote_code, "device": device}
+    loaded = [(name, load_model(name, **settings).cpu()) for name in names]
+    for name, network in loaded:
+        if network.spec.provenance.get("untrained"):
+            logger.warning(f"{name} is a backbone that was not trained for places: evaluating it as a baseline")
+    return loaded
+
+
+def _choose_size(
+    name: str, network: PlaceNetwork, evaluation_set: EvaluationSet, options: EvalOptions, published: bool
+) -> Candidate:
+    """Decide at which size a model takes photos: as asked for, else as the protocol or the command is published."""
+    from progeo.evaluation.evaluate import choose_preprocessing
+
+    native = None if options.resize_test_imgs is None else not options.resize_test_imgs
+    if published and native is None and not (options.image_size or network.preprocessing.square):
+        native = not network.spec.provenance.get("training", {}).get("resize_test_imgs")
+    read = choose_preprocessing(
+        network.preprocessing, evaluation_set.protocol, image_size=options.image_size, native=native, name=name
+    )
+    return Candidate(name, network, native, *read)
+
+
+def _takes_own_size(candidate: Candidate) -> bool:
+    return not (candidate.database.native or candidate.database.square)
+
+
+def _describe_set(evaluation_set: EvaluationSet) -> None:
+    """Say what is about to be evaluated, and where it is not what its protocol fixes."""
+    protocol = evaluation_set.protocol
+    logger.info(f"{len(evaluation_set.database)} database images and {len(evaluation_set.queries)} queries")
+    if protocol:
+        logger.info(f"Protocol {protocol.name}: {protocol.description}; right {protocol.rule}; {protocol.source}")
+    for difference in evaluation_set.differences:
+        logger.warning(f"Not the official protocol: {difference}")
+
+
+def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions, device: str) -> Evaluation:
+    from progeo.evaluation.evaluate import evaluate
+
+    name, network = candidate.name, candidate.network
+    logger.info(f"Evaluating {name}: {network.spec.describe()}, on {device}, photos at {candidate.size}")
+    for difference in _find_resizing(candidate, evaluation_set):
+        logger.warning(f"Not the official protocol: {name} takes {difference}")
+    if network.spec.provenance.get("batch_dependent"):
+        logger.warning(
+            f"{name} describes a photo by the others in its batch too: its results depend on --infer_batch_size "
+            f"({options.infer_batch_size}) and on the order of the photos"
+        )
+    kept = options.descriptors_folder and _place_descriptors(options.descriptors_folder, evaluation_set, name)
+    try:
+        evaluation = evaluate(
+            network,
+            evaluation_set,
+            image_size=options.image_size,
+            native=candidate.native,
+            positive_dist_threshold=options.positive_dist_threshold,
+            k=max(20, options.num_preds_to_save),
+            device=device,
+            batch_size=options.infer_batch_size,
+            num_workers=options.num_workers,
+            description="Describing",
+            descriptors_folder=kept,
+        )
+    except KeyboardInterrupt:
+        if kept:
+            logger.info(f"Finished chunks are kept in {kept}: the same command goes on from there")
+        raise
+    network.cpu()
+    if evaluation.queries_without_positives:
+        logger.info(
+            f"{evaluation.queries_without_positives} of {len(evaluation_set.queries)} queries have no database image "
+            f"{evaluation.rule} and count as missed"
+        )
+    return evaluation
+
+
+def _find_resizing(candidate: Candidate, evaluation_set: EvaluationSet) -> list[str]:
+    """Return how the size at which a model takes photos differs from what the protocol fixes."""
+    if evaluation_set.protocol is None or candidate.database.native:
+        return []
+    return [f"photos resized ({candidate.size}) instead of as the set has them"]
+
+
+def _save(
+    candidate: Candidate,
+    evaluation: Evaluation,
+    evaluation_set: EvaluationSet,
+    groups: dict[str, NDArray[np.int64]],
+    options: EvalOptions,
+    folder: Path,
+) -> dict[str, Any]:
+    """Say what was found, write it, and return it."""
+    from progeo.evaluation.metrics import measure
+    from progeo.evaluation.results import save_results
+
+    spec, read = candidate.network.spec, candidate.database
+    measurements = measure(
+        evaluation, radii=options.radii or (), group_by=options.group_by, groups=groups, seed=options.seed
+    )
+    logger.info(evaluation.describe())
+    logger.info(measurements.describe_intervals())
+    differences = [*evaluation_set.differences, *_find_resizing(candidate, evaluation_set)]
+    return save_results(
+        evaluation,
+        dataclasses.replace(evaluation_set, differences=differences),
+        folder,
+        title=f"{spec.backbone} on {Path(options.test_set_folder).resolve().name}",
+        settings={
+            "model": candidate.name,
+            "backbone": spec.backbone,
+            "fc_output_dim": spec.descriptor_dim,
+            "test_set_folder": options.test_set_folder,
+            "image_size": "native" if read.native else read.image_size,
+            "batch_dependent": bool(spec.provenance.get("batch_dependent")),
+            "database_memory_bytes": len(evaluation_set.database) * spec.descriptor_dim * BYTES_PER_NUMBER,
+        },
+        spec=spec.to_dict(),
+        measurements=measurements,
+        num_preds_to_save=options.num_preds_to_save,
+        save_only_wrong_preds=options.save_only_wrong_preds,
+        report=options.report,
+    )
+
+
+def _place_descriptors(folder: str, evaluation_set: EvaluationSet, model: str) -> Path:
+    """Return where a model's descriptors of a set are, below the folder that the options name."""
+    place = Path(evaluation_set.folder).resolve()
+    key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    return Path(folder) / f"{_to_file_name(place.name)}-{key}" / _to_file_name(model)
+
+
+def _compare(
+    results: list[dict[str, Any]],
+    evaluations: list[Evaluation],
+    evaluation_set: EvaluationSet,
+    options: EvalOptions,
+    folder: Path,
+) -> dict[str, Any]:
+    """Print the comparison, write it beside the results of each model, and return it."""
+    from progeo.evaluation.comparison import bootstrap_difference, draw_comparison, format_markdown
+
+    for number, (result, evaluation) in enumerate(zip(results, evaluations, strict=True)):
+        difference, interval = bootstrap_difference(evaluations[0], evaluation, options.seed)
+        result["difference_from_first"] = {"R@1": difference, "interval": list(interval)} if number else None
+    protocol = f", protocol {evaluation_set.protocol.name}" if evaluation_set.protocol else ""
+    title = (
+        f"{Path(options.test_set_folder).resolve().name}{protocol}: {len(evaluation_set.queries):,} queries, "
+        f"{len(evaluation_set.database):,} database images"
+    )
+    console.print(draw_comparison(results, title))
+    with atomic_write(folder / "comparison.md") as temporary:
+        temporary.write_text(format_markdown(results, title), encoding="utf-8")
+    content = {"test_set_folder": options.test_set_folder, "models": results}
+    write_json(folder / RESULTS, content)
+    return content
+
+
+def _to_file_name(text: str) -> str:
+    """Return a text with nothing in it that a file name cannot have."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "_"

@@ -85,8 +85,11 @@ FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}
 """First words of commands that have two."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 1 a check found problems, 2 an error, 130 interrupted."""
+def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> int:
+    """Run a command and return the exit code: 0 done, 1 a check found problems, 2 an error, 130 interrupted.
+
+    With ``published``, ``train`` and ``eval`` have the defaults of the published commands where ours are others.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
         remedy = _find_remedy(names)
         with spell_log(names), explain_lack_of_memory(remedy), explain_missing_library(f"progeo {name}"):
-            import_command(name).run(options)
+            import_command(name).run(options, **({"published": True} if published else {}))
         return 0
     except KeyboardInterrupt:
         _print_error("Interrupted", debug)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-ALIASES = {"descriptor_dim": "fc_output_dim"}
+ALIASES = {"descriptor_dim": "fc_output_dim", "native": "resize_test_imgs"}
 """Arguments whose options are called otherwise, as published."""
 
 

@@ -142,8 +142,10 @@ class TrainOptions(GroupOptions, ModelOptions, PromptOptions, InferenceOptions, 
     resume_model: str | None = option(None, "start from this trained model (a file, or cosplace:ResNet18:512)")
 
 
-def run(options: TrainOptions, folder: Path | None = None) -> dict[str, Any]:
-    """Run ``progeo train``."""
+def run(options: TrainOptions, folder: Path | None = None, *, published: bool = False) -> dict[str, Any]:
+    """Run ``progeo train``; with ``published``, test photos keep their size where nothing else is asked for."""
+    if published and options.resize_test_imgs is None:
+        options.resize_test_imgs = False
     from progeo.training.run import run_training
 
     return run_training(options, folder)

@@ -1,108 +1,194 @@
-"""Evaluating a model on a test set: descriptors, exact search, recalls, pictures, report."""
+"""Evaluating a model on a test set: encode, search, rerank, measure."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from progeo.cli.options import InferenceOptions
-from progeo.devices import collect_versions
-from progeo.evaluation.describing import Describer
-from progeo.evaluation.evaluation_set import EvaluationSet
-from progeo.evaluation.metrics import Measurements, measure
-from progeo.evaluation.pictures import save_predictions
-from progeo.evaluation.positives import PositiveRule, read_coordinates
+from progeo.console import logger, progress_bar
+from progeo.errors import ProgeoError
+from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
+from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
+from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
-from progeo.evaluation.report import write_report
-from progeo.files import REPORT, RESULTS, write_json
-from progeo.models.network import PlaceNetwork
+from progeo.models.encoder import Encoder
+from progeo.pixels.recipe import Preprocessing
 from progeo.search.exact import search_chunks
+from progeo.search.rerank import Reranker, no_rerank, rerank_all
 from progeo.search.store import DescriptorFolder
+
+if TYPE_CHECKING:
+    from progeo.models.network import PlaceNetwork
 
 
 def evaluate(
-    network: PlaceNetwork,
-    evaluation_set: EvaluationSet,
-    options: InferenceOptions,
+    model: Encoder | PlaceNetwork | str | Path,
+    evaluation_set: EvaluationSet | str | Path,
     *,
-    device: torch.device,
-    resize: bool,
+    protocol: str | Protocol | None = None,
+    image_size: int | None = None,
+    native: bool | None = None,
+    positive_dist_threshold: float = PUBLISHED_RULE.limit,
+    k: int = max(RECALL_RANKS),
+    rerank: Reranker = no_rerank,
+    device: str | None = None,
+    batch_size: int = 16,
     num_workers: int | None = None,
     description: str | None = None,
-    descriptor_folder: DescriptorFolder | None = None,
+    descriptors_folder: str | Path | None = None,
+    trust_remote_code: bool = False,
 ) -> Evaluation:
-    """Describe both halves of the set and measure how well the queries find their places.
+    """Measure how well a model finds the places of queries.
 
     Args:
-        network: the model, on ``device``; it is in eval mode afterwards.
-        evaluation_set: where to search and what for; its protocol says what is right, or else the options.
-        options: batch size, and the metres within which a prediction is right.
-        device: where to compute.
-        resize: bring photos to the model's image size instead of their native one.
-        num_workers: reading threads.
+        model: a network, what runs one, or the name or path of one (see ``load_model``).
+        evaluation_set: a folder with ``database`` and ``queries``, a manifest, or what ``read_evaluation_set`` gives.
+        protocol: the rules of one of the field's test sets, such as ``msls-val``: which queries, what is right, at
+            which size. What ``read_evaluation_set`` gives has its protocol already.
+        image_size: pixels of the shorter side; without it the model's own.
+        native: photos keep their size; without it they do where the protocol has it so, and else take the model's.
+        positive_dist_threshold: metres within which a prediction is right, where no protocol says what is.
+        k: predictions per query.
+        rerank: orders the k predictions of each query anew.
+        device: ``cpu``, ``cuda``, ``mps`` or ``auto``; without it a network stays where it is, and what is loaded by
+            its name takes a GPU where there is one. An encoder has its own.
+        batch_size: photos per forward pass; an encoder has its own.
+        num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
         description: what the progress bars speak of; without it none are shown.
-        descriptor_folder: keeps the descriptors on disk, so that the database need not fit into memory.
+        descriptors_folder: where the descriptors of this model for this set are kept, in half precision, so that the
+            database need not fit into memory and a stopped evaluation goes on.
+        trust_remote_code: let a model of torch.hub run its own code.
+
+    Raises:
+        ProgeoError: the set cannot be read, is not the protocol's, or a photo cannot be read; or the model cannot be
+            loaded, or does not take that size.
+
+    Example:
+        >>> evaluate("cosplace:ResNet18:512", "my_city/test").recalls  # doctest: +SKIP
+        {1: 71.2, 5: 83.0, 10: 86.4, 20: 90.1}
     """
-    network.eval()
-    protocol = evaluation_set.protocol
-    rule = protocol.rule if protocol else PositiveRule("metres", options.positive_dist_threshold)
-    positions = read_coordinates(rule, evaluation_set.database, evaluation_set.queries)
-    describer = Describer(
-        network.fold(), device, options.infer_batch_size, resize, num_workers, description, folder=descriptor_folder
+    if not isinstance(evaluation_set, EvaluationSet):
+        rules = find_protocol(protocol) if isinstance(protocol, str) else protocol
+        evaluation_set = read_evaluation_set(evaluation_set, protocol=rules)
+    elif protocol is not None:
+        raise ProgeoError("`protocol` is part of an evaluation set: give it to `read_evaluation_set`.")
+    database, queries = evaluation_set.database, evaluation_set.queries
+    rule = find_rule(evaluation_set.protocol, positive_dist_threshold)
+    positions = read_coordinates(rule, database, queries)
+    if isinstance(model, str | Path):
+        from progeo.models.published import load_model
+
+        model = load_model(model, device=device or "auto", trust_remote_code=trust_remote_code)
+    if not isinstance(model, Encoder):
+        device = device or str(next(iter(model.parameters())).device)
+        model = Encoder.create(model.eval(), device=device, batch_size=batch_size, num_workers=num_workers)
+    read_database, read_queries = choose_preprocessing(
+        model.preprocessing, evaluation_set.protocol, image_size=image_size, native=native
     )
-    shorter_side = protocol.queries_shorter_side if protocol else None
-    queries = describer.describe("queries", evaluation_set.queries["path"].to_list(), shorter_side)
+    folder = None
+    if descriptors_folder is not None:
+        depends_on = f"{model.fingerprint} {read_database} {read_queries}"
+        folder = DescriptorFolder(Path(descriptors_folder), depends_on, model.descriptor_dim)
+    encoding = Encoding(model, description, folder)
+    query_paths, database_paths = queries["path"].to_list(), database["path"].to_list()
+    query_descriptors = np.concatenate(list(encoding.encode("queries", query_paths, read_queries)))
     distances, predictions = search_chunks(
-        describer.describe("database", evaluation_set.database["path"].to_list()),
-        np.concatenate(list(queries)),
-        k=max(*RECALL_RANKS, options.num_preds_to_save),
+        encoding.encode("database", database_paths, read_database), query_descriptors, k
     )
+    if folder and (folder.reused or folder.replaced):
+        logger.info(
+            f"Chunks taken from {folder.folder}: {folder.reused}; stale or damaged ones made anew: {folder.replaced}"
+        )
+    query_pixels = [partial(with_preprocessing(model, read_queries).read, path) for path in query_paths]
+    distances, predictions = rerank_all(rerank, query_pixels, database_paths, distances, predictions)
     evaluation = measure_recalls(predictions, *positions, rule, distances)
-    return dataclasses.replace(evaluation, descriptors_per_second=describer.descriptors_per_second)
+    return dataclasses.replace(evaluation, descriptors_per_second=encoding.descriptors_per_second)
 
 
-def save_results(
-    evaluation: Evaluation,
-    evaluation_set: EvaluationSet,
-    options: InferenceOptions,
-    folder: Path,
+def choose_preprocessing(
+    preprocessing: Preprocessing,
+    protocol: Protocol | None = None,
     *,
-    title: str,
-    settings: dict[str, Any],
-    measurements: Measurements | None = None,
-    report: bool = True,
-) -> dict[str, Any]:
-    """Write ``results.json``, the pictures that the options ask for, and ``report.html``; return the results.
+    image_size: int | None = None,
+    native: bool | None = None,
+    name: str = "The model",
+) -> tuple[Preprocessing, Preprocessing]:
+    """Return how the photos of the database and those of the queries are read: see ``evaluate``.
 
-    ``measurements`` are what ``measure`` gives; without them those that need no options are taken.
+    Raises:
+        ProgeoError: a model that takes squares of one size is asked to take another.
     """
-    measurements = measurements or measure(evaluation)
-    protocol = evaluation_set.protocol
-    results = settings | {
-        "protocol": protocol.name if protocol else None,
-        "protocol_differences": evaluation_set.differences,
-        **evaluation.to_dict(),
-        **measurements.to_dict(),
-        "descriptors_per_second": evaluation.descriptors_per_second,
-        "versions": collect_versions(),
-    }
-    write_json(folder / RESULTS, results)
-    if options.num_preds_to_save:
-        paths = (evaluation_set.database["path"].to_list(), evaluation_set.queries["path"].to_list())
-        save_predictions(
-            evaluation, *paths, folder / "preds", options.num_preds_to_save, only_wrong=options.save_only_wrong_preds
-        )
-    if report:
-        write_report(
-            evaluation,
-            evaluation_set,
-            measurements,
-            folder / REPORT,
-            title=title,
-            settings=settings,
-        )
-    return results
+    if preprocessing.square:
+        if image_size or native:
+            raise ProgeoError(
+                f"{name} takes photos of {preprocessing.describe()} only. Leave out `image_size` and `native`."
+            )
+        return preprocessing, preprocessing
+    if native is None:
+        native = preprocessing.native or (protocol is not None and not image_size)
+    read = dataclasses.replace(preprocessing, image_size=image_size or preprocessing.image_size, native=native)
+    limit = protocol.queries_shorter_side if protocol and native else None
+    return read, dataclasses.replace(read, native_limit=limit or read.native_limit)
+
+
+def with_preprocessing(encoder: Encoder, preprocessing: Preprocessing) -> Encoder:
+    """Return an encoder that reads photos otherwise, with the same engine."""
+    other = copy.copy(encoder)
+    other.preprocessing = preprocessing
+    return other
+
+
+@dataclass
+class Encoding:
+    """A model that goes through a test set, in memory or chunk by chunk through a folder of descriptors.
+
+    Attributes:
+        description: what the progress bars speak of; without it none are shown.
+        folder: where descriptors are kept and taken from; without it they are in memory, in one chunk.
+        photos: photos encoded so far; those taken from ``folder`` do not count.
+        seconds: the time that took, reading them included.
+    """
+
+    encoder: Encoder
+    description: str | None = None
+    folder: DescriptorFolder | None = None
+    photos: int = 0
+    seconds: float = 0.0
+
+    @property
+    def descriptors_per_second(self) -> float | None:
+        """Photos encoded per second; None before the first."""
+        return self.photos / self.seconds if self.photos else None
+
+    def encode(
+        self, part: str, paths: Sequence[str], preprocessing: Preprocessing
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the descriptors of photos in order, in chunks (n, D); ``part`` is ``database`` or ``queries``."""
+        encoder = with_preprocessing(self.encoder, preprocessing)
+        with progress_bar(disable=self.description is None) as progress:
+            task = progress.add_task(f"{self.description}, {part}", total=len(paths))
+
+            def encode_some(some: Sequence[str]) -> npt.NDArray[np.float32]:
+                start = time.perf_counter()
+                found = encoder.encode(some, advance=lambda photos: progress.advance(task, photos))
+                self.photos += len(some)
+                self.seconds += time.perf_counter() - start
+                return found
+
+            if self.folder is None:
+                yield encode_some(paths)
+                return
+            done = 0
+            for chunk in self.folder.read_chunks(part, paths, encode_some):
+                done += len(chunk)
+                progress.update(task, completed=done)
+                yield chunk

@@ -14,7 +14,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule
 from progeo.evaluation.recall import Evaluation
 from progeo.files import atomic_write
-from progeo.pixels.decoding import read_image
+from progeo.pixels.recipe import Preprocessing, open_photo
 
 RIGHT_COLOUR = (24, 128, 56)
 WRONG_COLOUR = (197, 34, 31)
@@ -99,7 +99,7 @@ def draw_predictions(
 def read_tile(path: str, height: int) -> Image.Image:
     """Return an image fitted into a tile of ``height`` pixels, whole and undistorted; grey where it cannot be read."""
     try:
-        image = Image.fromarray(read_image(path, shorter_side=height).permute(1, 2, 0).contiguous().numpy())
+        image = open_photo(path, Preprocessing(image_size=height))
     except ProgeoError:
         tile = Image.new("RGB", (height, height), TILE_COLOUR)
         ImageDraw.Draw(tile).multiline_text(

@@ -42,6 +42,10 @@ class PositiveRule:
         return self.unit == "metres"
 
 
+PUBLISHED_RULE = PositiveRule("metres", 25.0)
+"""What the field counts as right, where no protocol says otherwise."""
+
+
 def read_coordinates(rule: PositiveRule, database: pl.DataFrame, queries: pl.DataFrame) -> tuple[Floats, Floats]:
     """Return the coordinates of two image tables in the units of a rule: float64 (N, d) and (Q, d).
 

@@ -15,10 +15,9 @@ import polars as pl
 from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.positives import PositiveRule, read_coordinates
+from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule, read_coordinates
 from progeo.models.backbones.registry import suggest
 
-WITHIN_25_METRES = PositiveRule("metres", 25.0)
 SAN_FRANCISCO, PITTSBURGH, OXFORD, AMSTERDAM, COPENHAGEN, TOKYO, BRISBANE = 10, 17, 30, 31, 33, 54, 56
 NORDLAND_RAILWAY = (32, 33)
 
@@ -39,7 +38,7 @@ class Protocol:
     source: str
     utm_zones: tuple[int, ...]
     """UTM zones of the places; positions that are made up have none."""
-    rule: PositiveRule = WITHIN_25_METRES
+    rule: PositiveRule = PUBLISHED_RULE
     database_folders: tuple[str, ...] = ("database",)
     queries_folders: tuple[str, ...] = ("queries",)
     split: str = "test"
@@ -50,7 +49,8 @@ class Protocol:
     queries_step: int = 1
     """Queries are evaluated whose frame is a multiple of this: a column ``frame`` says which, or else their names."""
     queries_shorter_side: int | None = None
-    """Queries with a longer shorter side are shrunk to this many pixels; otherwise photos are as their set has them."""
+    """Queries with a longer shorter side are shrunk to this many pixels. Otherwise photos are as their set has them, by
+    every protocol, for models that take more than one size."""
     note: str = ""
 
 
@@ -219,6 +219,22 @@ def find_protocol(name: str) -> Protocol:
             f"There is no protocol '{name}'{suggest(name, PROTOCOLS)}. The protocols are: {', '.join(PROTOCOLS)}."
         )
     return PROTOCOLS[name]
+
+
+def find_rule(protocol: Protocol | None, positive_dist_threshold: float = PUBLISHED_RULE.limit) -> PositiveRule:
+    """Return what is right: as a protocol has it, or else within so many metres.
+
+    Raises:
+        ProgeoError: a protocol and another distance are asked for.
+    """
+    if protocol is None:
+        return PositiveRule("metres", positive_dist_threshold)
+    if positive_dist_threshold != PUBLISHED_RULE.limit:
+        raise ProgeoError(
+            f"`protocol` {protocol.name} fixes what is right: {protocol.rule}. Leave out `positive_dist_threshold`; "
+            "`radii` gives recalls at further distances."
+        )
+    return protocol.rule
 
 
 def check_zones(protocol: Protocol, folder: str, database: pl.DataFrame, queries: pl.DataFrame) -> None:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.positives import Floats, PositiveRule
-from progeo.search.exact import Integers, check_finite
+from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
+from progeo.search.exact import Floats, Integers, check_finite
 
 RECALL_RANKS = (1, 5, 10, 20)
-PUBLISHED_RULE = PositiveRule("metres", 25.0)
 
 
 @dataclass(frozen=True, eq=False)

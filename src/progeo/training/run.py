@@ -18,8 +18,8 @@ from progeo.console import format_count, log_to, logger
 from progeo.data.table import read_image_table
 from progeo.devices import choose_device, derive_seed
 from progeo.errors import ProgeoError
-from progeo.evaluation.evaluate import save_results
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
+from progeo.evaluation.results import save_results
 from progeo.files import CONFIG, REPORT, RESULTS, create_run_folder, write_json
 from progeo.models.backbones.create import find_backbone
 from progeo.models.network import PlaceNetwork, create_network
@@ -195,12 +195,21 @@ def _test(state: TrainingState, inputs: Inputs, options: TrainOptions, folder: P
         "backbone": options.backbone,
         "fc_output_dim": options.fc_output_dim,
         "test_set_folder": options.test_set_folder,
-        "image_size": options.image_size if options.resize_test_imgs else "native",
+        "image_size": "native" if options.resize_test_imgs is False else options.image_size,
         "seed": options.seed,
         "best_validation_R@1": state.best_recall,
     }
     title = f"{options.backbone} on {Path(options.test_set_folder).resolve().name}"
-    results = save_results(evaluation, inputs.test_set, options, folder, title=title, settings=settings)
+    results = save_results(
+        evaluation,
+        inputs.test_set,
+        folder,
+        title=title,
+        settings=settings,
+        spec=best.spec.to_dict(),
+        num_preds_to_save=options.num_preds_to_save,
+        save_only_wrong_preds=options.save_only_wrong_preds,
+    )
     logger.info(f"Test: {evaluation.describe()}")
     logger.info(f"The model is {folder / BEST_MODEL}, the report {folder / REPORT}")
     return results

@@ -136,9 +136,11 @@ def evaluate_network(
     return evaluate(
         network,
         evaluation_set,
-        options,
-        device=device,
-        resize=bool(options.resize_test_imgs),
+        native=None if options.resize_test_imgs is None else not options.resize_test_imgs,
+        positive_dist_threshold=options.positive_dist_threshold,
+        k=max(20, options.num_preds_to_save),
+        device=str(device),
+        batch_size=options.infer_batch_size,
         num_workers=options.num_workers,
         description=description,
     )

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from progeo import cli
-from progeo.evaluation import describing
-from progeo.models.encoder import describe_paths
+from progeo.models.encoder import Encoder
 from progeo.models.model_file import save_model
 from progeo.models.network import create_network
 
 from ..models.test_hub import HUBCONF
 
 TINY = ["--backbone", "timm:test_resnet", "--fc_output_dim", "8", "--backbone_weights", "none", "--device", "cpu"]
+SIZE = 160
+"""Of timm:test_resnet."""
 
 
 @pytest.fixture
@@ -82,25 +83,53 @@ def test_results_carry_protocol_uncertainty_and_versions(town: Path, capsys: pyt
 def test_sizes_that_a_protocol_does_not_have_are_reported(
     town: Path, models: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whether the options ask for them, a model file says that it was validated so, or a model takes no others."""
+    """Whether the options ask for them or a model takes no others."""
     rename_to_frames(town / "town/database")
     rename_to_frames(town / "town/queries")
-    network = create_network("timm:test_resnet", 8, weights="none")
-    training = {"resize_test_imgs": True}
-    save_model(town / "second.safetensors", network, training=training, metrics={}, licence="none")
-
     compared = evaluate([*models, "--trust_remote_code", "--protocol", "nordland"], capsys)["models"]
     sizes = [[text for text in result["protocol_differences"] if "resized" in text] for result in compared]
-    shorter_side = network.preprocessing.image_size
-    assert sizes == [
-        [],
-        [f"photos resized (shorter side {shorter_side} px) instead of as the set has them"],
-        ["photos resized (24 x 24 px) instead of as the set has them"],
-    ]
+    assert sizes == [[], [], ["photos resized (24 x 24 px) instead of as the set has them"]]
     asked_for = evaluate([*TINY, "--protocol", "nordland", "--image_size", "32"], capsys)
-    assert "photos resized (shorter side 32 px)" in asked_for["protocol_differences"][-1]
+    assert "photos resized (32 px on the shorter side)" in asked_for["protocol_differences"][-1]
+    asked_for = evaluate([*TINY, "--protocol", "nordland", "--resize_test_imgs"], capsys)
+    assert f"photos resized ({SIZE} px on the shorter side)" in asked_for["protocol_differences"][-1]
     without_protocol = evaluate(models[2:4], capsys)
     assert without_protocol["protocol_differences"] == []
+
+
+def test_photos_take_the_size_of_the_model_unless_something_publishes_their_own(
+    town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one line says so; only the published command and protocols leave photos as they are."""
+    network = create_network("timm:test_resnet", 8, weights="none")
+    save_model(town / "second.safetensors", network, training={"resize_test_imgs": True}, metrics={}, licence="none")
+    command = ["eval", "--test_set_folder", "town", "--device", "cpu", "--no_report", "--json", "--trust_remote_code"]
+
+    def sizes(*arguments: str, published: bool = False, count: int = 3) -> tuple[list[Any], str]:
+        assert cli.main([*command, *models[: 2 * count], *arguments], published=published) == 0
+        output = capsys.readouterr()
+        return [row["image_size"] for row in json.loads(output.out)["models"]], " ".join(output.err.split())
+
+    found, words = sizes()
+    assert found == [SIZE, SIZE, 24]
+    assert "brought to the size of the model; --no_resize_test_imgs leaves them" in words
+    assert f"8 dimensions, on cpu, photos at {SIZE} px on the shorter side" in words
+    found, words = sizes(published=True)
+    assert found == ["native", SIZE, 24]
+    assert "photos at native size" in words
+    assert "--no_resize_test_imgs" not in words
+    assert sizes("--resize_test_imgs", published=True)[0] == [SIZE, SIZE, 24]
+    assert sizes("--image_size", "32", published=True, count=2)[0] == [32, 32]
+
+
+def test_a_backbone_is_a_model(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["eval", "--test_set_folder", "town", "--device", "cpu", "--no_report", "--json"]
+    assert cli.main([*command, "--model", "EfficientNet-Lite0"]) == 0
+    output = capsys.readouterr()
+    results = json.loads(output.out)
+    assert (results["backbone"], results["spec"]["head"]) == ("EfficientNet-Lite0", "gem")
+    assert results["spec"]["provenance"]["untrained"] is True
+    assert "EfficientNet-Lite0 is a backbone that was not trained for places" in " ".join(output.err.split())
 
 
 def test_recalls_by_radius_and_by_group(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +156,8 @@ def test_models_are_compared(town: Path, models: list[str], capsys: pytest.Captu
     ]
     assert [row["fc_output_dim"] for row in rows] == [8, 16, 8]
     assert [row["database_memory_bytes"] for row in rows] == [8 * 8 * 4, 8 * 16 * 4, 8 * 8 * 4]
-    assert [row["image_size"] for row in rows] == ["native", "native", 24]
+    assert [row["image_size"] for row in rows] == [SIZE, SIZE, 24]
+    assert [row["spec"]["descriptor_dim"] for row in rows] == [8, 16, 8]
     assert rows[0]["difference_from_first"] is None
     assert rows[1]["difference_from_first"]["R@1"] == pytest.approx(
         rows[1]["recalls"]["R@1"] - rows[0]["recalls"]["R@1"]
@@ -192,14 +222,16 @@ def test_interrupted_evaluation_goes_on_from_its_descriptors_on_disk(
     command = [*models[:2], "--descriptors_folder", "kept"]
     chunks = []
 
-    def describe_two_chunks(*arguments: Any, **settings: Any) -> Any:
+    encode = Encoder.encode
+
+    def encode_two_chunks(*arguments: Any, **settings: Any) -> Any:
         chunks.append(len(chunks))
         if len(chunks) == 3:
             raise KeyboardInterrupt
-        return describe_paths(*arguments, **settings)
+        return encode(*arguments, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(describing, "describe_paths", describe_two_chunks)
+        patch.setattr(Encoder, "encode", encode_two_chunks)
         assert cli.main(["eval", "--test_set_folder", "town", *command]) == 130
     assert "the same command goes on from there" in " ".join(capsys.readouterr().err.split())
     assert len(list(Path("kept").rglob("?.safetensors"))) == 2
@@ -235,7 +267,7 @@ def test_what_cannot_be_evaluated_is_said_before_anything_is_written(
 def test_models_of_one_size_take_no_other(town: Path, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["eval", "--test_set_folder", "town", *models[4:], "--trust_remote_code", "--image_size", "32"]
     assert cli.main(arguments) == 2
-    assert "takes photos of 24 x 24 px only. Leave out --image_size" in " ".join(capsys.readouterr().err.split())
+    assert "takes photos of 24 x 24 px only. Leave out --image_size and --resize_test_imgs" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_untrained_backbone_has_the_dimension_that_training_gives_it(

@@ -1,0 +1,60 @@
+"""The files of an evaluation: its figures, pictures of its predictions, its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from progeo.devices import collect_versions
+from progeo.evaluation.evaluation_set import EvaluationSet
+from progeo.evaluation.metrics import Measurements, measure
+from progeo.evaluation.pictures import save_predictions
+from progeo.evaluation.recall import Evaluation
+from progeo.evaluation.report import write_report
+from progeo.files import REPORT, RESULTS, write_json
+
+
+def save_results(
+    evaluation: Evaluation,
+    evaluation_set: EvaluationSet,
+    folder: Path,
+    *,
+    title: str,
+    settings: dict[str, Any],
+    spec: dict[str, Any] | None = None,
+    measurements: Measurements | None = None,
+    num_preds_to_save: int = 0,
+    save_only_wrong_preds: bool = False,
+    report: bool = True,
+) -> dict[str, Any]:
+    """Write ``results.json``, and what else is asked for, into a folder; return the results.
+
+    Args:
+        evaluation: what was found.
+        evaluation_set: its photos.
+        folder: where to write; it exists.
+        title: heading of the report.
+        settings: what the evaluation ran with; the results start with it, and the report shows it.
+        spec: what the model is, as ``ModelSpec.to_dict`` gives it.
+        measurements: what ``measure`` gives; without them those that need no settings are taken.
+        num_preds_to_save: predictions per picture below ``preds``; with 0 there are no pictures.
+        save_only_wrong_preds: picture only queries whose first prediction is wrong.
+        report: write ``report.html``.
+    """
+    measurements = measurements or measure(evaluation)
+    protocol = evaluation_set.protocol
+    results = settings | {
+        "spec": spec,
+        "protocol": protocol.name if protocol else None,
+        "protocol_differences": evaluation_set.differences,
+        **evaluation.to_dict(),
+        **measurements.to_dict(),
+        "descriptors_per_second": evaluation.descriptors_per_second,
+        "versions": collect_versions(),
+    }
+    write_json(folder / RESULTS, results)
+    paths = (evaluation_set.database["path"].to_list(), evaluation_set.queries["path"].to_list())
+    save_predictions(evaluation, *paths, folder / "preds", num_preds_to_save, only_wrong=save_only_wrong_preds)
+    if report:
+        write_report(evaluation, evaluation_set, measurements, folder / REPORT, title=title, settings=settings)
+    return results
