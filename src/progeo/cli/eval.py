@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -141,8 +140,7 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
     content = results[0] if len(results) == 1 else _compare(results, evaluations, evaluation_set, options, folder)
     logger.info(f"Results are in {folder}")
     if options.json:
-        json.dump(content, sys.stdout)
-        sys.stdout.write("\n")
+        print(json.dumps(content))
     return content
 
 
