@@ -220,7 +220,7 @@ def test_interrupted_evaluation_goes_on_from_its_descriptors_on_disk(
     monkeypatch.setattr("progeo.search.store.MAX_CHUNK_IMAGES", 3)
     whole = evaluate(models[:2], capsys)
     command = [*models[:2], "--descriptors_folder", "kept"]
-    chunks = []
+    chunks: list[int] = []
 
     encode = Encoder.encode
 
@@ -267,7 +267,8 @@ def test_what_cannot_be_evaluated_is_said_before_anything_is_written(
 def test_models_of_one_size_take_no_other(town: Path, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["eval", "--test_set_folder", "town", *models[4:], "--trust_remote_code", "--image_size", "32"]
     assert cli.main(arguments) == 2
-    assert "takes photos of 24 x 24 px only. Leave out --image_size and --resize_test_imgs" in " ".join(capsys.readouterr().err.split())
+    words = " ".join(capsys.readouterr().err.split())
+    assert "takes photos of 24 x 24 px only. Leave out --image_size and --resize_test_imgs" in words
 
 
 def test_an_untrained_backbone_has_the_dimension_that_training_gives_it(

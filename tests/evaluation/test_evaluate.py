@@ -184,6 +184,7 @@ def test_predictions_are_reranked(test_set: Path, network: PlaceNetwork) -> None
     plain = evaluate_model(network, test_set, k=3)
     reranked = evaluate_model(network, test_set, k=3, rerank=reverse)
     np.testing.assert_array_equal(reranked.predictions, plain.predictions[:, ::-1])
+    assert plain.descriptor_distances is not None
     np.testing.assert_array_equal(reranked.descriptor_distances, plain.descriptor_distances[:, ::-1])
     assert asked == [((160, 192, 3), {"database"})] * 8
 

@@ -153,7 +153,8 @@ def rows_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_features_goes_on_where_it_was_stopped(tmp_path: Path, photos: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, photos, Describer(stop_after=1))
-    encode, done = Describer(), []
+    encode = Describer()
+    done: list[int] = []
     features = fill(tmp_path, photos, encode, done=done)
     assert [len(asked) for asked in encode.asked] == [4, 2]
     assert done == [4, 4, 2]
