@@ -12,7 +12,7 @@ import pytest
 
 from progeo import cli
 from progeo.models.encoder import Encoder
-from progeo.models.model_file import save_model
+from progeo.models.files import save_model
 from progeo.models.network import create_network
 
 from ..models.test_hub import HUBCONF
