@@ -13,6 +13,7 @@ from PIL import Image
 
 import progeo
 from progeo.errors import ProgeoError
+from progeo.models import hub
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.published import load_model
 
@@ -58,7 +59,10 @@ def load(address: str) -> Any:
     return load_hub_model(address, trust_remote_code=True)
 
 
-def test_any_model_of_a_folder(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_model_of_a_folder(
+    repository: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     network = load_model(f"hub:{repository}:model:dimension=5", trust_remote_code=True)
     assert (network.descriptor_dim, network.training, network.backbone_name) == (
         5,
@@ -67,8 +71,8 @@ def test_any_model_of_a_folder(repository: Path, capsys: pytest.CaptureFixture[s
     )
     assert network(torch.rand(2, 3, 40, 60)).shape == (2, 5)
     # What the code prints must not mix with results.
-    output = capsys.readouterr()
-    assert (output.out, output.err) == ("", "chatty\n")
+    assert capsys.readouterr().out == ""
+    assert "says: chatty" in caplog.text
 
 
 def test_the_first_of_several_outputs_is_the_descriptor(repository: Path) -> None:
@@ -103,7 +107,7 @@ def test_sides_become_multiples_of_the_patch(repository: Path) -> None:
     ],
 )
 def test_addresses_of_published_models(
-    address: str, expected: tuple[str, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    address: str, expected: tuple[str, str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, str, dict[str, Any]]] = []
 
@@ -111,10 +115,18 @@ def test_addresses_of_published_models(
         calls.append((repository, entry, settings))
         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
+    fetched: list[str] = []
+
+    def fetch(repository: str) -> Path:
+        fetched.append(repository)
+        return tmp_path
+
     monkeypatch.setattr(torch.hub, "load", hub_load)
+    monkeypatch.setattr(hub, "fetch_repository", fetch)
     network = load_hub_model(address, trust_remote_code=True, device="cuda")
-    assert calls[0][:2] == expected[:2]
-    assert calls[0][2].items() >= (expected[2] | {"source": "github", "trust_repo": True}).items()
+    assert (fetched[0], calls[0][1]) == expected[:2]
+    assert calls[0][0] == str(tmp_path)
+    assert calls[0][2].items() >= (expected[2] | {"source": "local", "trust_repo": True}).items()
     assert network.descriptor_dim == 3
 
 
@@ -171,7 +183,7 @@ def test_without_a_network_the_error_says_how_to_go_on(monkeypatch: pytest.Monke
     def unreachable(*_: Any, **__: Any) -> None:
         raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(torch.hub, "load", unreachable)
+    monkeypatch.setattr(torch.hub, "_get_cache_or_reload", unreachable)
     with pytest.raises(
         ProgeoError, match=r"Cannot load megaloc from gmberton/MegaLoc .*no route.*clone the repository"
     ):

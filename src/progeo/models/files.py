@@ -17,6 +17,7 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.backbones.create import find_backbone, list_backbones
+from progeo.models.hub import is_hub_address
 from progeo.models.network import PlaceNetwork, build, fit_positions
 from progeo.models.spec import ModelSpec
 from progeo.models.state_dicts import check_tensors, read_tensors
@@ -72,6 +73,7 @@ def load_model_file(
     backbone: str | None = None,
     descriptor_dim: int | None = None,
     trust_remote_code: bool = False,
+    device: torch.device | str = "cpu",
     fc_output_dim: int | None = None,
 ) -> PlaceNetwork:
     """Load a trained network from a model file, or from a published state dict, in evaluation mode.
@@ -82,6 +84,7 @@ def load_model_file(
         backbone: needed for a state dict, which does not say it; for a model file it must agree if given.
         descriptor_dim: likewise.
         trust_remote_code: let a model that came from torch.hub run its own code.
+        device: where it will be used; only told to models of torch.hub that cannot be moved.
 
     Raises:
         ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
@@ -97,18 +100,27 @@ def load_model_file(
     else:
         entry = find_backbone(backbone)
         spec = ModelSpec(backbone, entry.head, entry.preprocessing, descriptor_dim)
-    return load_weights(spec, tensors, path, trust_remote_code=trust_remote_code)
+    return load_weights(spec, tensors, path, trust_remote_code=trust_remote_code, device=device)
 
 
 def load_weights(
-    spec: ModelSpec, tensors: Mapping[str, torch.Tensor], where: str | Path, *, trust_remote_code: bool = False
+    spec: ModelSpec,
+    tensors: Mapping[str, torch.Tensor],
+    where: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    device: torch.device | str = "cpu",
 ) -> PlaceNetwork:
     """Return the network of a spec with these weights, in evaluation mode; the tensors become its own.
 
     Raises:
         ProgeoError: the tensors are not those of such a network; the message names ``where`` they are from.
     """
-    network = _build_empty(spec, trust_remote_code)
+    network = (
+        build(spec, trust_remote_code=trust_remote_code, device=device)
+        if (is_hub_address(spec.backbone))
+        else _build_empty(spec)
+    )
     fit_positions(network, tensors)
     expected = network.state_dict()
     try:
@@ -117,20 +129,20 @@ def load_weights(
         guess = identify(tensors)
         raise ProgeoError(f"{error}{f' The file looks like {guess}.' if guess else ''}") from error
     if any(tensor.is_meta for tensor in _find_lost_tensors(network)):
-        network = build(spec, trust_remote_code=trust_remote_code)
+        network = build(spec)
         fit_positions(network, tensors)
     given = {name: tensors[name].to(tensor.dtype) for name, tensor in expected.items()}
     network.load_state_dict(given, assign=True)
     return network.eval()
 
 
-def _build_empty(spec: ModelSpec, trust_remote_code: bool) -> PlaceNetwork:
+def _build_empty(spec: ModelSpec) -> PlaceNetwork:
     """Return the network without memory for its weights, where its parts can be made so."""
     try:
         with torch.device("meta"):
-            return build(spec, trust_remote_code=trust_remote_code)
+            return build(spec)
     except (NotImplementedError, RuntimeError):  # a constructor that computes with its tensors
-        return build(spec, trust_remote_code=trust_remote_code)
+        return build(spec)
 
 
 def _find_lost_tensors(network: nn.Module) -> list[torch.Tensor]:

@@ -6,9 +6,7 @@ Loading from torch.hub downloads somebody's code and runs it. That needs the use
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,10 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.features import FeatureShapes
+from progeo.models.foreign import ForeignCode, explain_foreign_errors
 from progeo.models.heads import create_head
 from progeo.models.network import PlaceNetwork
+from progeo.models.probing import probe_model
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
 
@@ -136,18 +136,27 @@ HUB_MODELS: dict[str, HubModel] = {
 class HubBackbone(nn.Module):
     """A foreign model: images (B, 3, H, W) in, whatever their size; descriptors (B, D) out."""
 
-    def __init__(self, model: nn.Module, patch: int) -> None:
-        """Keep ``model``; ``patch`` is what height and width must be multiples of."""
+    is_foreign = True
+    """It is never folded."""
+
+    def __init__(self, model: Any, patch: int, code: ForeignCode) -> None:
+        """Keep ``model``; ``patch`` is what height and width must be multiples of, ``code`` where it comes from."""
         super().__init__()
-        self.model = model
+        self.model = _unwrap(model)
         self.patch = patch
+        self.code = code
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the descriptors, the first of several outputs."""
+        """Return the descriptors, the first of several outputs.
+
+        Raises:
+            ProgeoError: the foreign code raises or exits.
+        """
         height, width = (max(self.patch, round(side / self.patch) * self.patch) for side in images.shape[2:])
         if (height, width) != tuple(images.shape[2:]):
             images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
-        output = self.model(images)
+        with self.code.running(f"{self.code.name} cannot describe images of {width}x{height} pixels"):
+            output = self.model(images)
         descriptors: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
         return descriptors
 
@@ -157,8 +166,14 @@ def is_hub_address(name: str) -> bool:
     return name.startswith(PREFIX) or name.partition(":")[0] in HUB_MODELS
 
 
-def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.device | str = "cpu") -> PlaceNetwork:
-    """Load a model from torch.hub, in evaluation mode on the CPU.
+def load_hub_model(
+    address: str,
+    *,
+    trust_remote_code: bool,
+    device: torch.device | str = "cpu",
+    files_hash: str | None = None,
+) -> PlaceNetwork:
+    """Load a model from torch.hub, in evaluation mode.
 
     Args:
         address: a name of HUB_MODELS with values of its ``parameters`` behind it (``eigenplaces:ResNet18:512``), or
@@ -168,9 +183,10 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
             how the model wants its photos, and are not passed on.
         trust_remote_code: that the user lets the code of the repository run.
         device: where the model will be used; only told to entries that ask.
+        files_hash: that the code must have; other code is not run.
 
     Raises:
-        ProgeoError: it is not trusted, cannot be loaded, or is no model from images to descriptors.
+        ProgeoError: it is not trusted, has changed, cannot be loaded, or is no model from images to descriptors.
     """
     model = _parse_address(address)
     if model.entry is None:
@@ -182,54 +198,77 @@ def load_hub_model(address: str, *, trust_remote_code: bool, device: torch.devic
         )
     arguments = dict(model.arguments) | ({"device": str(device)} if model.takes_device else {})
     is_local = Path(model.repository).is_dir()
-    home = Path(model.repository if is_local else torch.hub.get_dir()).resolve()
-    try:
-        # What foreign code prints must not mix with results on stdout.
-        with redirect_stdout(sys.stderr), _own_modules(home):
-            loaded = torch.hub.load(  # type: ignore[no-untyped-call]
-                str(home) if is_local else model.repository,
-                model.entry,
-                source="local" if is_local else "github",
-                trust_repo=True,
-                verbose=False,
-                **arguments,
-            )
-            backbone = HubBackbone(loaded, model.patch).eval()
-            dimension = _probe(backbone, model.preprocessing)
-    except Exception as error:  # foreign code and the network raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        advice = (
-            ""
-            if is_local
-            else (" Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value instead.")
+    advice = "" if is_local else " Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value."
+    with explain_foreign_errors(f"Cannot load {address} from {model.repository}", advice):
+        folder = fetch_repository(model.repository)
+    code = ForeignCode(folder, address)
+    found_hash = code.compute_hash()
+    if files_hash not in (None, found_hash):
+        raise ProgeoError(
+            f"The code of {address} in {folder} has changed: its hash is {found_hash[:12]}, but this model was made "
+            f"with code of hash {str(files_hash)[:12]}. Bring that version back, or make the model anew."
         )
-        raise ProgeoError(f"Cannot load {address} from {model.repository} ({reason}).{advice}") from error
-    head, _ = create_head("identity", FeatureShapes(cls=dimension))
+    with code.running(f"Cannot load {address} from {model.repository}", advice):
+        loaded = torch.hub.load(  # type: ignore[no-untyped-call]
+            str(folder), model.entry, source="local", trust_repo=True, verbose=False, **arguments
+        )
+        backbone = HubBackbone(loaded, model.patch, code).eval()
+        probe = probe_model(backbone, model.preprocessing)
+    if is_local and address.startswith(PREFIX):  # to be found from another folder too
+        address = address.replace(model.repository, str(folder), 1)
+    head, _ = create_head("identity", FeatureShapes(cls=probe.dimension))
     spec = ModelSpec(
         backbone=address,
         head="identity",
         preprocessing=model.preprocessing,
-        descriptor_dim=dimension,
+        descriptor_dim=probe.dimension,
         licence=model.licence,
-        provenance={"source": model.source, "batch_dependent": model.batch_dependent},
+        provenance={
+            "source": model.source,
+            "repository": str(folder) if is_local else model.repository,
+            "files_hash": found_hash,
+            "batch_dependent": model.batch_dependent or probe.batch_dependent,
+        },
     )
     return PlaceNetwork(backbone, head, spec).eval()
 
 
-@contextmanager
-def _own_modules(home: Path) -> Iterator[None]:
-    """Forget the modules that are imported from below ``home`` in the block.
+def build_hub_model(spec: ModelSpec, *, trust_remote_code: bool, device: torch.device | str = "cpu") -> PlaceNetwork:
+    """Return the network of a spec that ``load_hub_model`` made, by the same code; its weights are still to be loaded.
 
-    Every repository has its own ``utils`` or ``models``; the second to be loaded must not get those of the first.
+    Raises:
+        ProgeoError: as ``load_hub_model``, or the code has changed since.
     """
-    before = set(sys.modules)
-    try:
-        yield
-    finally:
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and home in Path(file).resolve().parents:
-                del sys.modules[name]
+    network = load_hub_model(
+        spec.backbone,
+        trust_remote_code=trust_remote_code,
+        device=device,
+        files_hash=spec.provenance.get("files_hash"),
+    )
+    network.spec = spec
+    return network
+
+
+def fetch_repository(repository: str) -> Path:
+    """Return the folder of a repository: itself, or the copy that torch.hub keeps, fetched if it is not there."""
+    if Path(repository).is_dir():
+        return Path(repository).resolve()
+    fetched = torch.hub._get_cache_or_reload(  # type: ignore[no-untyped-call]
+        repository, force_reload=False, trust_repo=True, calling_fn="load", verbose=False
+    )
+    return Path(fetched).resolve()
+
+
+def _unwrap(model: Any) -> Any:
+    """Return a model without what spreads batches over all devices there are."""
+    if isinstance(model, nn.DataParallel):
+        return _unwrap(model.module)
+    if isinstance(model, nn.Module):
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.DataParallel):
+                    setattr(parent, name, _unwrap(child))
+    return model
 
 
 def _parse_address(address: str) -> HubModel:
@@ -285,14 +324,3 @@ def _parse_value(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-@torch.inference_mode()
-def _probe(backbone: nn.Module, preprocessing: Preprocessing) -> int:
-    """Return the dimension of the descriptors, by describing a grey image."""
-    side = preprocessing.image_size if preprocessing.square else 224
-    output = backbone(torch.zeros(1, 3, side, side))
-    if not isinstance(output, torch.Tensor) or output.ndim != 2 or len(output) != 1:
-        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ProgeoError(f"it gives {shape} for one image where descriptors (1, D) are needed")
-    return int(output.shape[1])

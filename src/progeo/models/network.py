@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,21 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipResNet, ClipVisionTransformer
 from progeo.models.backbones.create import create_backbone, find_backbone
+from progeo.models.backbones.registry import find_family, is_backbone
 from progeo.models.features import as_features
 from progeo.models.folding import fold_batch_norms
-from progeo.models.heads import create_head
+from progeo.models.heads import create_head, list_heads
 from progeo.models.heads.registry import DEFAULT_DIMENSION
 from progeo.models.images import normalize
+from progeo.models.probing import probe_model
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
+from progeo.plugins import find_packages
 
 if TYPE_CHECKING:
     from progeo.pixels.recipe import Source
+
+logger = logging.getLogger("progeo")
 
 __all__ = ["DEFAULT_DIMENSION", "PlaceNetwork", "Preprocessing", "build", "create_model", "create_network"]
 
@@ -44,6 +50,35 @@ class PlaceNetwork(nn.Module):
         self.backbone = backbone
         self.aggregation = head
         self.spec = spec
+
+    @classmethod
+    def compose(
+        cls, backbone: nn.Module, head: nn.Module, *, preprocessing: Preprocessing, licence: str = ""
+    ) -> PlaceNetwork:
+        """Return the network of anybody's own parts, tried out once; ``spec`` says that they are not registered.
+
+        Args:
+            backbone: from normalised images (B, 3, H, W) to ``Features``, or to a tensor that is one of them.
+            head: from ``Features`` to descriptors (B, D).
+            preprocessing: how the network wants its photos.
+            licence: under which its weights may be used.
+
+        Raises:
+            ProgeoError: what it gives are no descriptors.
+        """
+        spec = ModelSpec(
+            backbone=type(backbone).__qualname__,
+            head=type(head).__qualname__,
+            preprocessing=preprocessing,
+            descriptor_dim=1,
+            licence=licence,
+            provenance={"own_parts": True},
+        )
+        network = cls(backbone, head, spec).eval()
+        home = next(network.parameters(), torch.empty(0)).device
+        probe = probe_model(network, preprocessing, home)
+        network.spec = dataclasses.replace(spec, descriptor_dim=probe.dimension)
+        return _note(network, batch_dependent=probe.batch_dependent)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -131,7 +166,12 @@ class PlaceNetwork(nn.Module):
         return torch.from_numpy(descriptors) if output == "torch" else descriptors
 
     def fold(self) -> PlaceNetwork:
-        """Return what gives the same descriptors in less time, in eval mode as this is; see ``fold_batch_norms``."""
+        """Return what gives the same descriptors in less time, in eval mode as this is; see ``fold_batch_norms``.
+
+        Networks of others stay as they are: nobody knows what their modules are asked for.
+        """
+        if getattr(self.backbone, "is_foreign", False) or self.spec.provenance.get("own_parts"):
+            return self
         return fold_batch_norms(self, self.preprocessing, PlaceNetwork.__call__)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
@@ -216,6 +256,7 @@ def create_model(
             default_dim=entry.text_dimension,
         )
     is_default = weights in entry.default_weights
+    packages = find_packages(backbone=find_family(backbone) or backbone, head=head)
     spec = ModelSpec(
         backbone=backbone,
         backbone_arguments=dict(backbone_arguments or {}),
@@ -224,7 +265,10 @@ def create_model(
         preprocessing=entry.preprocessing,
         descriptor_dim=dimension,
         licence=entry.licence if is_default else "",
-        provenance={"source": entry.source} if is_default else {},
+        provenance={
+            **({"source": entry.source} if is_default else {}),
+            **({"packages": packages} if packages else {}),
+        },
     )
     return PlaceNetwork(features, module, spec).train()
 
@@ -237,6 +281,7 @@ def create_untrained(name: str, weights: str = "default") -> PlaceNetwork:
     """
     entry = find_backbone(name)
     if entry.same_as:
+        logger.info(f"{name} without training is {entry.same_as}: the text tower describes no photos")
         return _note(create_untrained(entry.same_as, weights), also_known_as=name)
     head, arguments = entry.untrained_head
     features = create_backbone(entry, weights=weights)
@@ -258,16 +303,22 @@ def create_untrained(name: str, weights: str = "default") -> PlaceNetwork:
     return PlaceNetwork(features, module, spec).eval()
 
 
-def build(spec: ModelSpec, *, trust_remote_code: bool = False) -> PlaceNetwork:
+def build(spec: ModelSpec, *, trust_remote_code: bool = False, device: torch.device | str = "cpu") -> PlaceNetwork:
     """Return the network that a spec describes, with random weights, in evaluation mode.
 
     Args:
         spec: what it is.
         trust_remote_code: let models of torch.hub run their own code.
+        device: where it will be used; only told to models of torch.hub that cannot be moved.
 
     Raises:
         ProgeoError: a part is not known here, or foreign code is not trusted or has changed.
     """
+    from progeo.models.hub import build_hub_model, is_hub_address
+
+    if is_hub_address(spec.backbone):
+        return build_hub_model(spec, trust_remote_code=trust_remote_code, device=device)
+    _check_parts(spec)
     network = create_model(
         spec.backbone,
         head=spec.head,
@@ -307,6 +358,29 @@ def fit_positions(network: PlaceNetwork, tensors: Mapping[str, torch.Tensor]) ->
         embeddings = tensors.get(f"backbone.{prefix}positional_embedding")
         if embeddings is not None and embeddings.ndim == 2:
             network.backbone.fit_positions(len(embeddings))
+
+
+def _check_parts(spec: ModelSpec) -> None:
+    """Raise ProgeoError if a part of the spec is not registered, and say where it may be had."""
+    missing = [
+        f"{kind} '{name}'"
+        for kind, name, is_known in (
+            ("backbone", spec.backbone, is_backbone(spec.backbone)),
+            ("head", spec.head, spec.head in list_heads()),
+        )
+        if not is_known
+    ]
+    if not missing:
+        return
+    unknown = " and ".join(missing)
+    if packages := spec.provenance.get("packages"):
+        raise ProgeoError(f"This model needs {unknown} of {', '.join(packages)}: pip install {' '.join(packages)}.")
+    if spec.provenance.get("own_parts"):
+        raise ProgeoError(
+            f"This model was put together in Python from {unknown}, which progeo does not know by name. Register the "
+            "parts in a plugin (register_backbone, register_head), or give the network itself in Python."
+        )
+    raise ProgeoError(f"This model needs {unknown}, which progeo does not know: is a plugin missing?")
 
 
 def _note(network: PlaceNetwork, **provenance: Any) -> PlaceNetwork:

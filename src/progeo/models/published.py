@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import http.client
 import urllib.request
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -30,6 +31,18 @@ PUBLISHED: dict[str, tuple[int, ...]] = {
     "VGG16": (64, 128, 256, 512),
 }
 """The dimensions that CosPlace published, per backbone: 30 models trained on San Francisco eXtra Large."""
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names that ``load_model`` takes and that match a pattern such as ``*ResNet50*``, in any case.
+
+    They are the published models, and all backbones: models without training. A family of backbones reads like
+    ``timm:<name>``.
+    """
+    cosplace = [f"{PREFIX}{backbone}:{size}" for backbone, sizes in PUBLISHED.items() for size in sizes]
+    published = [name for name, model in HUB_MODELS.items() if model.entry]
+    names = [*cosplace, *published, *list_backbones()]
+    return [name for name in names if fnmatch(name.lower(), pattern.lower())]
 
 
 def load_model(
@@ -60,7 +73,11 @@ def load_model(
     is_file = Path(name).is_file()
     if is_file:
         network = load_model_file(
-            name, backbone=backbone, descriptor_dim=descriptor_dim, trust_remote_code=trust_remote_code
+            name,
+            backbone=backbone,
+            descriptor_dim=descriptor_dim,
+            trust_remote_code=trust_remote_code,
+            device=device,
         )
     elif name.startswith(PREFIX):
         network = _load_cosplace(name, backbone, descriptor_dim)

@@ -85,9 +85,10 @@ class Preprocessing:
 
     def normalize(self, images: Any) -> Any:
         """Return normalised tensors; to be replaced by ``progeo.models.images.normalize``."""
-        from progeo.models.images import normalize
+        from progeo.devices import channel_constant
 
-        return normalize(images, self)
+        mean, std = (channel_constant(values, images.dtype, images.device) for values in (self.mean, self.std))
+        return (images - mean) / std
 
     def resize(self, image: Any) -> Any:
         """Resize a tensor (3, H, W); to be replaced by ``to_pixels``."""

@@ -13,6 +13,7 @@ from progeo.errors import ProgeoError
 from progeo.models.features import FeatureShapes
 from progeo.models.text import ImageTextModel
 from progeo.pixels.recipe import Preprocessing
+from progeo.plugins import load_plugins, note_registration
 
 Stages = Sequence[Sequence[nn.Module | nn.Parameter]]
 
@@ -77,21 +78,34 @@ def register_backbone(*names: str) -> Callable[[Describe], Describe]:
     """
 
     def decorate(describe: Describe) -> Describe:
-        _DESCRIPTIONS.update(dict.fromkeys(names, describe))
+        for name in names:
+            _DESCRIPTIONS[name] = describe
+            note_registration("backbone", name)
         return describe
 
     return decorate
 
 
 def list_backbones() -> list[str]:
-    """Return the names of all registered backbones, sorted; an open-ended family reads like ``timm:<name>``."""
+    """Return the names of all backbones, those of plugins among them, sorted.
+
+    An open-ended family reads like ``timm:<name>``.
+    """
+    load_plugins()
     return [f"{name}<name>" if name.endswith(":") else name for name in sorted(_DESCRIPTIONS)]
 
 
 def is_backbone(name: str) -> bool:
     """Return whether a name is one of a registered backbone, or begins with the prefix of a family."""
-    prefix = name[: name.find(":") + 1]
+    prefix = find_family(name)
+    if (prefix or name) not in _DESCRIPTIONS:
+        load_plugins()
     return (prefix or name) in _DESCRIPTIONS and name != prefix
+
+
+def find_family(name: str) -> str:
+    """Return the prefix of a name, such as ``timm:``, or nothing where it has none."""
+    return name[: name.find(":") + 1]
 
 
 def find_backbone(name: str, **arguments: Any) -> BackboneEntry:
@@ -99,12 +113,10 @@ def find_backbone(name: str, **arguments: Any) -> BackboneEntry:
 
     ``arguments`` are further ones of the function that describes it.
     """
-    prefix = name[: name.find(":") + 1]
-    describe = _DESCRIPTIONS.get(prefix or name)
-    if describe is None or name == prefix:
+    if not is_backbone(name):
         known = ", ".join(list_backbones())
         raise ProgeoError(f"There is no backbone '{name}'{suggest(name, _DESCRIPTIONS)}. The backbones are: {known}.")
-    return describe(name, **arguments)
+    return _DESCRIPTIONS[find_family(name) or name](name, **arguments)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -43,9 +43,7 @@ class GemHead(nn.Sequential):
     The order of the parts is that of the published checkpoints (``aggregation.1.p``, ``aggregation.3.weight``).
     """
 
-    def __init__(
-        self, shapes: FeatureShapes, descriptor_dim: int, *, projection: bool = True, p: float = 3.0
-    ) -> None:
+    def __init__(self, shapes: FeatureShapes, descriptor_dim: int, *, projection: bool = True, p: float = 3.0) -> None:
         """Start from exponent ``p``; without ``projection``, descriptors are the pooled channels, at unit length."""
         assert shapes.map is not None
         if not projection and descriptor_dim != shapes.map:

@@ -11,6 +11,7 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.models.backbones.registry import suggest
 from progeo.models.features import FeatureShapes
+from progeo.plugins import load_plugins, note_registration
 
 DEFAULT_DIMENSION = 512
 """Dimension of descriptors where neither the user, nor the head, nor a text tower says one."""
@@ -45,18 +46,22 @@ def register_head(name: str, *, needs: str | None = None, fixed_dim: str | None 
 
     def decorate(head: Head) -> Head:
         _HEADS[name] = HeadEntry(name, head, needs, fixed_dim)
+        note_registration("head", name)
         return head
 
     return decorate
 
 
 def list_heads() -> list[str]:
-    """Return the names of all heads, sorted."""
+    """Return the names of all heads, those of plugins among them, sorted."""
+    load_plugins()
     return sorted(_HEADS)
 
 
 def find_head(name: str) -> HeadEntry:
     """Return the entry of head ``name``; ProgeoError with the nearest names when there is none."""
+    if name not in _HEADS:
+        load_plugins()
     if name not in _HEADS:
         known = ", ".join(list_heads())
         raise ProgeoError(f"There is no head '{name}'{suggest(name, _HEADS)}. The heads are: {known}.")
