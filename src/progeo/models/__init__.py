@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from progeo.models.backbones.registry import list_backbones, register_backbone
+    from progeo.models.backbones.create import list_backbones
+    from progeo.models.backbones.registry import register_backbone
     from progeo.models.encoder import Encoder
     from progeo.models.files import save_model
     from progeo.models.heads import list_heads, register_head
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from progeo.models.spec import ModelSpec
 
 _HOMES = {
-    **dict.fromkeys(("list_backbones", "register_backbone"), "progeo.models.backbones.registry"),
+    "list_backbones": "progeo.models.backbones.create",
+    "register_backbone": "progeo.models.backbones.registry",
     "Encoder": "progeo.models.encoder",
     "save_model": "progeo.models.files",
     **dict.fromkeys(("list_heads", "register_head"), "progeo.models.heads"),
