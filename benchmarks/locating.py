@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.tables import DOCUMENT, write_table
-from progeo.data.located import Floats, complete_positions, measure_distances, to_points
+from progeo.data.positions import complete_positions
+from progeo.data.sphere import Floats, measure_distances, to_points
 from progeo.data.table import read_image_table
 from progeo.locating.calibration import BINS, cross_validate, measure_calibration_error
 from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from benchmarks.tables import format_table, replace_section
-from progeo.data.located import complete_positions
+from progeo.data.positions import complete_positions
 from progeo.data.table import read_image_table
 from progeo.models.network import create_network
 from progeo.places.database import PlaceDatabase

@@ -24,9 +24,8 @@ SPELLS_OPTIONS = {"cli", "serve"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 KNOWN = {
-    *(("data", "cli"), ("locating", "cli"), ("places", "cli")),
     *(("serve", "cli"), ("training", "cli"), ("html", "evaluation")),
-    *(("locating", "places"), ("pixels", "torch"), ("places", "torch"), ("serve", "torch")),
+    *(("pixels", "torch"), ("serve", "torch")),
 }
 """What is still to be put in order: a room, and what it should not name. To be emptied."""
 

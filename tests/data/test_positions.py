@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from progeo.data.geodesy import Zone, to_utm
-from progeo.data.positions import complete_positions, into_zone, match_zone
+from progeo.data.positions import NO_POSITION, complete_positions, into_zone, match_zone, take_located
 from progeo.errors import ProgeoError
 
 SCHEMA = {
@@ -121,3 +121,65 @@ def test_photos_all_over_the_world_get_their_own_zones() -> None:
     assert completed["utm_letter"].to_list() == [None, "U", "V", "H"]
     assert completed["utm_north"].to_list() == pytest.approx([5.5e6, 5.5e6, 6_580_000, 6_246_000], abs=5000)
     assert completed[0].equals(table[0])
+
+
+ZERO_ZERO = "latitude and longitude are both 0, which devices write when they do not know"
+# From the metadata of Street View panoramas and of a campus, which give both, and a third one south of the equator.
+PLACES = {
+    "Hyderabad": (17.4816068, 78.3607088, 219710.92, 1934774.31, 44, "Q"),
+    "Philadelphia": (39.9508833, -75.1925699, 483550.51, 4422323.52, 18, "S"),
+    "Sydney": (-33.8688, 151.2093, 334368.63, 6250948.35, 56, "H"),
+}
+
+
+def table_of(**columns: list[float | str | None]) -> pl.DataFrame:
+    count = len(next(iter(columns.values())))
+    return pl.DataFrame({"path": [f"{number}.jpg" for number in range(count)], **columns})
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_latitude_and_longitude_become_utm_and_back(name: str) -> None:
+    latitude, longitude, east, north, zone, letter = PLACES[name]
+    completed = complete_positions(table_of(latitude=[latitude], longitude=[longitude]), one_plane=False).row(0, named=True)
+    assert (completed["utm_east"], completed["utm_north"]) == pytest.approx((east, north), abs=0.01)
+    assert completed["utm_zone"] == zone
+    utm_columns = table_of(utm_east=[east], utm_north=[north], utm_zone=[zone], utm_letter=[letter])
+    back = complete_positions(utm_columns, one_plane=False)
+    assert back.select("latitude", "longitude").row(0) == pytest.approx((latitude, longitude), abs=2e-7)
+
+
+def test_zones_may_differ_within_a_table() -> None:
+    latitude, longitude, east, north, zone, _ = (list(column) for column in zip(*PLACES.values(), strict=True))
+    failed: dict[str, str] = {}
+    completed = take_located(table_of(latitude=latitude, longitude=longitude), failed)
+    assert completed["utm_zone"].to_list() == zone
+    assert completed["utm_east"].to_list() == pytest.approx(east, abs=0.01)
+    assert completed["utm_north"].to_list() == pytest.approx(north, abs=0.01)
+    assert (len(completed), failed) == (len(PLACES), {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"latitude": [None], "longitude": [8.0]}, NO_POSITION),
+        ({"utm_east": [500000.0], "utm_north": [4e6]}, NO_POSITION),
+        ({"utm_east": [500000.0], "utm_north": [4e6], "utm_zone": [10]}, NO_POSITION),
+        ({"utm_east": [500000.0], "utm_north": [4e6], "utm_zone": [61], "utm_letter": ["S"]}, NO_POSITION),
+        ({"latitude": [float("nan")], "longitude": [8.0]}, NO_POSITION),
+        ({"latitude": [91.0], "longitude": [8.0]}, "latitude 91.0 is not between -90 and 90"),
+        ({"latitude": [45.0], "longitude": [-180.5]}, "longitude -180.5 is not between -180 and 180"),
+        ({"latitude": [0.0], "longitude": [0.0]}, ZERO_ZERO),
+    ],
+)
+def test_unusable_positions_are_explained(columns: dict[str, list[float | str | None]], problem: str) -> None:
+    failed: dict[str, str] = {}
+    assert take_located(table_of(**columns), failed).is_empty()
+    assert failed == {"0.jpg": problem}
+
+
+def test_unusable_rows_do_not_disturb_the_others() -> None:
+    latitude, longitude, east, *_ = PLACES["Sydney"]
+    failed: dict[str, str] = {}
+    table = table_of(latitude=[99.0, latitude, None], longitude=[0.0, longitude, None])
+    assert take_located(table, failed)["utm_east"].to_list() == [pytest.approx(east, abs=0.01)]
+    assert list(failed) == ["0.jpg", "2.jpg"]

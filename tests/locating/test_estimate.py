@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progeo.data.located import EARTH_RADIUS, measure_distances, to_points
+from progeo.data.sphere import EARTH_RADIUS, measure_distances, to_points
+from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.locating.estimate import (
+    MIN_CONFIDENCE,
     RIGHT_WITHIN,
     SMALLEST_RADIUS,
     Estimate,
+    choose_threshold,
     make_estimate,
     weigh_evidence,
     weigh_matches,
@@ -42,8 +45,10 @@ def matches_at(north: list[float], distances: list[float]) -> pl.DataFrame:
     )
 
 
-def estimate(matches: pl.DataFrame, calibration: Calibration | None = None, min_confidence: float = 0.0) -> Estimate:
-    return make_estimate(matches, weigh_evidence(matches), calibration, min_confidence)
+def estimate(
+    matches: pl.DataFrame, calibration: Calibration | None = None, threshold: float | None = None
+) -> Estimate:
+    return make_estimate(matches, weigh_evidence(matches), calibration, threshold)
 
 
 def north_of_here(result: Estimate) -> float:
@@ -61,7 +66,7 @@ def test_matches_that_agree_outvote_a_first_one_that_stands_alone() -> None:
     result = estimate(matches_at([900.0, 0.0, 4.0, -4.0, 2.0, 5000.0], [0.50, 0.51, 0.52, 0.52, 0.53, 0.80]))
     assert north_of_here(result) == pytest.approx(0, abs=0.1)  # the most similar one of those that agree
     assert result.matches[0].distance_metres == pytest.approx(900, abs=2)  # still listed first, by its looks
-    assert result.probability > 0.6
+    assert result.agreement > 0.6
 
 
 def test_a_first_match_that_is_far_better_wins_alone() -> None:
@@ -100,7 +105,7 @@ def test_votes_add_up_and_the_estimate_stays_near_a_match(found: list[tuple[floa
     north, distances = zip(*sorted(found, key=lambda match: match[1]), strict=True)
     result = estimate(matches_at(list(north), list(distances)))
     assert sum(match.weight for match in result.matches) == pytest.approx(1)
-    assert 0 <= result.probability <= 1 + 1e-9
+    assert 0 <= result.agreement <= 1
     assert min(match.distance_metres for match in result.matches) <= RIGHT_WITHIN
     assert min(north) - 1e-3 <= north_of_here(result) <= max(north) + 1e-3
 
@@ -113,15 +118,28 @@ def test_weights_do_not_depend_on_the_scale_of_the_descriptors(scale: float, off
 
 def test_estimates_become_json() -> None:
     content = json.loads(json.dumps(estimate(matches_at([0.0, 3.0], [0.4, 0.5])).to_dict()))
-    assert content["known"] is True
-    assert content["calibrated"] is False
+    assert (content["probability"], content["known"], content["calibrated"]) == (None, None, False)
+    assert content["agreement"] == pytest.approx(1)
     assert content["matches"][1]["timestamp"] == "2024-05-31T12:00:00"
     assert content["matches"][0]["heading"] is None
 
 
 def test_calibration_decides_probability_radius_and_what_is_known() -> None:
     calibration = Calibration([0.0] * 3, [1.0] * 3, [0.0] * 3, float(np.log(3)), radius_factor=2.0, queries=100)
-    result = estimate(matches_at([0.0], [0.4]), calibration, min_confidence=0.8)
+    result = estimate(matches_at([0.0], [0.4]), calibration, threshold=0.8)
     assert result.probability == pytest.approx(0.75)
     assert (result.calibrated, result.known) == (True, False)
     assert result.radius_metres == 2 * SMALLEST_RADIUS
+
+
+def test_a_confidence_is_asked_only_of_what_is_calibrated() -> None:
+    calibration = Calibration([0.0] * 3, [1.0] * 3, [0.0] * 3, 0.0, radius_factor=2.0, queries=100)
+    assert choose_threshold(calibration, None, False) == MIN_CONFIDENCE
+    assert choose_threshold(calibration, 0.9, False) == 0.9
+    assert choose_threshold(None, None, False) is None
+    assert choose_threshold(None, 0.9, True) == 0.9
+    with pytest.raises(ProgeoError, match="`min_confidence` 0.9 .* calibrated .* `even_uncalibrated`"):
+        choose_threshold(None, 0.9, False)
+    with pytest.raises(ProgeoError, match="from 0 to 1, not 90"):
+        choose_threshold(calibration, 90, False)
+    assert estimate(matches_at([0.0, 900.0], [0.4, 0.5]), threshold=0.4).known is True

@@ -15,7 +15,7 @@ import pytest
 
 from progeo import cli
 from progeo.places.database import PlaceDatabase
-from progeo.places.locate import read_times
+from progeo.locating.sequence import read_times
 
 from ..data.photos import write_photo
 
@@ -65,7 +65,10 @@ def test_json(locate: Locate, queries: Path) -> None:
     assert [entry["photo"] for entry in content] == sorted(str(path) for path in queries.iterdir())
     assert set(content[0]) == {
         *("photo", "latitude", "longitude", "radius_metres", "probability", "calibrated", "known", "matches"),
+        "agreement",
     }
+    assert (content[0]["probability"], content[0]["known"], content[0]["calibrated"]) == (None, None, False)
+    assert 0 < content[0]["agreement"] <= 1
     assert len(content[0]["matches"]) == 2
     assert set(content[0]["matches"][0]) == {
         *("id", "path", "latitude", "longitude", "heading", "timestamp"),
@@ -86,16 +89,18 @@ def test_geojson(locate: Locate, queries: Path) -> None:
 def test_csv(locate: Locate, queries: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(locate(queries, "--csv")[0])))
     assert len(rows) == 8
-    assert rows[0]["known"] == "True"
+    assert (rows[0]["known"], rows[0]["probability"], rows[0]["calibrated"]) == ("", "", "False")
+    assert 0 < float(rows[0]["agreement"]) <= 1
     assert float(rows[0]["latitude"]) == pytest.approx(36.14, abs=0.01)
     assert rows[0]["match"].endswith(".jpg")
 
 
 def test_table_and_unknown_places(locate: Locate, queries: Path) -> None:
-    output, _ = locate(queries, "--min_confidence", "0")
+    output, _ = locate(queries)
     assert len(re.findall(r"36\.1\d{5} │\s+3\.0\d{5}", output)) == 8
     assert "not calibrated" in output
-    output, _ = locate(queries, "--min_confidence", "1")
+    assert "right within" not in output
+    output, _ = locate(queries, "--min_confidence", "1", "--even_uncalibrated")
     assert output.count("unknown place") == 8
     assert "36.1" not in re.sub(r"\S+\.jpg", "", output)
 

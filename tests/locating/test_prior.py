@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from progeo.data.located import measure_distances, to_points
+from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
 from progeo.locating.prior import Prior
 
@@ -93,14 +93,14 @@ def test_nothing_known_is_no_condition() -> None:
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        ({"near": (45.0, 9.0)}, "--near LAT,LON and --within METRES belong together"),
-        ({"within": 100.0}, "--near LAT,LON and --within METRES belong together"),
-        ({"near": (95.0, 9.0), "within": 1.0}, r"--near 95.0,9.0 is no place on earth: first the latitude"),
-        ({"near": (9.0, float("nan")), "within": 1.0}, "--near 9.0,nan is no place on earth"),
-        ({"near": (45.0, 9.0), "within": 0.0}, "--within must be a number of metres above 0, not 0"),
-        ({"near": (45.0, 9.0), "within": float("inf")}, "--within must be a number of metres above 0, not inf"),
-        ({"heading": float("nan")}, "--heading must be a number of degrees"),
-        ({"after": date(2021, 1, 2), "before": date(2021, 1, 1)}, "--after 2021-01-02 comes later than --before"),
+        ({"near": (45.0, 9.0)}, "`near` LAT,LON and `within` METRES belong together"),
+        ({"within": 100.0}, "`near` LAT,LON and `within` METRES belong together"),
+        ({"near": (95.0, 9.0), "within": 1.0}, r"`near` 95.0,9.0 is no place on earth: first the latitude"),
+        ({"near": (9.0, float("nan")), "within": 1.0}, "`near` 9.0,nan is no place on earth"),
+        ({"near": (45.0, 9.0), "within": 0.0}, "`within` must be a number of metres above 0, not 0"),
+        ({"near": (45.0, 9.0), "within": float("inf")}, "`within` must be a number of metres above 0, not inf"),
+        ({"heading": float("nan")}, "`heading` must be a number of degrees"),
+        ({"after": date(2021, 1, 2), "before": date(2021, 1, 1)}, "`after` 2021-01-02 comes later than `before`"),
     ],
 )
 def test_impossible_knowledge_is_refused(known: dict[str, object], message: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from progeo.data.located import EARTH_RADIUS, Floats, measure_distances, to_points
+from progeo.data.sphere import EARTH_RADIUS, Floats, measure_distances, to_points
 from progeo.locating.sequence import SLACK, find_path, measure_intervals
 
 METRE = float(np.degrees(1 / EARTH_RADIUS))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from progeo.data.table import read_image_table
-from progeo.models.model_file import save_model
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.data.table import read_photos as read_image_table
+from progeo.models.files import save_model
+from progeo.models.network import PlaceNetwork, create_model
 from progeo.places import rebuilding
 from progeo.places.database import PlaceDatabase
 
@@ -23,9 +21,8 @@ def no_reader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_network(seed: int = 0, dimension: int = 16) -> PlaceNetwork:
-    torch.manual_seed(seed)
-    network = create_network("timm:test_resnet", dimension, weights="none").eval()
-    network.preprocessing = dataclasses.replace(network.preprocessing, image_size=32)
+    network = create_model("timm:test_resnet", descriptor_dim=dimension, weights="none", seed=seed).eval()
+    network.set_image_size(32)
     return network
 
 

@@ -18,7 +18,7 @@ from .conftest import make_network
 
 def add_rows(database: PlaceDatabase, count: int, start: int = 0) -> np.ndarray:
     """Add rows without photos, in clusters of ten; return their descriptors."""
-    dimension = database.fc_output_dim
+    dimension = database.descriptor_dim
     centres = np.random.default_rng(0).normal(size=(count // 10 + 1, dimension))
     noise = np.random.default_rng(start + 1).normal(size=(count, dimension))
     descriptors = centres[np.arange(count) // 10] + 0.1 * noise

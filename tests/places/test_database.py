@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 import progeo
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.locating.prior import Prior
-from progeo.models.encoder import extract_descriptors
-from progeo.pixels.decoding import read_image
-from progeo.places import adding, storage
+from progeo.models.fingerprint import compute_fingerprint
+from progeo.places import plan, storage
 from progeo.places.database import PlaceDatabase
 from progeo.search.exact import search as search_exactly
 
@@ -58,7 +58,8 @@ def test_thumbnails_show_the_photo(filled: Path) -> None:
         with Image.open(io.BytesIO(database.thumbnail(row["id"]))) as thumbnail:
             assert (thumbnail.format, thumbnail.size) == ("JPEG", (48, 40))
             shown = np.asarray(thumbnail, dtype=float)
-        assert np.abs(shown - read_image(row["path"]).permute(1, 2, 0).numpy()).mean() < 8
+        with Image.open(row["path"]) as photo:
+            assert np.abs(shown - np.asarray(photo)).mean() < 8
         for unknown in ("0" * 32, "../../etc/passwd", "' OR true OR id = '"):
             with pytest.raises(ProgeoError, match=re.escape(f"There is no photo {unknown!r}")):
                 database.thumbnail(unknown)
@@ -74,18 +75,20 @@ def test_thumbnails_of_large_photos_are_small(database: PlaceDatabase, photos: P
 
 def test_descriptors_are_those_of_the_model(filled: Path, tiny_city: Path) -> None:
     paths = paths_in(tiny_city / "test/queries")
-    network = make_network()
-    expected = extract_descriptors(network, paths, resize=True)
+    expected = make_network().encode(paths)
     with PlaceDatabase.open(filled) as database:
-        described, failures = database.describe_photos(paths)
+        described, failures = database.encoder.encode_readable(paths)
         np.testing.assert_allclose(np.stack(list(described.values())), expected, atol=1e-5)
-        np.testing.assert_allclose(database.describe_images([read_image(path) for path in paths]), expected, atol=1e-5)
+        np.testing.assert_allclose(database.encoder.encode(paths), expected, atol=1e-5)
+        stored = pl.DataFrame(database._photos.to_arrow()).sort("path")
     assert failures == {}
+    expected = make_network().encode(paths_in(tiny_city / "test/database"))
+    np.testing.assert_allclose(stored["descriptor"].to_numpy(), expected, atol=1e-3)
 
 
 def test_search_is_exact_and_finds_itself(filled: Path, tiny_city: Path) -> None:
     paths = paths_in(tiny_city / "test/database")
-    descriptors = extract_descriptors(make_network(), paths, resize=True)
+    descriptors = make_network().encode(paths)
     distances, predictions = search_exactly(descriptors, descriptors, k=3)
     with PlaceDatabase.open(filled) as database:
         matches = database.search(descriptors, k=3)
@@ -100,14 +103,23 @@ def test_photos_are_located(filled: Path, tiny_city: Path) -> None:
     paths = paths_in(tiny_city / "test/queries")
     with PlaceDatabase.open(filled) as database:
         estimates = database.locate(paths)
-        again = database.locate([read_image(path) for path in paths], min_confidence=1.0)
-    assert len(estimates) == 8
-    for estimate, other in zip(estimates, again, strict=True):
-        assert estimate.latitude == pytest.approx(other.latitude, abs=1e-6)
-        assert len(estimate.matches) == 8
-        assert estimate.known
-        assert not other.known
-        assert not estimate.calibrated
+        images = [Image.open(path).convert("RGB") for path in paths]
+        content = [Path(path).read_bytes() for path in paths]
+        arrays = [np.array(image) for image in images]
+        tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+        for same in (images, content, arrays, tensors):
+            again = database.locate(same, min_confidence=1.0, even_uncalibrated=True)  # type: ignore[arg-type]
+            assert len(estimates) == len(again) == 8
+            for estimate, other in zip(estimates, again, strict=True):
+                assert estimate.latitude == pytest.approx(other.latitude, abs=1e-6)
+                assert len(estimate.matches) == 8
+                assert estimate.agreement == pytest.approx(other.agreement, abs=1e-3)
+                assert 0 < estimate.agreement < 1
+                assert (estimate.probability, estimate.known, other.known) == (None, None, False)
+                assert not estimate.calibrated
+        assert database.locate(paths[0])[0].latitude == estimates[0].latitude
+        with pytest.raises(ProgeoError, match="`min_confidence` 0.7 asks for a probability.* `even_uncalibrated`"):
+            database.locate(paths, min_confidence=0.7)
 
 
 def test_adding_again_adds_only_what_is_new_or_has_changed(
@@ -146,9 +158,9 @@ def test_a_corrected_image_table_changes_the_photo(
 
 def progeo_positions(table: pl.DataFrame) -> pl.DataFrame:
     """The table with latitude and longitude in place of UTM."""
-    from progeo.data.located import complete_positions
+    from progeo.data.positions import complete_positions
 
-    return complete_positions(table).select("path", "latitude", "longitude", "heading", "timestamp")
+    return complete_positions(table, one_plane=False).select("path", "latitude", "longitude", "heading", "timestamp")
 
 
 def test_one_photo_listed_twice_is_one_row(database: PlaceDatabase, photos: Path, read_photos: ReadPhotos) -> None:
@@ -172,7 +184,7 @@ def test_one_photo_listed_twice_is_one_row(database: PlaceDatabase, photos: Path
     ],
 )
 def test_times_are_read_as_far_as_they_go(text: str | None, stored: str | None) -> None:
-    times = pl.DataFrame({"timestamp": pl.Series([text], dtype=pl.String)}).select(adding.read_time())
+    times = pl.DataFrame({"timestamp": pl.Series([text], dtype=pl.String)}).select(plan.read_time())
     assert times.to_series().dt.to_string("%Y-%m-%d %H:%M:%S").to_list() == [stored]
 
 
@@ -239,7 +251,7 @@ def test_descriptors_of_another_model_are_refused(filled: Path) -> None:
 
 def test_a_missing_database_is_not_made_by_opening_it(tmp_path: Path) -> None:
     for address in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ProgeoError, match="There is no place database in .*: progeo index PHOTOS `model` MODEL"):
+        with pytest.raises(ProgeoError, match="There is no place database in .*: progeo index PHOTOS"):
             PlaceDatabase.open(address)
     assert not any(tmp_path.iterdir())
 
@@ -259,11 +271,11 @@ def test_a_database_of_a_newer_progeo_is_refused(database: PlaceDatabase) -> Non
 
 def test_fingerprints_tell_models_apart() -> None:
     network = make_network()
-    assert storage.compute_fingerprint(network) == storage.compute_fingerprint(make_network())
-    assert storage.compute_fingerprint(network) != storage.compute_fingerprint(make_network(seed=1))
+    assert compute_fingerprint(network) == compute_fingerprint(make_network())
+    assert compute_fingerprint(network) != compute_fingerprint(make_network(seed=1))
     resized = make_network()
     resized.preprocessing = type(resized.preprocessing)(image_size=64)
-    assert storage.compute_fingerprint(network) != storage.compute_fingerprint(resized)
+    assert compute_fingerprint(network) != compute_fingerprint(resized)
 
 
 def test_calibrations_are_kept_with_the_database(database: PlaceDatabase) -> None:
@@ -290,7 +302,7 @@ def test_the_same_code_takes_an_object_store(
         assert database.add(read_photos(photos)).added == 8
     with PlaceDatabase.open(address) as database:
         assert len(database) == 8
-        assert database.model.fc_output_dim == 16
+        assert database.encoder.descriptor_dim == 16
     with pytest.raises(ProgeoError, match="There is no place database in file-object-store"):
         PlaceDatabase.open(f"file-object-store://{tmp_path}/nowhere")
 

@@ -9,7 +9,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from progeo import cli
 from progeo.data.table import read_image_table
-from progeo.models.model_file import save_model
+from progeo.models.files import save_model
 from progeo.places import approximate, rebuilding, storage
 from progeo.places.database import PlaceDatabase
 
@@ -76,7 +76,7 @@ def test_only_the_database_of_a_set_goes_in(index: Index, tiny_city: Path, model
 def test_the_database_keeps_the_image_size(index: Index, photos: Path, model_file: Path) -> None:
     index(photos, "--model", model_file, "--image_size", "40")
     with PlaceDatabase.open(index.database) as database:
-        assert database.model.preprocessing.image_size == 40
+        assert database.preprocessing.image_size == 40
     assert "are described by another model than" in index(photos, "--model", model_file, code=2)
 
 
@@ -88,7 +88,7 @@ def test_another_model_is_refused_until_rebuilding(
     assert f"are described by another model than {other_model}, or at another image size. Leave out --model" in output
     assert "8 photos added, 0 kept, 0 failed; it holds 8 now" in index("--rebuild", "--model", other_model)
     with PlaceDatabase.open(index.database) as database:
-        assert database.fc_output_dim == database.model.fc_output_dim == 24
+        assert database.descriptor_dim == database.encoder.descriptor_dim == 24
         assert len(database) == 8
         assert len(database._connection.list_tables().tables) == 2  # the old photos are gone
     assert "0 photos added, 8 kept" in index(photos, "--model", other_model)
@@ -101,17 +101,17 @@ def test_an_interrupted_rebuilding_leaves_the_database_and_goes_on(
     index(photos, "--model", model_file)
     for name in sorted(photos.iterdir())[:3]:
         name.rename(name.with_suffix(".hidden"))
-    add_photos = rebuilding.add_photos
+    carry_over = rebuilding.Move.carry_over
 
-    def add_and_stop(*arguments: object, **settings: object) -> None:
-        add_photos(*arguments, **settings)  # type: ignore[arg-type]
+    def carry_over_and_stop(move: rebuilding.Move, only_changed: bool) -> None:
+        carry_over(move, only_changed)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rebuilding, "add_photos", add_and_stop)
+        patch.setattr(rebuilding.Move, "carry_over", carry_over_and_stop)
         assert "Interrupted" in index("--rebuild", "--model", other_model, code=130)
     with PlaceDatabase.open(index.database) as database:
-        assert (len(database), database.fc_output_dim) == (8, 16)
+        assert (len(database), database.descriptor_dim) == (8, 16)
     for name in photos.glob("*.hidden"):
         name.rename(name.with_suffix(".jpg"))
     assert "3 photos added, 5 kept" in index("--rebuild", "--model", other_model)

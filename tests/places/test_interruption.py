@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from progeo import cli
-from progeo.places import adding
+from progeo.places import local
 from progeo.places.database import PlaceDatabase
 
 PHOTOS = 24
@@ -25,7 +25,7 @@ KILLS = 20
 def processes() -> ForkServerContext:
     """Starts processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["progeo.places.ingest", "timm", __name__])
+    context.set_forkserver_preload(["progeo.places.database", "progeo.models.files", "timm", __name__])
     return context
 
 
@@ -41,7 +41,7 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def index(photos: Path, model: Path, database: Path, cache: Path) -> None:
     """Index in small commits; what a child process runs."""
-    adding.PHOTOS_PER_COMMIT = 2
+    local.PHOTOS_PER_COMMIT = 2
     arguments = ["--model", str(model), "--database", str(database), "--cache_folder", str(cache), "--device", "cpu"]
     small = ["--infer_batch_size", "2", "--num_workers", "1"]
     assert cli.main(["index", str(photos), *arguments, *small]) == 0

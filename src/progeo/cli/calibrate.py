@@ -1,10 +1,12 @@
-"""``progeo calibrate``."""
+"""``progeo calibrate``: learning from labelled queries how sure the estimates of a database are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
+from progeo.cli.places import open_database, say
 
 
 @dataclass(kw_only=True)
@@ -19,7 +21,25 @@ class CalibrateOptions(HeadingOptions, PlaceOptions):
 
 
 def run(options: CalibrateOptions) -> None:
-    """Run ``progeo calibrate``."""
-    from progeo.places.calibrate import run_calibration
+    """Learn a calibration, keep it with the database, and say how good it is."""
+    from progeo.locating.estimate import RIGHT_WITHIN
+    from progeo.places.calibrating import calibrate
+    from progeo.places.photos import read_photo_set
 
-    run_calibration(options)
+    queries = read_photo_set(
+        options.queries,
+        role="queries",
+        cache_folder=options.cache_folder,
+        columns=options.columns,
+        heading_from=options.heading_from,
+    )
+    for remark in queries.remarks:
+        say(remark)
+    with open_database(options) as database:
+        report = calibrate(database, queries, partial(say, style="yellow"))
+    say(
+        f"Learned from {report.calibration.queries} queries, of which {report.right} were located within "
+        f"{RIGHT_WITHIN:g} m. On queries not learned from, stated and true probability differ by "
+        f"{100 * report.error:.1f} percentage points on average; the agreement of the matches is off by "
+        f"{100 * report.error_of_agreement:.1f}."
+    )

@@ -1,12 +1,22 @@
-"""``progeo index``."""
+"""``progeo index``: photos with known positions into a place database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
+from progeo.cli.places import database_settings, describe_reading, say
+from progeo.console import format_count
+from progeo.errors import ProgeoError
+
+if TYPE_CHECKING:
+    from progeo.models.network import PlaceNetwork
+    from progeo.places.database import PlaceDatabase
+    from progeo.places.photos import PhotoSet
 
 
 @dataclass(kw_only=True)
@@ -20,13 +30,17 @@ class IndexOptions(HeadingOptions, PlaceOptions):
     )
     model: str | None = option(
         None,
-        "the trained model: a file, or a published one such as cosplace:ResNet50:2048. The database keeps a copy, so "
-        "that only the first run needs it",
+        "the model: a file, or a published one such as cosplace:ResNet50:2048. The database keeps a copy, so that only "
+        "the first run needs it",
     )
     image_size: PositiveInt | None = option(
         None, "shorter side in pixels that photos are brought to; without it the model's own"
     )
-    prune: bool = option(False, "remove photos from the database whose file is gone")
+    prune: bool = option(
+        False,
+        "remove photos from the database whose file is gone; whole folders only where they lie below a folder that is "
+        "indexed at the same time",
+    )
     rebuild: bool = option(
         False, "describe all photos anew, with --model if given; the database stays as it was until that is done"
     )
@@ -34,7 +48,83 @@ class IndexOptions(HeadingOptions, PlaceOptions):
 
 
 def run(options: IndexOptions) -> None:
-    """Run ``progeo index``."""
-    from progeo.places.ingest import run_index
+    """Add what is new or has changed, and say what was done."""
+    if not (options.photos or options.prune or options.rebuild):
+        raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
+    if options.image_size is not None and options.model is None:
+        raise ProgeoError("`image_size` belongs to `model`: the database keeps both. Please give `model` too.")
+    from progeo.places.database import PlaceDatabase, refuse_model
+    from progeo.places.encode import AddReport
+    from progeo.places.photos import format_failures
 
-    run_index(options)
+    photos = read_all(options)
+    network = load_resized(options)
+    settings = database_settings(options)
+    rebuild = options.rebuild and PlaceDatabase.exists(options.database)
+    if network is None or rebuild:
+        database = PlaceDatabase.open(options.database, **settings)
+    else:
+        database = PlaceDatabase.create(options.database, network, exist_ok=True, **settings)
+        if not database.is_of(network):
+            raise refuse_model(options.database, str(options.model))
+    if rebuild:
+        report = database.rebuild(network, photos)
+    elif photos is None:
+        report = AddReport()
+    else:
+        describe_reading(database)
+        report = database.add(photos)
+    if report.failed and len(database) == 0:
+        raise ProgeoError(
+            f"None of {format_count(len(report.failed), 'photo')} could be added, {format_failures(report.failed)}"
+        )
+    gone, refusal = prune(database, options.photos) if options.prune else (0, None)
+    done = f"{format_count(report.added, 'photo')} added, {report.kept:,} kept, {len(report.failed):,} failed"
+    if options.prune and not refusal:
+        done += f", {gone:,} removed as their file is gone"
+    say(f"{options.database}: {done}; it holds {len(database):,} now")
+    if report.failed:
+        say(f"Failed: {format_failures(report.failed)}", "yellow")
+    # An earlier run may have been stopped before it came to this.
+    if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
+        say(remark)
+    if refusal:
+        raise refusal
+
+
+def read_all(options: IndexOptions) -> PhotoSet | None:
+    """Read the photos of all sources, if any are given, and say what is left out of them."""
+    from progeo.places.photos import join_sets, read_photo_set
+
+    sets = []
+    for source in options.photos:
+        found = read_photo_set(
+            source,
+            cache_folder=options.cache_folder,
+            columns=options.columns,
+            heading_from=options.heading_from,
+        )
+        for remark in found.remarks:
+            say(remark)
+        sets.append(found)
+    return join_sets(sets) if sets else None
+
+
+def load_resized(options: IndexOptions) -> PlaceNetwork | None:
+    """Load the model if one is given, to be used at another image size if one is given too."""
+    from progeo.places.keeping import load_network
+
+    if options.model is None:
+        return None
+    network = load_network(options.model, trust_remote_code=options.trust_remote_code)
+    if options.image_size is not None:
+        network.set_image_size(options.image_size)
+    return network
+
+
+def prune(database: PlaceDatabase, sources: list[str]) -> tuple[int, ProgeoError | None]:
+    """Remove photos whose file is gone; return how many, and why not. What has just been read counts as complete."""
+    try:
+        return database.prune(source if Path(source).is_dir() else Path(source).parent for source in sources), None
+    except ProgeoError as error:
+        return 0, error

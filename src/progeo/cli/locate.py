@@ -1,12 +1,24 @@
-"""``progeo locate``."""
+"""``progeo locate``: where photos were taken."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import REQUIRED, EstimateOptions, option
+from progeo.cli.places import open_database, say
+from progeo.errors import ProgeoError
+
+if TYPE_CHECKING:
+    from progeo.locating.estimate import Located
+    from progeo.locating.prior import Prior
+    from progeo.places.database import PlaceDatabase
+
+FAILURES_SHOWN = 10
 
 
 @dataclass(kw_only=True)
@@ -38,7 +50,115 @@ class LocateOptions(EstimateOptions):
 
 
 def run(options: LocateOptions) -> None:
-    """Run ``progeo locate``."""
-    from progeo.places.locate import run_locate
+    """Estimate where photos were taken, and print the result in the form asked for.
 
-    run_locate(options)
+    Photos that cannot be read are named in the error at the end; the others are located all the same.
+    """
+    if sum((options.json, options.geojson, options.csv)) > 1:
+        raise ProgeoError("`json`, `geojson` and `csv` all go to stdout: please choose one of them.")
+    if not options.photos:
+        raise ProgeoError("Please give the photos: progeo locate PHOTO `database` DATABASE.")
+    import numpy as np
+
+    from progeo.data.listing import list_photos
+    from progeo.locating.estimate import Located, choose_threshold
+    from progeo.locating.sequence import measure_intervals, read_times
+
+    prior = read_prior(options)
+    paths = list_photos(options.photos)
+    with open_database(options) as database:
+        choose_threshold(database.calibration, options.min_confidence, options.even_uncalibrated)  # an error at once
+        described, failures = database.encoder.encode_readable(paths)
+        if described:
+            estimates = database.locate_descriptors(
+                np.stack(list(described.values())),
+                queries=[partial(database.encoder.read, path) for path in described],
+                intervals=measure_intervals(read_times(list(described))) if options.sequence else None,
+                max_speed=options.max_speed,
+                prior=prior,
+                min_confidence=options.min_confidence,
+                even_uncalibrated=options.even_uncalibrated,
+                exact=options.exact,
+            )
+            results = [Located(path, estimate) for path, estimate in zip(described, estimates, strict=True)]
+            write_results(results, database, options)
+    if failures:
+        raise ProgeoError(join_failures(failures, len(paths)))
+
+
+def write_results(results: list[Located], database: PlaceDatabase, options: LocateOptions) -> None:
+    """Print the results on stdout in the form asked for, and write the map."""
+    if options.json:
+        from progeo.locating.output.json_output import write_json
+
+        write_json(results, options.num_matches)
+    elif options.geojson:
+        from progeo.locating.output.geojson import write_geojson
+
+        write_geojson(results, options.num_matches)
+    elif options.csv:
+        from progeo.locating.output.csv_output import write_csv
+
+        write_csv(results)
+    else:
+        from progeo.locating.output.table import write_table
+
+        write_table(results, options.num_matches)
+    if options.map is not None:
+        from progeo.locating.output.map import write_map
+
+        write_map(
+            results,
+            options.map,
+            positions=database.positions(),
+            thumbnail=database.thumbnail,
+            num_matches=options.num_matches,
+        )
+        say(f"The map is in {options.map}")
+
+
+def read_prior(options: LocateOptions) -> Prior | None:
+    """Return what the options say is known of the photos, or None.
+
+    Raises:
+        ProgeoError: a position or a date is none, or what belongs together is not given together.
+    """
+    from progeo.locating.prior import Prior
+
+    prior = Prior(
+        near=None if options.near is None else read_position(options.near),
+        within=options.within,
+        heading=options.heading,
+        after=read_date("after", options.after),
+        before=read_date("before", options.before),
+    )
+    return None if prior == Prior() else prior
+
+
+def read_position(text: str) -> tuple[float, float]:
+    """Return latitude and longitude out of ``LAT,LON``."""
+    try:
+        latitude, longitude = map(float, text.split(","))
+    except ValueError as error:
+        raise ProgeoError(
+            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
+        ) from error
+    return latitude, longitude
+
+
+def read_date(name: str, text: str | None) -> date | None:
+    """Return a date out of ``YYYY-MM-DD``."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise ProgeoError(
+            f"`{name}` {text}: please give a date as year, month and day, for example 2024-05-31."
+        ) from error
+
+
+def join_failures(failures: dict[str, str], count: int) -> str:
+    """Return one message for the photos that could not be read."""
+    if count == 1:
+        return next(iter(failures.values()))
+    shown = list(failures.values())[:FAILURES_SHOWN]
+    return "\n  ".join([f"{len(failures)} of {count} photos could not be read:", *shown])

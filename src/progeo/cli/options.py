@@ -111,6 +111,7 @@ class PlaceOptions:
     """Place database"""
 
     database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
+    trust_remote_code: bool = option(False, "let a model of torch.hub run its code on this machine, with all your rights")
     infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
     device: str = option(
         "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
@@ -122,8 +123,13 @@ class PlaceOptions:
 class EstimateOptions(PlaceOptions):
     """Estimates"""
 
-    min_confidence: ClosedUnitInterval = option(
-        0.5, "probability of being right within 25 m below which a photo counts as of an unknown place"
+    min_confidence: ClosedUnitInterval | None = option(
+        None,
+        "probability of being right within 25 m below which a photo counts as of an unknown place; 0.5 without it. Only "
+        "a calibrated database knows it",
+    )
+    even_uncalibrated: bool = option(
+        False, "without a calibration, compare the agreement of the matches with --min_confidence; it says less"
     )
 
 

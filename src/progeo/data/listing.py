@@ -217,6 +217,23 @@ def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
     return paths, fingerprint
 
 
+def list_photos(places: Iterable[str | Path]) -> list[str]:
+    """Return the photos that are named, and those below the folders that are named, sorted within each folder.
+
+    Raises:
+        ProgeoError: a folder holds no photo or cannot be read, or a path is not UTF-8.
+    """
+    paths = []
+    for place in map(str, places):
+        _check_encoding([place])
+        if Path(place).is_dir():
+            found, _ = list_images(Path(place))
+            paths += [str(Path(place, path)) for path in found]
+        else:
+            paths.append(place)
+    return paths
+
+
 def list_folders(folders: pl.Series) -> pl.Series:
     """Return the paths of everything in some folders, for looking up many files: asking for each one takes longer.
 

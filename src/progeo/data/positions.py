@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
+from progeo.data.file_names import FORMAT_HINT
 from progeo.data.geodesy import (
     Zone,
     choose_zone,
@@ -22,6 +24,17 @@ from progeo.data.geodesy import (
 from progeo.errors import ProgeoError
 
 UTM_COLUMNS = ("utm_east", "utm_north", "utm_zone", "utm_letter")
+POSITION_COLUMNS = pl.Schema(
+    {
+        **dict.fromkeys(("latitude", "longitude", "utm_east", "utm_north"), pl.Float64()),
+        "utm_zone": pl.Int32(),
+        "utm_letter": pl.String(),
+    }
+)
+NO_POSITION = (
+    f"no latitude and longitude, and no UTM position with zone and letter ({FORMAT_HINT}; progeo data convert "
+    "`utm_zone` adds the zone where nothing else is missing)"
+)
 CELLS_PER_DEGREE = 100
 """Photos of two zones within one cell, about a kilometre, are taken to be of one town on the border."""
 
@@ -30,17 +43,20 @@ def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.Dat
     """Fill in the UTM columns where only latitude and longitude are known, and the other way round.
 
     Args:
-        table: UTM_COLUMNS, ``latitude`` and ``longitude``; every row has UTM coordinates or latitude and longitude.
+        table: any of POSITION_COLUMNS; for one plane every row has UTM coordinates or latitude and longitude.
         one_plane: whether distances between UTM coordinates must mean something; if not, each row gets those of its
             own zone.
 
     Returns:
-        The table with UTM coordinates in every row. Latitude and longitude are null where the zone or its letter is
+        The table with all POSITION_COLUMNS, and with UTM coordinates in every row that has a position. Latitude and longitude are null where the zone or its letter is
         not known, as for made-up coordinates.
 
     Raises:
         ProgeoError: the photos span more than two zones, and must lie on one plane.
     """
+    columns = [pl.col(name) if name in table.columns else pl.lit(None).alias(name) for name in POSITION_COLUMNS]
+    table = table.with_columns(columns).cast(POSITION_COLUMNS)
+    table = table.with_columns((cs.by_name(*POSITION_COLUMNS) & cs.float()).fill_nan(None))
     table = _fill_latitude_longitude(table)
     if not one_plane:
         return _into_own_zones(table)
@@ -58,6 +74,23 @@ def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.Dat
         parts = [table.filter(~only_degrees), into_zone(table.filter(only_degrees), zones[0])]
         table = pl.concat(parts).sort("row").drop("row")
     return _join_zones_at_their_border(table)
+
+
+def take_located(table: pl.DataFrame, failed: dict[str, str]) -> pl.DataFrame:
+    """Return the rows with a usable position, completed each in its own zone; ``failed`` gets why by the others' path.
+
+    Latitude and longitude count where both are given; else they follow from the UTM position, which needs its zone and
+    letter.
+    """
+    table = complete_positions(table, one_plane=False)
+    latitude, longitude = pl.col("latitude"), pl.col("longitude")
+    problem = (
+        pl.when(latitude.is_null() | longitude.is_null())
+        .then(pl.lit(NO_POSITION))
+        .otherwise(describe_impossible(latitude, longitude))
+    )
+    failed |= dict(table.select("path", problem.alias("problem")).drop_nulls("problem").iter_rows())
+    return table.filter(problem.is_null())
 
 
 def assume_zone(table: pl.DataFrame, zone: Zone) -> pl.DataFrame:

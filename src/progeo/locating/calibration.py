@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from progeo.errors import ProgeoError
 
@@ -53,6 +52,8 @@ def fit_calibration(features: Floats, errors: Floats, radii: Floats, right_withi
     Raises:
         ProgeoError: there are too few queries.
     """
+    from scipy.optimize import minimize  # takes longer to import than all that locating needs
+
     if len(features) < FEWEST_QUERIES:
         raise ProgeoError(
             f"{len(features)} queries are too few to learn how sure estimates are: at least {FEWEST_QUERIES} are "
@@ -66,7 +67,8 @@ def fit_calibration(features: Floats, errors: Floats, radii: Floats, right_withi
     def loss(weights: Floats) -> tuple[float, Floats]:
         margins = signs * (standardised @ weights)
         slopes = -signs / (1 + np.exp(margins))
-        # The intercept is held too, so that it stays finite where all queries are right, or none.
+        # The intercept is held too, so that it stays finite where all queries are right, or none: scikit-learn's
+        # LogisticRegression refuses these, and leaves the intercept free, which would change what is stored.
         value = np.logaddexp(0, -margins).sum() + 0.5 * REGULARISATION * (weights**2).sum()
         return float(value), standardised.T @ slopes + REGULARISATION * weights
 

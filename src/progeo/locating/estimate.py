@@ -10,13 +10,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from progeo.data.located import measure_distances, to_degrees, to_points
+from progeo.data.sphere import measure_distances, to_degrees, to_points
+from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 
 Floats = NDArray[np.float64]
 
 RIGHT_WITHIN = 25.0
 """Metres within which an estimate counts as right, as in the field."""
+MIN_CONFIDENCE = 0.5
+"""Below it an estimate is more likely wrong than right."""
 REACH = 15.0
 """Metres at which the support of one match for another has fallen to 61 % (a Gaussian's standard deviation)."""
 SHARPNESS = 6.0
@@ -44,18 +47,20 @@ class Match:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Where a photo was taken, and how sure that is."""
+    """Where a photo was taken, and what speaks for it."""
 
     latitude: float
     longitude: float
     radius_metres: float
     """Of the circle around the position that the matches speak for."""
-    probability: float
-    """That the truth lies within 25 metres."""
+    agreement: float
+    """Share of the vote, 0 to 1, of the matches within 25 metres of the position. It is no probability."""
+    probability: float | None
+    """That the truth lies within 25 metres, learned from labelled queries of the database; None without these."""
     calibrated: bool
-    """Whether the probability was learned from labelled queries of this database."""
-    known: bool
-    """Whether the probability reaches what was asked for; if not, this is an unknown place."""
+    """Whether there is a probability."""
+    known: bool | None
+    """Whether the probability reaches what was asked for: if not, this is an unknown place. None where nobody knows."""
     matches: list[Match]
     """Most similar first."""
 
@@ -91,7 +96,7 @@ class Evidence:
     @property
     def agreement(self) -> float:
         """Share of the vote, 0 to 1, of matches within 25 metres of the estimate."""
-        return float(self.weights[self.distances <= RIGHT_WITHIN].sum())
+        return min(1.0, float(self.weights[self.distances <= RIGHT_WITHIN].sum()))
 
     @property
     def radius(self) -> float:
@@ -143,12 +148,39 @@ def measure_nearness(points: Floats, others: Floats) -> Floats:
     return nearness
 
 
+def choose_threshold(
+    calibration: Calibration | None, min_confidence: float | None, even_uncalibrated: bool
+) -> float | None:
+    """Return the confidence below which a place is unknown, or None where nothing says so.
+
+    Args:
+        calibration: of the database, if it has one: then the confidence is the probability.
+        min_confidence: asked for, 0 to 1; None asks for MIN_CONFIDENCE.
+        even_uncalibrated: without a calibration the agreement of the matches is taken for the confidence.
+
+    Raises:
+        ProgeoError: a confidence is asked for that the database cannot tell.
+    """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ProgeoError(f"`min_confidence` is a probability from 0 to 1, not {min_confidence:g}.")
+    if calibration is None and not even_uncalibrated:
+        if min_confidence is None:
+            return None
+        raise ProgeoError(
+            f"`min_confidence` {min_confidence:g} asks for a probability, which this database cannot tell before it is "
+            "calibrated with photos of known position (progeo calibrate). To compare the agreement of the matches with "
+            "it all the same, which says less than it seems to, give `even_uncalibrated`."
+        )
+    return MIN_CONFIDENCE if min_confidence is None else min_confidence
+
+
 def make_estimate(
-    matches: pl.DataFrame, evidence: Evidence, calibration: Calibration | None, min_confidence: float
+    matches: pl.DataFrame, evidence: Evidence, calibration: Calibration | None, threshold: float | None
 ) -> Estimate:
-    """Return what the evidence says for people to use."""
+    """Return what the evidence says for people to use; ``threshold`` is that of ``choose_threshold``."""
     latitude, longitude = (float(value) for value in to_degrees(evidence.point))
-    probability = evidence.agreement if calibration is None else float(calibration.predict(evidence.features))
+    probability = None if calibration is None else float(calibration.predict(evidence.features))
+    confidence = evidence.agreement if probability is None else probability
     rows = matches.select(
         "id", "path", "latitude", "longitude", "heading", "timestamp", "descriptor_distance"
     ).iter_rows(named=True)
@@ -156,9 +188,10 @@ def make_estimate(
         latitude=latitude,
         longitude=longitude,
         radius_metres=evidence.radius * (calibration.radius_factor if calibration else 1.0),
+        agreement=evidence.agreement,
         probability=probability,
         calibrated=calibration is not None,
-        known=probability >= min_confidence,
+        known=None if threshold is None else confidence >= threshold,
         matches=[
             Match(**row, distance_metres=float(distance), weight=float(weight))
             for row, distance, weight in zip(rows, evidence.distances, evidence.weights, strict=True)

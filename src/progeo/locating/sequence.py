@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from progeo.data.located import measure_distances, to_points
+from progeo.data.exif import read_exif
+from progeo.data.file_names import FILE_NAME_FIELDS
+from progeo.data.sphere import measure_distances, to_points
+from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.locating.estimate import RIGHT_WITHIN, measure_nearness, weigh_matches
 
 Floats = NDArray[np.float64]
@@ -21,6 +25,16 @@ COST_OF_SKIPPING = 4.0
 """Leaving out a photo costs as much as a match with a share of the vote of e to minus this."""
 MOST_SKIPPED = 30
 UNKNOWN_INTERVAL = 1.0
+
+
+def read_times(paths: Sequence[str]) -> list[datetime | None]:
+    """Return when each photo was taken, to the second, as its file name or else its EXIF data says."""
+    number = 1 + list(FILE_NAME_FIELDS).index("timestamp")
+    fields = pl.Series("timestamp", [Path(path).name for path in paths], dtype=pl.String).str.split("@")
+    in_names = fields.list.get(number, null_on_oob=True).replace("", None)
+    texts = in_names.fill_null(read_exif(pl.Series("path", paths, dtype=pl.String))["timestamp"])
+    moments = parse_timestamps(normalise_timestamps(pl.col("timestamp")))
+    return texts.to_frame().select(moments).to_series().to_list()
 
 
 def measure_intervals(times: Sequence[datetime | None]) -> Floats:

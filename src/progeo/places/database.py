@@ -2,130 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
-from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
-from progeo.locating.estimate import Estimate, make_estimate, weigh_evidence
+from progeo.locating.estimate import Estimate, choose_threshold, make_estimate, weigh_evidence
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.locating.sequence import find_path
-from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
+from progeo.models.encoder import Descriptors, Encoder, Pixels
+from progeo.models.spec import ModelSpec
+from progeo.pixels.recipe import Preprocessing
 from progeo.places import approximate, storage
-from progeo.places.adding import AddReport, add_photos, hash_file, make_absolute, normalise
-from progeo.places.describing import Describer, DescribingSettings, Descriptors
+from progeo.places.commit import delete
+from progeo.places.encode import AddReport, hash_content
+from progeo.places.keeping import check_independent, decode_model, encode_model, load_network
+from progeo.places.local import add_photos
+from progeo.places.photos import Photos, read_photo_set
+from progeo.places.plan import make_absolute, scan
+from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
-from progeo.places.searching import find_matches, quote
+from progeo.places.searching import find_matches
+from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from progeo.models.network import PlaceNetwork
+    from progeo.pixels.recipe import Source
 
-PATHS_PER_DELETION = 1000
-MIN_CONFIDENCE = 0.5
-"""Below it an estimate is more likely wrong than right."""
+Result = TypeVar("Result")
+Query = Callable[[], Pixels]
+
+MATCHES = 20
 SEQUENCE_MATCHES = 50
 """Along a path the right match may come later, as its neighbours speak for it."""
 
 
 class PlaceDatabase:
-    """Photos with known positions, in a folder or an object store, described by one model.
+    """Photos with known positions, in a folder or an object store, encoded by one model.
 
-    Use it as a context manager. Several processes may read and write one database at once; every change is atomic.
+    Use it as a context manager. Several processes may read and write one database at once; every change is atomic, and
+    none is lost where another process makes the same database or rebuilds it meanwhile.
 
     Attributes:
         address: the folder or the address of the object store.
-        fc_output_dim: dimension of the descriptors.
         fingerprint: of the model, see ``compute_fingerprint``.
+        descriptor_dim: dimension of the descriptors.
+        preprocessing: how the model wants its photos.
     """
 
-    def __init__(self, address: str, connection: Any, settings: Any, **describing: Unpack[DescribingSettings]) -> None:
+    def __init__(
+        self,
+        address: str,
+        connection: Any,
+        settings: Any,
+        *,
+        model: str | Path | PlaceNetwork | None = None,
+        trust_remote_code: bool = False,
+        device: str = "cpu",
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        show_progress: bool = False,
+    ) -> None:
         """Use ``open`` or ``create``."""
         self.address = address
         self._connection = connection
         self._settings = settings
-        self._describing = describing
-        choose_device(describing.get("device", "cpu"))  # an error now instead of with the first photo
+        self._model = model
+        self._trust_remote_code = trust_remote_code
+        self._running: dict[str, Any] = {
+            **{"device": device, "batch_size": batch_size},
+            **{"num_workers": num_workers, "show_progress": show_progress},
+        }
         self._read_description()
 
     def _read_description(self) -> None:
         """Take over what the database says of itself."""
         with storage.translate_errors(self.address, "open"):
-            self._version = self._settings.version
+            self._version = storage.find_latest_version(self._settings, self.address)
             description = storage.read_description(self._settings, "database")
             if description is None:
                 raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
             if description["format_version"] > storage.FORMAT_VERSION:
                 raise ProgeoError(f"The place database {self.address} is of a newer progeo. Please update progeo.")
             self._photos = self._connection.open_table(description["photos"])
-        self.fc_output_dim: int = description["fc_output_dim"]
+        self._description = description
         self.fingerprint: str = description["fingerprint"]
-        for name in ("_describer", "calibration"):
+        if "spec" in description:
+            spec = ModelSpec.from_dict(description["spec"], self.address)
+            self.descriptor_dim, self.preprocessing = spec.descriptor_dim, spec.preprocessing
+        else:  # of progeo 0.1.0
+            self.descriptor_dim = description["fc_output_dim"]
+            self.preprocessing = Preprocessing.from_dict(description["preprocessing"])
+        for name in ("encoder", "calibration"):
             self.__dict__.pop(name, None)
 
     @classmethod
     def create(
-        cls, address: str | Path, model: str | Path | PlaceNetwork, **describing: Unpack[DescribingSettings]
+        cls, address: str | Path, model: str | Path | PlaceNetwork, *, exist_ok: bool = False, **settings: Any
     ) -> PlaceDatabase:
         """Make an empty database that keeps a copy of the model.
 
         Args:
             address: a folder, which is made where it does not exist, or an object store such as ``s3://bucket/city``.
-            model: a trained model, as ``progeo.load_model`` takes it, or the network itself.
-            describing: as for ``open``.
+            model: a model as ``progeo.load_model`` takes it, or the network itself. Of a network that was put together
+                from modules of your own only the weights are kept: give it again to ``open``.
+            exist_ok: open the database where there is one already, also where another process makes it right now.
+            **settings: as for ``open``.
 
         Raises:
-            ProgeoError: there is a database already, the model cannot be read, or the place cannot be written.
+            ProgeoError: there is a database already, the model cannot be read or describes no photo by itself, or the
+                place cannot be written.
         """
         address = str(address)
+        exists = f"There is a place database in {address} already. Open it, or choose another place."
         if cls.exists(address):
-            raise ProgeoError(f"There is a place database in {address} already. Open it, or choose another place.")
-        network = load_network(model)
+            if exist_ok:
+                return cls.open(address, model=model, **settings)
+            raise ProgeoError(exists)
+        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False))
+        encoder = Encoder.create(network, device=settings.get("device", "cpu"))
+        check_independent(encoder)
         connection = storage.connect(address, "create")
         with storage.translate_errors(address, "create"):
-            photos = storage.create_photos_table(connection, network.fc_output_dim)
-            description = storage.describe_database(network, photos)
-            # From this one commit on there is a database.
-            content = storage.make_settings({"database": description, "model": storage.encode_model(network)})
+            photos = storage.create_photos_table(connection, encoder.descriptor_dim)
+            description = storage.describe_database(encoder, photos)
             try:
-                settings = connection.create_table(storage.SETTINGS, content)
-            except ValueError:
-                connection.drop_table(photos)
-                raise
-        return cls(address, connection, settings, **describing)
+                table = storage.create_settings(connection, description, encode_model(network))
+            except ValueError as error:
+                connection.drop_table(photos, ignore_missing=True)
+                if not exist_ok or not cls.exists(address):
+                    raise ProgeoError(exists) from error
+                return cls.open(address, model=network, **settings)
+        return cls(address, connection, table, model=network, **settings)
 
     @classmethod
-    def open(cls, address: str | Path, **describing: Unpack[DescribingSettings]) -> PlaceDatabase:
+    def open(cls, address: str | Path, **settings: Any) -> PlaceDatabase:
         """Open a database that exists.
 
         Args:
             address: the folder or the object store.
-            describing: how photos are described: ``device`` (cpu, cuda, mps or auto; cpu if not given),
-                ``batch_size`` (16), ``num_workers`` (reading threads; None for one per core), ``show_progress`` (no).
+            **settings: ``model`` (to use in place of the copy that the database keeps; it must be the same one),
+                ``trust_remote_code`` (let a model of torch.hub run its code), ``device`` (cpu, cuda, mps or auto; cpu
+                if not given), ``batch_size`` (16), ``num_workers`` (reading threads; 0 reads in the calling thread,
+                None takes one per core), ``show_progress`` (no).
 
         Raises:
             ProgeoError: there is none, or it cannot be read.
         """
         address = str(address)
         if not cls.exists(address):
-            raise ProgeoError(
-                f"There is no place database in {address}. Make one with: progeo index PHOTOS `model` MODEL "
-                f"`database` {address}"
-            )
+            raise ProgeoError(f"There is no place database in {address}. Make one with: progeo index PHOTOS")
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
-            settings = connection.open_table(storage.SETTINGS)
-        return cls(address, connection, settings, **describing)
+            table = connection.open_table(storage.SETTINGS)
+        return cls(address, connection, table, **settings)
 
     def renew(self) -> PlaceDatabase:
         """Return the database as it is now: this one, or one opened anew where another has rebuilt or calibrated it.
@@ -138,7 +176,13 @@ class PlaceDatabase:
         with storage.translate_errors(self.address, "read"):
             if self._settings.version == self._version:
                 return self
-        return PlaceDatabase(self.address, self._connection, self._settings, **self._describing)
+        return PlaceDatabase(
+            self.address,
+            self._connection,
+            self._settings,
+            trust_remote_code=self._trust_remote_code,
+            **self._running,
+        )
 
     @staticmethod
     def exists(address: str | Path) -> bool:
@@ -172,18 +216,38 @@ class PlaceDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go of the model; nothing else is held open."""
-        self.__dict__.pop("_describer", None)
+        self.__dict__.pop("encoder", None)
 
     @cached_property
-    def _describer(self) -> Describer:
-        with storage.translate_errors(self.address, "read the model of"):
-            network = storage.decode_model(storage.read_setting(self._settings, "model"))
-        return Describer.create(network, self._describing)
+    def encoder(self) -> Encoder:
+        """What describes photos as those of the database are; its model is loaded when it is first used.
+
+        Raises:
+            ProgeoError: the model is another one than that of the database, cannot be made again without the modules
+                that it was put together from, or runs code that is not trusted.
+        """
+        if self._model is None:
+            with storage.translate_errors(self.address, "read the model of"):
+                content = storage.read_setting(self._settings, "model")
+            network = decode_model(content, trust_remote_code=self._trust_remote_code)
+            return Encoder.create(network, **self._running)
+        network = load_network(self._model, trust_remote_code=self._trust_remote_code)
+        encoder = Encoder.create(network, **self._running)
+        if encoder.fingerprint != self.fingerprint:
+            raise refuse_model(self.address, describe_model(self._model))
+        return encoder
+
+    def is_of(self, network: PlaceNetwork) -> bool:
+        """Whether the photos are described by this network."""
+        from progeo.models.fingerprint import compute_fingerprint
+
+        return compute_fingerprint(network) == self.fingerprint
 
     @property
-    def model(self) -> PlaceNetwork:
-        """The network that describes the photos, in evaluation mode on the device."""
-        return self._describer.network
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        content = self._description.get("spec")
+        return ModelSpec.from_dict(content, self.address) if content else self.encoder.spec
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -198,52 +262,111 @@ class PlaceDatabase:
             storage.write_settings(self._settings, {"calibration": asdict(calibration)})
         self.calibration = calibration
 
-    def add(self, table: pl.DataFrame) -> AddReport:
-        """Describe and store the photos of an image table that are new or have changed.
+    def add(self, photos: Photos) -> AddReport:
+        """Describe and store the photos that are new or have changed.
 
         Args:
-            table: ``path`` and a position: ``latitude`` and ``longitude`` in degrees, or ``utm_east``, ``utm_north``,
-                ``utm_zone`` and ``utm_letter``. Used where they are there: ``heading`` (degrees clockwise from north)
-                and ``timestamp`` (text that starts with a date, such as 201311 or 2024-05-31 12:30:00).
+            photos: a folder or a manifest, image files with a position in their names or their EXIF data, or an image
+                table: ``path`` and a position (``latitude`` and ``longitude`` in degrees, or ``utm_east``,
+                ``utm_north``, ``utm_zone`` and ``utm_letter``); used where they are there: ``heading`` (degrees
+                clockwise from north) and ``timestamp`` (text that starts with a date, such as 201311 or 2024-05-31
+                12:30:00).
 
         Raises:
-            ProgeoError: the database cannot be written; what was committed before is kept.
+            ProgeoError: there are no photos, or the database cannot be written; what was committed before is kept.
         """
-        return add_photos(self._photos, table, self._describer, self.address)
+        found = read_photo_set(photos)
+        kept: list[int] = []
+        report = AddReport()
+
+        def add() -> None:
+            report.added, report.kept, report.failed = 0, 0, dict(found.failed)
+            add_photos(self._photos, found.table, self.encoder, self.address, report)
+            kept.append(report.kept)
+
+        self._write(add)
+        # What was added to a table that another process has replaced meanwhile came to be kept in the new one.
+        report.added, report.kept = report.added + report.kept - kept[0], kept[0]
+        return report
 
     def remove(self, paths: Iterable[str | Path]) -> int:
         """Remove the photos with these source paths; return how many there were."""
-        quoted = [quote(make_absolute(path)) for path in paths]
-        before = len(self)
-        with storage.translate_errors(self.address, "write to"):
-            for start in range(0, len(quoted), PATHS_PER_DELETION):
-                self._photos.delete(f"path IN ({', '.join(quoted[start : start + PATHS_PER_DELETION])})")
-        return before - len(self)
+        absolute = [make_absolute(path) for path in paths]
+        return max(self._write(lambda: delete(self._photos, absolute, self.address)))
 
-    def prune(self) -> int:
-        """Remove the photos whose file is gone; return how many there were."""
-        return self.remove([path for path in self._read_columns(["path"])["path"] if not Path(path).exists()])
+    def prune(self, folders: Iterable[str | Path] = ()) -> int:
+        """Remove the photos whose file is gone; return how many there were.
 
-    def rebuild(self, model: str | Path | PlaceNetwork | None, table: pl.DataFrame | None = None) -> AddReport:
-        """Describe all photos anew, those of the database and those of an image table.
+        Args:
+            folders: that are known to be complete: below them whole folders may be gone.
 
-        Until that is done the database stays as it was; where it is interrupted, the next call goes on. Afterwards
-        the calibration is gone, and who else has the database open must ``renew`` it.
+        Raises:
+            ProgeoError: whole folders are gone elsewhere, as of an unmounted disk, or all photos; none is removed.
+        """
+        paths = (path for batch in scan(self._photos, ["path"], self.address) for path in batch["path"])
+        return self.remove(find_gone(paths, [make_absolute(folder) for folder in folders]))
+
+    def rebuild(self, model: str | Path | PlaceNetwork | None = None, photos: Photos | None = None) -> AddReport:
+        """Describe all photos anew, those of the database and further ones.
+
+        Until that is done the database stays as it was; where it is interrupted, the next call goes on. What other
+        processes add or remove meanwhile is carried over. Afterwards the calibration is gone, and who else has the
+        database open must ``renew`` it.
 
         Args:
             model: the new model; None takes the present one.
-            table: photos to add, as for ``add``.
+            photos: to add, as for ``add``.
 
         Raises:
             ProgeoError: not a single photo could be described, or the database cannot be written; it stays as it was.
         """
-        describer = self._describer if model is None else self._describer.take(load_network(model))
-        wanted = normalise(self._read_columns(["path", "latitude", "longitude", "heading", "timestamp"]))
-        if table is not None:
-            wanted = pl.concat([wanted, normalise(table)], how="diagonal_relaxed")
-        report = rebuild_photos(self._connection, self._settings, wanted, describer, self.address)
+        if model is None:
+            encoder = self.encoder
+        else:
+            network = load_network(model, trust_remote_code=self._trust_remote_code)
+            encoder = Encoder.create(network, **self._running)
+            check_independent(encoder)
+        found = None if photos is None else read_photo_set(photos)
+        content = encode_model(encoder.model)
+        report = rebuild_photos(
+            self._connection, self._settings, content, encoder, None if found is None else found.table, self.address
+        )
+        report.failed |= found.failed if found else {}
+        self._model = encoder.model
         self._read_description()
         return report
+
+    def _write(self, change: Callable[[], Result]) -> list[Result]:
+        """Change the photos, again where another table has become the database's meanwhile; return all results.
+
+        Another process can have rebuilt the database, or have made it in the same moment. It carries over what was in
+        the old table when the new one took its place, and this does the rest.
+        """
+        results = []
+        while True:
+            photos = self._photos.name
+            try:
+                results.append(change())
+            except ProgeoError:  # of a table that is not there any more, for example
+                self._follow()
+                if self._photos.name == photos:
+                    raise
+                continue
+            self._follow()
+            if self._photos.name == photos:
+                return results
+
+    def _follow(self) -> None:
+        """Go over to the table of photos that is the database's now."""
+        if storage.find_latest_version(self._settings, self.address) == self._version:
+            return
+        fingerprint = self.fingerprint
+        encoder = self.__dict__.get("encoder")
+        self._read_description()
+        if self.fingerprint == fingerprint and encoder is not None:
+            self.encoder = encoder
+        elif self.fingerprint != fingerprint:
+            self._model = None
 
     def refresh_index(self) -> str | None:
         """Tidy up after additions: join small files, and keep the approximate index of a large database up to date.
@@ -252,7 +375,7 @@ class PlaceDatabase:
             What is to be said of the index, or None where the database is so small that it needs none.
         """
         with storage.translate_errors(self.address, "index"):
-            return approximate.refresh(self._photos, self._settings, self.fc_output_dim, self.search)
+            return approximate.refresh(self._photos, self._settings, self.descriptor_dim, self.search)
 
     @property
     def lacks_index(self) -> bool:
@@ -261,28 +384,37 @@ class PlaceDatabase:
             return approximate.lacks_index(self._photos, self._settings)
 
     def search(
-        self, descriptors: Descriptors, k: int = 20, prior: Prior | None = None, exact: bool = False
+        self,
+        descriptors: Descriptors,
+        k: int = MATCHES,
+        prior: Prior | None = None,
+        exact: bool = False,
+        *,
+        queries: Sequence[Query] | None = None,
+        rerank: Reranker = no_rerank,
     ) -> list[pl.DataFrame]:
         """Find the photos whose descriptors are nearest to those of each query (L2).
 
         Args:
-            descriptors: float32 (Q, D), of this database's model (``describe_images``): those of another model with the
-                same dimension cannot be told from them, and find anything.
+            descriptors: float32 (Q, D), of this database's ``encoder``: those of another model with the same dimension
+                cannot be told from them, and find anything.
             k: photos per query; a small database gives as many as it has.
             prior: only photos that agree with it.
             exact: compare with every photo, even where there is an approximate index.
+            queries: Q functions that give the pixels of a query, for a reranker that looks at them.
+            rerank: brings the photos found into another order.
 
         Returns:
-            For each query a table, nearest first: ``id``, ``path``, ``latitude``, ``longitude``, ``heading``,
+            For each query a table, most similar first: ``id``, ``path``, ``latitude``, ``longitude``, ``heading``,
             ``timestamp``, ``descriptor_distance``.
 
         Raises:
             ProgeoError: descriptors of another dimension, an empty database, or no photo that agrees with the prior.
         """
-        if descriptors.ndim != 2 or descriptors.shape[1] != self.fc_output_dim:
+        if descriptors.ndim != 2 or descriptors.shape[1] != self.descriptor_dim:
             raise ProgeoError(
                 f"The descriptors have shape {descriptors.shape}, but the photos of {self.address} have "
-                f"{self.fc_output_dim} dimensions. Describe the queries with the database's own model."
+                f"{self.descriptor_dim} dimensions. Describe the queries with the database's own model."
             )
         if not np.isfinite(descriptors).all():
             raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
@@ -292,95 +424,84 @@ class PlaceDatabase:
         if matches and matches[0].is_empty():
             if len(self) == 0:
                 raise ProgeoError(
-                    f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS `database` "
-                    f"{self.address}"
+                    f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS"
                 )
             known = prior.describe() if prior else ""
             raise NoPhotoFitsError(f"No photo of the database is {known}. Please widen the search.")
-        return matches
-
-    def describe_images(self, images: Sequence[torch.Tensor]) -> Descriptors:
-        """Describe images with the database's model.
-
-        Args:
-            images: uint8 (3, H, W) each, of any size; the shorter side is brought to the model's.
-
-        Returns:
-            float32 (Q, D), in the order of the images.
-        """
-        return self._describer.describe_all(images)
-
-    def describe_photos(self, paths: Sequence[str]) -> tuple[dict[str, Descriptors], dict[str, str]]:
-        """Describe photo files with the database's model.
-
-        Returns:
-            The descriptor, float32 (D,), of each path that can be read, and for each of the others why not.
-        """
-        return self._describer.describe_photos(paths)
+        if rerank is no_rerank:
+            return matches
+        if queries is None:
+            raise ProgeoError("A reranker needs `queries`, which give the pixels of the photos.")
+        return [reorder(table, rerank, query) for table, query in zip(matches, queries, strict=True)]
 
     def locate(
         self,
-        photos: Sequence[torch.Tensor | str | Path],
+        photos: Source | Sequence[Source],
         *,
         prior: Prior | None = None,
-        k: int = 20,
-        min_confidence: float = MIN_CONFIDENCE,
+        k: int = MATCHES,
+        min_confidence: float | None = None,
+        even_uncalibrated: bool = False,
+        exact: bool = False,
+        rerank: Reranker = no_rerank,
     ) -> list[Estimate]:
         """Estimate where photos were taken.
 
         Args:
-            photos: image files, or images as uint8 (3, H, W).
+            photos: one or several: paths, bytes, images of Pillow, arrays (H, W, 3), tensors (3, H, W).
             prior: what is known beforehand.
             k: how many matches vote.
-            min_confidence: probability below which a place counts as unknown.
+            min_confidence: probability below which a place counts as unknown; None is 0.5 where the database is
+                calibrated, and nothing is called unknown where it is not.
+            even_uncalibrated: without a calibration, the agreement of the matches is compared with it.
+            exact: compare with every photo, even where there is an approximate index.
+            rerank: brings the photos found into another order.
 
         Raises:
-            ProgeoError: a photo cannot be read, or as ``search``.
+            ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
+                ``search``.
         """
-        images = [photo if isinstance(photo, torch.Tensor) else self._describer.read(photo) for photo in photos]
-        return self.locate_descriptors(self.describe_images(images), prior=prior, k=k, min_confidence=min_confidence)
+        listed = list_photos(photos)
+        return self.locate_descriptors(
+            self.encoder.encode(listed),
+            queries=[partial(self.encoder.read, photo) for photo in listed],
+            prior=prior,
+            k=k,
+            min_confidence=min_confidence,
+            even_uncalibrated=even_uncalibrated,
+            exact=exact,
+            rerank=rerank,
+        )
 
     def locate_descriptors(
         self,
         descriptors: Descriptors,
         *,
+        queries: Sequence[Query] | None = None,
+        intervals: NDArray[np.float64] | None = None,
+        max_speed: float = 15.0,
         prior: Prior | None = None,
-        k: int = 20,
-        min_confidence: float = MIN_CONFIDENCE,
+        k: int = MATCHES,
+        min_confidence: float | None = None,
+        even_uncalibrated: bool = False,
         exact: bool = False,
+        rerank: Reranker = no_rerank,
     ) -> list[Estimate]:
-        """Estimate where photos were taken from their descriptors, float32 (Q, D); else as ``locate``."""
-        return [
-            make_estimate(matches, weigh_evidence(matches), self.calibration, min_confidence)
-            for matches in self.search(descriptors, k, prior, exact)
-        ]
-
-    def locate_sequence(
-        self,
-        descriptors: Descriptors,
-        intervals: NDArray[np.float64],
-        max_speed: float,
-        *,
-        prior: Prior | None = None,
-        k: int = 20,
-        min_confidence: float = MIN_CONFIDENCE,
-        exact: bool = False,
-    ) -> list[Estimate]:
-        """Estimate where photos were taken that follow each other along a path.
+        """Estimate where photos were taken from their descriptors, float32 (Q, D); else as ``locate``.
 
         Args:
-            descriptors: float32 (Q, D), in the order of the path.
-            intervals: (Q,) seconds since the photo before, see ``measure_intervals``.
-            max_speed: metres per second that the estimates do not exceed, up to a slack of 50 metres.
-            prior: what is known beforehand.
-            k: how many matches vote.
-            min_confidence: probability below which a place counts as unknown.
-            exact: as for ``search``.
+            descriptors: of this database's ``encoder``.
+            queries: functions that give the photos' pixels, for a reranker.
+            intervals: (Q,) seconds since the photo before, see ``measure_intervals``, of photos that follow each other
+                along a path; None takes each photo for itself.
+            max_speed: metres per second that estimates along a path do not exceed, up to a slack of 50 metres.
         """
-        matches = self.search(descriptors, max(k, SEQUENCE_MATCHES), prior, exact)
-        path = find_path(matches, intervals, max_speed)
+        threshold = choose_threshold(self.calibration, min_confidence, even_uncalibrated)
+        candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
+        matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
+        path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
         return [
-            make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, min_confidence)
+            make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, threshold)
             for table, point in zip(matches, path, strict=True)
         ]
 
@@ -394,8 +515,11 @@ class PlaceDatabase:
         Raises:
             OSError: a file cannot be read.
         """
-        stored = set(self._read_columns(["content_hash"])["content_hash"])
-        return {str(path) for path in paths if hash_file(path) in stored}
+        hashes = {str(path): hash_content(Path(path).read_bytes()) for path in paths}
+        stored: set[str] = set()
+        for batch in scan(self._photos, ["content_hash"], self.address):
+            stored |= set(hashes.values()) & set(batch["content_hash"])
+        return {path for path, content_hash in hashes.items() if content_hash in stored}
 
     def _read_columns(self, columns: list[str]) -> pl.DataFrame:
         with storage.translate_errors(self.address, "read"):
@@ -410,13 +534,32 @@ class PlaceDatabase:
             ProgeoError: there is no photo with this id.
         """
         with storage.translate_errors(self.address, "read"):
-            found = self._photos.search().where(f"id = {quote(id)}").select(["thumbnail"]).limit(1).to_arrow()
+            found = self._photos.search().where(f"id = {storage.quote(id)}").select(["thumbnail"]).limit(1).to_arrow()
         if len(found) == 0:
             raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
         content: bytes = found["thumbnail"][0].as_py()
         return content
 
 
-def load_network(model: str | Path | PlaceNetwork) -> PlaceNetwork:
-    """Return a network in evaluation mode, loaded where only its name or file is given."""
-    return (model if isinstance(model, PlaceNetwork) else load_model(model)).eval()
+def reorder(matches: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFrame:
+    """Return the matches of a query as a reranker orders them; those that it leaves out are dropped."""
+    return matches[rerank(query, matches["path"].to_list(), matches["descriptor_distance"].to_numpy())]
+
+
+def refuse_model(address: str, name: str) -> ProgeoError:
+    """Return the error of a model that is not that of a database."""
+    return ProgeoError(
+        f"The photos in {address} are described by another model than {name}, or at another image size. Leave out "
+        "`model` to go on as before, or give `rebuild` to describe all of them anew."
+    )
+
+
+def describe_model(model: str | Path | PlaceNetwork) -> str:
+    """Return what messages call a model."""
+    return str(model) if isinstance(model, str | Path) else model.spec.describe()
+
+
+def list_photos(photos: Any) -> list[Source]:
+    """Return photos as a list; a path, the content of a file, an image, an array or a tensor of one photo is one."""
+    is_one = isinstance(photos, str | bytes | Path) or hasattr(photos, "read") or hasattr(photos, "getexif")
+    return [photos] if is_one or getattr(photos, "ndim", 0) in (2, 3) else list(photos)

@@ -39,8 +39,3 @@ def find_matches(
     # Lance gives squared distances; rounding can leave one just below zero.
     distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
     return found.select(*MATCH_COLUMNS, descriptor_distance=distance)
-
-
-def quote(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -6,23 +6,20 @@ Both are Lance tables, so that one code serves a folder and an object store, and
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import lancedb
 import pyarrow as pa
 
 from progeo.errors import ProgeoError
-from progeo.models.fingerprint import compute_fingerprint
-from progeo.models.model_file import load_model_file, save_model
-from progeo.models.network import PlaceNetwork
+from progeo.models.encoder import Encoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt."""
 SETTINGS = "settings"
 # Makes two writers that insert one key at once notice each other; otherwise both rows would stay.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
@@ -61,16 +58,37 @@ def create_photos_table(connection: Any, dimension: int) -> str:
     return name
 
 
-def describe_database(network: PlaceNetwork, photos: str) -> dict[str, Any]:
+def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:
     """Return what a database says of itself: its format, its model, and the name of its table of photos."""
     return {
         "format_version": FORMAT_VERSION,
-        "fingerprint": compute_fingerprint(network),
-        "backbone": network.backbone_name,
-        "fc_output_dim": network.fc_output_dim,
-        "preprocessing": network.preprocessing.to_dict(),
+        "fingerprint": encoder.fingerprint,
+        "spec": encoder.spec.to_dict(),
         "photos": photos,
     }
+
+
+def create_settings(connection: Any, description: dict[str, Any], model: bytes) -> Any:
+    """Make the table of settings: from this one commit on there is a database.
+
+    Lance lets two processes make one table at the same moment: the later one then writes a second version over the
+    first. Whoever has written version 1 has won, and the others put back what that has become.
+
+    Raises:
+        ValueError: another process has made it.
+    """
+    settings = connection.create_table(SETTINGS, make_settings({"database": description, "model": model}))
+    earlier = connection.open_table(SETTINGS)
+    earlier.checkout(1)
+    winner = (read_description(earlier, "database") or description)["photos"]
+    if winner == description["photos"]:
+        return settings
+    for version in sorted((entry["version"] for entry in settings.list_versions()), reverse=True):
+        earlier.checkout(version)
+        if (read_description(earlier, "database") or description)["photos"] == winner:
+            earlier.restore()
+            break
+    raise ValueError(f"Table '{SETTINGS}' already exists")
 
 
 @contextmanager
@@ -126,24 +144,13 @@ def make_settings(values: dict[str, bytes | dict[str, Any]]) -> pa.Table:
     return pa.table({"key": list(values), "value": contents}, schema=SETTINGS_SCHEMA)
 
 
-def encode_model(network: PlaceNetwork) -> bytes:
-    """Return a network as the content of a model file."""
-    card = network.card
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        save_model(
-            path,
-            network,
-            training=card.get("training", {}),
-            metrics=card.get("metrics", {}),
-            licence=card.get("licence", ""),
-        )
-        return path.read_bytes()
+def quote(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
-def decode_model(content: bytes) -> PlaceNetwork:
-    """Return the network of ``encode_model``, in evaluation mode."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        path.write_bytes(content)
-        return load_model_file(path)
+def find_latest_version(table: Any, address: str) -> int:
+    """Return the number of the newest version of a Lance table, which its handle shows from now on."""
+    with translate_errors(address, "read"):
+        table.checkout_latest()
+        return int(table.version)

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 from scipy.spatial import cKDTree
 
-from progeo.data.located import to_points
+from progeo.data.sphere import to_points
 from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, round_points, surround
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
-from progeo.places.describing import make_thumbnail, read_large
+from progeo.pixels.recipe import Preprocessing, open_photo
+from progeo.pixels.thumbnails import make_thumbnail
 
 
 def write_map(
@@ -89,7 +90,7 @@ def describe_photo(result: Located, thumbnail: Callable[[str], bytes], num_match
     """Return what the page shows of one photo."""
     return {
         "name": Path(result.path).name,
-        "picture": to_data_address(make_thumbnail(read_large(result.path, 0))),
+        "picture": to_data_address(make_thumbnail(open_photo(result.path, Preprocessing(1)))),
         "estimate": result.estimate,
         "matches": [
             {"match": match, "name": Path(match.path).name, "picture": to_data_address(thumbnail(match.id))}

@@ -1,0 +1,43 @@
+"""What the commands with a place database share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from progeo.cli.options import PlaceOptions
+from progeo.console import console
+
+if TYPE_CHECKING:
+    from progeo.places.database import PlaceDatabase
+
+
+def database_settings(options: PlaceOptions) -> dict[str, Any]:
+    """Return how a command's options say that photos are described."""
+    return {
+        "trust_remote_code": options.trust_remote_code,
+        "device": options.device,
+        "batch_size": options.infer_batch_size,
+        "num_workers": options.num_workers,
+        "show_progress": True,
+    }
+
+
+def open_database(options: PlaceOptions) -> PlaceDatabase:
+    """Open the database that a command is given, and say what describes its photos."""
+    from progeo.places.database import PlaceDatabase
+
+    database = PlaceDatabase.open(options.database, **database_settings(options))
+    describe_reading(database)
+    return database
+
+
+def describe_reading(database: PlaceDatabase) -> None:
+    """Say in one line what describes photos, and at what size."""
+    spec = database.spec
+    untrained = ", untrained" if spec.provenance.get("untrained") else ""
+    say(f"Model: {spec.describe()}{untrained}; photos at {database.preprocessing.describe()}")
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a line for people, whatever signs are in it."""
+    console.print(text, style=style, markup=False, soft_wrap=True)

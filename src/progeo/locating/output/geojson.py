@@ -1,0 +1,25 @@
+"""Located photos as GeoJSON, which maps and geographic information systems read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from progeo.locating.estimate import Located
+from progeo.locating.output.json_output import dump, to_plain
+
+
+def write_geojson(results: Sequence[Located], num_matches: int, file: TextIO | None = None) -> None:
+    """Write the results, with the first matches of each, as a feature collection to a file or else to stdout."""
+    dump({"type": "FeatureCollection", "features": [make_feature(result, num_matches) for result in results]}, file)
+
+
+def make_feature(result: Located, num_matches: int) -> dict[str, Any]:
+    """Return a result as a GeoJSON feature: the point of the estimate, and the rest as properties."""
+    properties = to_plain(result, num_matches)
+    coordinates = [properties.pop("longitude"), properties.pop("latitude")]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": coordinates},
+        "properties": properties,
+    }

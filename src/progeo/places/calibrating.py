@@ -1,0 +1,84 @@
+"""Learning from labelled queries how sure the estimates of a database are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from progeo.data.positions import take_located
+from progeo.data.sphere import measure_distances, to_points
+from progeo.errors import ProgeoError
+from progeo.locating.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
+from progeo.locating.estimate import RIGHT_WITHIN, weigh_evidence
+from progeo.places.photos import PhotoSet, format_failures
+
+if TYPE_CHECKING:
+    from progeo.places.database import PlaceDatabase
+
+logger = logging.getLogger("progeo")
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """A calibration, and how good it is."""
+
+    calibration: Calibration
+    right: int
+    """Of its queries, how many were located within 25 m."""
+    error: float
+    """Mean difference of stated and true probability, 0 to 1, on queries that were not learned from."""
+    error_of_agreement: float
+    """The same where the agreement of the matches is taken for a probability."""
+
+
+def calibrate(
+    database: PlaceDatabase, queries: PhotoSet, say: Callable[[str], object] = logger.warning
+) -> CalibrationReport:
+    """Learn a calibration from photos of known position and keep it with the database.
+
+    Args:
+        database: whose estimates are judged.
+        queries: of ``read_photo_set``.
+        say: is told what is left out.
+
+    Raises:
+        ProgeoError: there are too few queries with a position that are no photos of the database itself.
+    """
+    failed = dict(queries.failed)
+    table = take_located(queries.table, failed)
+    if table.is_empty():
+        raise ProgeoError(f"No query has a position, {format_failures(failed)}")
+    described, failures = database.encoder.encode_readable(table["path"].to_list())
+    failed |= failures
+    if failed:
+        say(f"Left out: {format_failures(failed)}")
+    stored = database.find_stored(described)
+    if stored:
+        say(f"Left out: {len(stored)} photos that the database holds, since they would find themselves")
+    table = table.filter(table["path"].is_in([path for path in described if path not in stored]))
+    if table.is_empty():
+        raise ProgeoError(
+            "No query can be used: each is damaged or a photo of the database itself. Give others of known position, "
+            "taken at other times."
+        )
+    matches = database.search(np.stack([described[path] for path in table["path"]]))
+    evidence = [weigh_evidence(of_query) for of_query in matches]
+    truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
+    errors = measure_distances(np.stack([item.point for item in evidence]), truth)
+    features = np.stack([item.features for item in evidence])
+    radii = np.array([item.radius for item in evidence])
+    calibration = fit_calibration(features, errors, radii, RIGHT_WITHIN)
+    database.store_calibration(calibration)
+    right = errors <= RIGHT_WITHIN
+    probabilities = cross_validate(features, errors, radii, RIGHT_WITHIN)
+    agreement = np.array([item.agreement for item in evidence])
+    return CalibrationReport(
+        calibration,
+        int(right.sum()),
+        measure_calibration_error(probabilities, right),
+        measure_calibration_error(agreement, right),
+    )

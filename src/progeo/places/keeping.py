@@ -1,0 +1,68 @@
+"""The model that a place database keeps: its weights and its spec, as a model file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from progeo.errors import ProgeoError
+from progeo.models.encoder import Encoder
+
+if TYPE_CHECKING:
+    from progeo.models.network import PlaceNetwork
+
+SAME_DESCRIPTOR = 1e-3
+"""Distance of two descriptors of one photo, as a share of their length, that rounding may explain."""
+SAMPLE = 4
+
+
+def load_network(model: str | Path | PlaceNetwork, *, trust_remote_code: bool = False) -> PlaceNetwork:
+    """Return a network in evaluation mode, loaded where only its name, address or file is given."""
+    if isinstance(model, str | Path):
+        from progeo.models.published import load_model
+
+        return load_model(model, trust_remote_code=trust_remote_code)
+    return model.eval()
+
+
+def check_independent(encoder: Encoder) -> None:
+    """Refuse a model whose descriptor of a photo depends on what else is in the batch.
+
+    Raises:
+        ProgeoError: it does; the message says by how much.
+    """
+    side = encoder.preprocessing.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (SAMPLE, side, side, 3), dtype=np.uint8)
+    together = encoder.engine.describe(pixels, encoder.preprocessing)
+    alone = encoder.engine.describe(pixels[:1], encoder.preprocessing)
+    apart = float(np.linalg.norm(together[0] - alone[0]) / max(float(np.linalg.norm(alone[0])), 1e-9))
+    # What is not finite is found with the photo that gives it.
+    if apart > SAME_DESCRIPTOR:
+        raise ProgeoError(
+            f"{encoder.spec.backbone} gives a photo another descriptor alone than in a batch of {SAMPLE} (they differ "
+            f"by {apart:.0%} of their length). In a place database the descriptors must not depend on what is encoded "
+            "together; such a model can only be evaluated."
+        )
+
+
+def encode_model(network: PlaceNetwork) -> bytes:
+    """Return a network as the content of a model file."""
+    from progeo.models.files import save_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save_model(path, network)
+        return path.read_bytes()
+
+
+def decode_model(content: bytes, *, trust_remote_code: bool = False) -> PlaceNetwork:
+    """Return the network of ``encode_model``, in evaluation mode."""
+    from progeo.models.files import load_model_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(content)
+        return load_model_file(path, trust_remote_code=trust_remote_code)

@@ -1,0 +1,104 @@
+"""First step of indexing: which photos are new. The image table is joined with the database in the store.
+
+Both may be far larger than memory allows for paths: the table is taken in slices, and of the database only what lies
+between the first and the last path of a slice is looked at, batch by batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from progeo.data.positions import take_located
+from progeo.data.timestamps import normalise_timestamps, parse_timestamps
+from progeo.places import storage
+
+SLICE = 65_536
+SAME_DEGREES = 1e-9
+START_OF_YEAR = "YYYY-01-01T00:00:00"
+FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", "heading", "timestamp")
+TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "heading", "timestamp")
+
+
+def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str) -> Iterator[pl.DataFrame]:
+    """Yield the photos of an image table, slice by slice, and beside each what is stored of the same path.
+
+    Args:
+        photos: the Lance table.
+        table: as for ``PlaceDatabase.add``.
+        failed: gets why by the path of photos without a usable position.
+        address: of the database, for errors.
+
+    Yields:
+        FROM_TABLE, what is stored (TO_COMPARE, null where nothing is; positions and the like end in ``_stored``), and
+        ``same_place``: whether it is stored with this position, heading and time.
+    """
+    for part in normalise(table).sort("path").iter_slices(SLICE):
+        yield join_stored(photos, take_located(part, failed).select(FROM_TABLE), address)
+
+
+def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
+    """Return some rows with FROM_TABLE, and beside each what is stored of the same path; see ``plan``."""
+    stored = [_to_frame(photos.schema.empty_table().select(TO_COMPARE))]
+    if len(part):
+        paths, first, last = part.select("path"), part["path"].min(), part["path"].max()
+        between = f"path >= {storage.quote(str(first))} AND path <= {storage.quote(str(last))}"
+        for batch in scan(photos, TO_COMPARE, address, between):
+            stored.append(batch.join(paths, on="path", how="semi"))
+    joined = part.join(pl.concat(stored), on="path", how="left", suffix="_stored", maintain_order="left")
+    moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_DEGREES for name in ("latitude", "longitude")]
+    same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in ("heading", "timestamp")]
+    is_stored = pl.col("content_hash").is_not_null()
+    return joined.with_columns(same_place=is_stored & ~pl.any_horizontal(moved).fill_null(True) & pl.all_horizontal(same))
+
+
+def scan(photos: Any, columns: Sequence[str], address: str, condition: str | None = None) -> Iterator[pl.DataFrame]:
+    """Yield columns of a Lance table batch by batch, all rows or those that fulfil a condition of SQL."""
+    with storage.translate_errors(address, "read"):
+        query = photos.search()
+        batches = (query.where(condition) if condition else query).select(list(columns)).to_batches()
+        while (batch := next(batches, None)) is not None:
+            yield _to_frame(batch)
+
+
+def find_missing(photos: Any, others: Any, address: str) -> Iterator[str]:
+    """Yield the paths that one Lance table holds and another does not."""
+    for batch in scan(photos, FROM_TABLE, address):
+        joined = join_stored(others, batch, address)
+        yield from joined.filter(pl.col("content_hash").is_null())["path"]
+
+
+def normalise(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with absolute paths, each once, and with headings and times that the database can hold."""
+    missing = [pl.lit(None).alias(name) for name in ("heading", "timestamp") if name not in table.columns]
+    paths = pl.Series("path", [make_absolute(path) for path in table["path"]], dtype=pl.String)
+    return (
+        table.with_columns(paths, *missing)
+        .with_columns(heading=pl.col("heading").cast(pl.Float64).fill_nan(None) % 360, timestamp=read_time())
+        .unique("path", keep="last", maintain_order=True)
+    )
+
+
+def make_absolute(path: str | Path) -> str:
+    """Return the one spelling of a path that the database knows it by; links are left as they are."""
+    return os.path.abspath(path)  # noqa: PTH100 (Path.absolute keeps "..", Path.resolve follows links)
+
+
+def read_time() -> pl.Expr:
+    """Return the column ``timestamp`` as a time on the clock of the place; what makes no date becomes null.
+
+    A month that is missing is January, a day the first, and a time of day midnight.
+    """
+    text = normalise_timestamps(pl.col("timestamp").cast(pl.String)).str.replace(r"(Z|[+-]\d\d:\d\d)$", "")
+    start = pl.lit(START_OF_YEAR).str.slice(text.str.len_chars())
+    return parse_timestamps(text + start).dt.replace_time_zone(None).alias("timestamp")
+
+
+def _to_frame(rows: Any) -> pl.DataFrame:
+    table = pl.from_arrow(rows)
+    assert isinstance(table, pl.DataFrame)
+    return table
