@@ -33,8 +33,8 @@ from progeo.locating.calibration import BINS, cross_validate, measure_calibratio
 from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.published import load_model
+from progeo.models.encoder import Descriptors
 from progeo.places.database import PlaceDatabase
-from progeo.places.describing import Descriptors
 
 IMAGE_SIZE = 160
 WALKING_SPEED = 1.4
@@ -97,7 +97,7 @@ def make_database(folder: Path, network: PlaceNetwork, out: Path) -> PlaceDataba
 def search_queries(folder: Path, database: PlaceDatabase, out: Path) -> Queries:
     """Search the database of a set for its queries."""
     table = read_positions(folder / "queries", out / "cache")
-    described, _ = database.describe_photos(table["path"].to_list())
+    described, _ = database.encoder.encode_readable(table["path"].to_list())
     descriptors = np.stack([described[path] for path in table["path"]])
     truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
     return Queries(descriptors, database.search(descriptors), truth)
@@ -203,7 +203,7 @@ def walk_through(queries: Queries, database: PlaceDatabase) -> list[list[str]]:
     order, intervals = order_as_walk(queries.truth)
     walked = replace(queries, descriptors=queries.descriptors[order], truth=queries.truth[order])
     single = database.locate_descriptors(walked.descriptors)
-    sequence = database.locate_sequence(walked.descriptors, intervals, MAX_SPEED)
+    sequence = database.locate_descriptors(walked.descriptors, intervals=intervals, max_speed=MAX_SPEED)
     rows = []
     for name, estimates in (("each photo for itself", single), ("as a sequence", sequence)):
         latitude, longitude = np.array([(estimate.latitude, estimate.longitude) for estimate in estimates]).T

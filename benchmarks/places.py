@@ -26,10 +26,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.tables import format_table, replace_section
+from progeo.models.encoder import Descriptors
 from progeo.models.network import create_network
 from progeo.places import storage
 from progeo.places.database import PlaceDatabase
-from progeo.places.describing import Descriptors
 
 DIMENSION = 512
 PHOTOS_PER_PLACE = 10

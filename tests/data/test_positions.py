@@ -140,7 +140,9 @@ def table_of(**columns: list[float | str | None]) -> pl.DataFrame:
 @pytest.mark.parametrize("name", PLACES)
 def test_latitude_and_longitude_become_utm_and_back(name: str) -> None:
     latitude, longitude, east, north, zone, letter = PLACES[name]
-    completed = complete_positions(table_of(latitude=[latitude], longitude=[longitude]), one_plane=False).row(0, named=True)
+    completed = complete_positions(table_of(latitude=[latitude], longitude=[longitude]), one_plane=False).row(
+        0, named=True
+    )
     assert (completed["utm_east"], completed["utm_north"]) == pytest.approx((east, north), abs=0.01)
     assert completed["utm_zone"] == zone
     utm_columns = table_of(utm_east=[east], utm_north=[north], utm_zone=[zone], utm_letter=[letter])

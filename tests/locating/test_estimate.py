@@ -45,9 +45,7 @@ def matches_at(north: list[float], distances: list[float]) -> pl.DataFrame:
     )
 
 
-def estimate(
-    matches: pl.DataFrame, calibration: Calibration | None = None, threshold: float | None = None
-) -> Estimate:
+def estimate(matches: pl.DataFrame, calibration: Calibration | None = None, threshold: float | None = None) -> Estimate:
     return make_estimate(matches, weigh_evidence(matches), calibration, threshold)
 
 

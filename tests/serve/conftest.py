@@ -68,7 +68,7 @@ class ColourDatabase:
         return np.stack([image.float().mean(dim=(1, 2)).numpy() for image in images])
 
     def locate_descriptors(
-        self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None, min_confidence: float = 0.5
+        self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None, min_confidence: float | None = None
     ) -> list[Estimate]:
         self.priors.append(prior)
         if prior and prior.near and prior.near[0] < 0:
@@ -92,7 +92,7 @@ class ColourDatabase:
             )
             for row in nearest
         ]
-        return Estimate(self.latitudes[nearest[0]], 13.4, 12.0, 0.95, True, True, matches)
+        return Estimate(self.latitudes[nearest[0]], 13.4, 12.0, 0.9, 0.95, True, True, matches)
 
     def positions(self) -> pl.DataFrame:
         heading = pl.Series("heading", [90.0] * len(self), dtype=pl.Float64)

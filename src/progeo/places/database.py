@@ -244,6 +244,15 @@ class PlaceDatabase:
         return compute_fingerprint(network) == self.fingerprint
 
     @property
+    def model(self) -> PlaceNetwork:
+        """The network; to be removed when the service has moved to ``encoder``."""
+        return self.encoder.model
+
+    def describe_images(self, images: Sequence[Source]) -> Descriptors:
+        """Describe images; to be removed when the service has moved to ``encoder``."""
+        return self.encoder.encode(images)
+
+    @property
     def spec(self) -> ModelSpec:
         """What the model is."""
         content = self._description.get("spec")
@@ -423,9 +432,7 @@ class PlaceDatabase:
             matches = [find_matches(self._photos, descriptor, k, condition, exact) for descriptor in descriptors]
         if matches and matches[0].is_empty():
             if len(self) == 0:
-                raise ProgeoError(
-                    f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS"
-                )
+                raise ProgeoError(f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS")
             known = prior.describe() if prior else ""
             raise NoPhotoFitsError(f"No photo of the database is {known}. Please widen the search.")
         if rerank is no_rerank:

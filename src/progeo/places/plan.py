@@ -53,7 +53,9 @@ def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
     moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_DEGREES for name in ("latitude", "longitude")]
     same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in ("heading", "timestamp")]
     is_stored = pl.col("content_hash").is_not_null()
-    return joined.with_columns(same_place=is_stored & ~pl.any_horizontal(moved).fill_null(True) & pl.all_horizontal(same))
+    return joined.with_columns(
+        same_place=is_stored & ~pl.any_horizontal(moved).fill_null(True) & pl.all_horizontal(same)
+    )
 
 
 def scan(photos: Any, columns: Sequence[str], address: str, condition: str | None = None) -> Iterator[pl.DataFrame]:

@@ -28,11 +28,12 @@ class PhotoAnswer(BaseModel):
     """Where one photo was taken."""
 
     name: str = Field(description="file name, as it was sent")
-    known: bool = Field(description="false where the database probably does not show this place")
+    known: bool | None = Field(description="false where the database probably does not show this place")
     latitude: float
     longitude: float
     radius_metres: float = Field(description="the truth probably lies within this radius")
-    probability: float = Field(description="that the truth lies within 25 metres")
+    agreement: float = Field(description="share of the vote of matches within 25 metres of the position")
+    probability: float | None = Field(description="that the truth lies within 25 metres")
     calibrated: bool = Field(description="whether the probability was fitted to labelled queries")
     matches: list[MatchAnswer] = Field(description="best first")
 
