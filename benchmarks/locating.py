@@ -31,9 +31,9 @@ from progeo.data.sphere import Floats, measure_distances, to_points
 from progeo.data.table import read_image_table
 from progeo.locating.calibration import BINS, cross_validate, measure_calibration_error
 from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
+from progeo.models.encoder import Descriptors
 from progeo.models.network import PlaceNetwork, create_network
 from progeo.models.published import load_model
-from progeo.models.encoder import Descriptors
 from progeo.places.database import PlaceDatabase
 
 IMAGE_SIZE = 160

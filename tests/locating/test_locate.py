@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from progeo import cli
-from progeo.places.database import PlaceDatabase
 from progeo.locating.sequence import read_times
+from progeo.places.database import PlaceDatabase
 
 from ..data.photos import write_photo
 

@@ -44,7 +44,7 @@ def test_rebuilding_and_calibrating_are_noticed_without_a_failure(
         assert len(client.get("/api/places").json()["features"]) > 0
         answer = client.post("/api/locate", files=PHOTO)
         assert (answer.status_code, answer.json()["photos"][0]["calibrated"]) == (200, False)
-        assert service.database.fc_output_dim == 24
+        assert service.database.descriptor_dim == 24
         writer.store_calibration(make_calibration())
         time.sleep(0.2)
         assert client.post("/api/locate", files=PHOTO).json()["photos"][0]["calibrated"] is True
