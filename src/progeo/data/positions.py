@@ -48,8 +48,8 @@ def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.Dat
             own zone.
 
     Returns:
-        The table with all POSITION_COLUMNS, and with UTM coordinates in every row that has a position. Latitude and longitude are null where the zone or its letter is
-        not known, as for made-up coordinates.
+        The table with all POSITION_COLUMNS, and with UTM coordinates in every row that has a position. Latitude and
+        longitude are null where the zone or its letter is not known, as for made-up coordinates.
 
     Raises:
         ProgeoError: the photos span more than two zones, and must lie on one plane.
