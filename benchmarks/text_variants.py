@@ -37,7 +37,7 @@ from progeo.training.stage2 import evaluate_network
 from progeo_toy_city import CitySizes, make_toy_city
 
 VALIDATION_SEED = 77
-VALIDATION_CITY = dataclasses.replace(CITY, train_places=2, train_dates=2, val_queries=500, val_places=60)
+VALIDATION_CITY = dataclasses.replace(CitySizes(**CITY), train_places=2, train_dates=2, val_queries=500, val_places=60)
 LENGTH = 10.0
 
 Targets = list[torch.Tensor]

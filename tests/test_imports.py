@@ -104,3 +104,36 @@ for name in COMMANDS:
         assert heavy not in sys.modules, (name, heavy)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+WITHOUT_EXTRAS = """
+import sys
+from progeo.errors import EXTRAS
+for library in EXTRAS:
+    sys.modules[library] = None
+from progeo.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("eval --backbone ResNet18 --backbone_weights none --test_set_folder test --resize_test_imgs", None),
+        ("train --train_set_folder train --val_set_folder val --test_set_folder test", "train"),
+        ("index test/database --database places --model cosplace:ResNet18:512", "places"),
+        ("serve --database places", "(serve|places)"),
+    ],
+)
+def test_commands_without_extras(command: str, extra: str | None, tiny_city: Path, tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        (tmp_path / part).symlink_to(tiny_city / part)
+    words = [sys.executable, "-c", WITHOUT_EXTRAS, *command.split()]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    if extra is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert len(errors) == 1 and re.search(rf'not installed: pip install "progeo\[{extra}\]"', errors[0]), (
+            done.stderr
+        )
