@@ -116,7 +116,7 @@ def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[
     Path("7.jpg").write_text("no image")
     code, output = check(capsys)
     assert code == 1
-    assert "Problem: 1 photo that cannot be read, first: 7.jpg: cannot identify" in output
+    assert "Problem: 1 photo that cannot be read, first: 7.jpg: The image 7.jpg cannot be read" in output
 
 
 def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

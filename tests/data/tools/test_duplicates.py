@@ -86,7 +86,7 @@ def test_photos_that_cannot_be_read_are_named_and_never_duplicates(tmp_path: Pat
     problems = looks.problems.to_list()
     assert problems[0] is None
     assert "truncated" in problems[1]
-    assert "cannot identify" in problems[2]
+    assert "it is none of JPEG, PNG" in problems[2]
     assert problems[3] == "No such file or directory"
     assert looks.comparable.tolist() == [True, False, False, False]
     duplicates = find_duplicates(looks)

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
-from PIL import Image
 
 from progeo.data.exif import read_exif
 from progeo.data.geodesy import Floats
@@ -18,7 +17,7 @@ from progeo.data.listing import list_images
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.data.tools.gpx import to_seconds
 from progeo.errors import ProgeoError, require
-from progeo.pixels.decoding import read_image
+from progeo.pixels.recipe import Preprocessing, open_photo
 
 JPEG_QUALITY = 95
 
@@ -87,7 +86,7 @@ class Photos:
             if source.suffix.lower() in (".jpg", ".jpeg"):
                 shutil.copyfile(source, target)
             else:
-                Image.fromarray(read_image(source).permute(1, 2, 0).numpy()).save(target, "JPEG", quality=JPEG_QUALITY)
+                open_photo(source, Preprocessing(native=True)).save(target, "JPEG", quality=JPEG_QUALITY)
             yield number
 
 
