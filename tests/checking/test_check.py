@@ -61,7 +61,7 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "No problems found" in page
     assert page.count('<div class="map"') == 1
     assert "Shown: 12 photos" in page
-    assert not re.search(r"(?:src|href)=\"(?!data:|https://leafletjs.com\")", page)
+    assert not re.search(r"(?:src|href)=\"(?!data:|#|https://leafletjs.com\")", page)
 
 
 def test_json_is_one_object_alone_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
