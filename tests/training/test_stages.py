@@ -128,7 +128,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
     places: dict[str, tuple[Any, str, int]] = {
-        "extraction": (store, "_write_note", 1),
+        "extraction": (store, "write_json", 1),
         "prompts": (PromptTraining, "train_epoch", 3),
         "between": (stage1, "compute_text_features", 0),
         "encoder": (EncoderTraining, "train_step", 3),

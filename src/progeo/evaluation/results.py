@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def save_results(
     """
     measurements = measurements or measure(evaluation)
     protocol = evaluation_set.protocol
-    results = settings | {
+    content = settings | {
         "spec": spec,
         "protocol": protocol.name if protocol else None,
         "protocol_differences": evaluation_set.differences,
@@ -52,6 +53,7 @@ def save_results(
         "descriptors_per_second": evaluation.descriptors_per_second,
         "versions": collect_versions(),
     }
+    results: dict[str, Any] = json.loads(json.dumps(content))  # the same as who reads the file gets
     write_json(folder / RESULTS, results)
     paths = (evaluation_set.database["path"].to_list(), evaluation_set.queries["path"].to_list())
     save_predictions(evaluation, *paths, folder / "preds", num_preds_to_save, only_wrong=save_only_wrong_preds)

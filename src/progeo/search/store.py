@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, write_json
 
 FORMAT_VERSION = 1
 MAX_CHUNK_IMAGES = 1024
@@ -166,7 +166,7 @@ class FeatureFile:
             features[rows] = encode([paths[row] for row in rows])
             features.flush()
             done = max(done, int(rows[-1]) + 1)
-            _write_note(self._note_path, note | {"done": done})
+            write_json(self._note_path, note | {"done": done})
             advance(len(rows))
         return np.load(self.path, mmap_mode="r")  # type: ignore[no-any-return]
 
@@ -213,11 +213,6 @@ class FeatureFile:
                 f"Cannot write the features, {gigabytes:.2g} GB, to {self.path}: {error.strerror or error}. Free some "
                 f"space, or {self.remedy}."
             ) from error
-
-
-def _write_note(path: Path, note: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def _sample_sizes(paths: Sequence[str]) -> list[int]:
