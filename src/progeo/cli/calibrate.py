@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
-from progeo.cli.places import open_database, say
+from progeo.cli.places import open_database
+from progeo.cli.spelling import say
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ from progeo.cli.options import (
     MachineOptions,
     PhotoOptions,
     Repeated,
+    TrustOptions,
     list_repeated,
     option,
     save_options,
@@ -40,7 +41,7 @@ BYTES_PER_NUMBER = 4
 
 
 @dataclass(kw_only=True)
-class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
+class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions, TrustOptions):
     """Evaluation"""
 
     test_set_folder: str = option(
@@ -59,7 +60,6 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions):
         "option, a published .pth needs --backbone and --fc_output_dim. Without it --backbone is evaluated untrained",
         names=("--model",),
     )
-    trust_remote_code: bool = option(False, "let models of torch.hub run their own code on this machine")
     backbone: str | None = option(
         None, "backbone of a published .pth file, or the one to evaluate untrained (ResNet18 if nothing is given)"
     )

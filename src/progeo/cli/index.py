@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveInt
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
-from progeo.cli.places import database_settings, describe_reading, say
+from progeo.cli.places import database_settings, describe_reading
+from progeo.cli.spelling import say
 from progeo.console import format_count
 from progeo.errors import ProgeoError
 
@@ -84,7 +85,7 @@ def run(options: IndexOptions) -> None:
         done += f", {gone:,} removed as their file is gone"
     say(f"{options.database}: {done}; it holds {len(database):,} now")
     if report.failed:
-        say(f"Failed: {format_failures(report.failed)}", "yellow")
+        say(f"Failed: {format_failures(report.failed)}", style="yellow")
     # An earlier run may have been stopped before it came to this.
     if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)

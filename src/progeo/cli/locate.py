@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import REQUIRED, EstimateOptions, option
-from progeo.cli.places import open_database, say
+from progeo.cli.places import open_database
+from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:

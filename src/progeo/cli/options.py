@@ -107,13 +107,19 @@ class InferenceOptions:
 
 
 @dataclass(kw_only=True)
-class PlaceOptions:
-    """Place database"""
+class TrustOptions:
+    """Models of others"""
 
-    database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
     trust_remote_code: bool = option(
         False, "let a model of torch.hub run its code on this machine, with all your rights"
     )
+
+
+@dataclass(kw_only=True)
+class PlaceOptions(TrustOptions):
+    """Place database"""
+
+    database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
     infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
     device: str = option(
         "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from progeo.cli.options import PlaceOptions
-from progeo.console import console
+from progeo.cli.spelling import say
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
@@ -36,8 +36,3 @@ def describe_reading(database: PlaceDatabase) -> None:
     spec = database.spec
     untrained = ", untrained" if spec.provenance.get("untrained") else ""
     say(f"Model: {spec.describe()}{untrained}; photos at {database.preprocessing.describe()}")
-
-
-def say(text: str, style: str | None = None) -> None:
-    """Print a line for people, whatever signs are in it."""
-    console.print(text, style=style, markup=False, soft_wrap=True)

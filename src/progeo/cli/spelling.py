@@ -24,11 +24,11 @@ def spell_options(text: str, options: Collection[str]) -> str:
     return re.sub(r"`(\w+)`", spell, text)
 
 
-def say(text: str, options: Collection[str]) -> None:
-    """Print a message of the library on the terminal, for the command that has these options."""
+def say(text: str, options: Collection[str] = (), style: str | None = None) -> None:
+    """Print a line on the terminal, whatever signs are in it; arguments are spelled as the command's options."""
     from progeo.console import console
 
-    console.print(spell_options(text, options), markup=False, soft_wrap=True)
+    console.print(spell_options(text, options), style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager
