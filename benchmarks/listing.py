@@ -24,7 +24,7 @@ from PIL import ExifTags, Image
 
 from benchmarks.grouping import make_file_names
 from benchmarks.tables import write_table
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 
 
 def write_list(folder: Path, images: int) -> None:
@@ -51,7 +51,7 @@ def write_photos(folder: Path, photos: int) -> None:
 def measure(folder: Path) -> tuple[float, float]:
     """Read the table in this process; return the seconds and the peak memory of the process in gigabytes."""
     start = time.perf_counter()
-    read_image_table(folder, folder.parent / "cache")
+    read_photos(folder, folder.parent / "cache")
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

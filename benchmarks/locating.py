@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.tables import DOCUMENT, write_table
 from progeo.data.positions import complete_positions
 from progeo.data.sphere import Floats, measure_distances, to_points
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.locating.calibration import BINS, cross_validate, measure_calibration_error
 from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
 from progeo.models.encoder import Descriptors
@@ -73,7 +73,7 @@ def load_network(model: str | None) -> PlaceNetwork:
 
 def read_positions(folder: Path, cache: Path) -> pl.DataFrame:
     """Read an image table; coordinates without a zone, which are made up, are taken to be in one."""
-    table = read_image_table(folder, cache)
+    table = read_photos(folder, cache)
     made_up = pl.col("latitude").is_null() & (pl.col("utm_zone").is_null() | pl.col("utm_letter").is_null())
     return complete_positions(
         table.with_columns(

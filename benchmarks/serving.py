@@ -30,7 +30,7 @@ from PIL import Image
 
 from benchmarks.tables import format_table, replace_section
 from progeo.data.positions import complete_positions
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.models.network import create_network
 from progeo.places.database import PlaceDatabase
 
@@ -46,13 +46,13 @@ def make_database(backbone: str, photos: Path, folder: Path) -> Path:
     """Index the photos with a backbone as its weights are."""
     torch.manual_seed(0)
     address = folder / backbone
-    table = complete_positions(read_image_table(photos, folder / "cache", one_plane=False).head(MOST_PHOTOS))
+    table = complete_positions(read_photos(photos, folder / "cache", one_plane=False).head(MOST_PHOTOS))
     with PlaceDatabase.create(address, create_network(backbone, None).eval(), show_progress=True) as database:
         database.add(table)
     return address
 
 
-def read_photos(folder: Path, count: int) -> list[Photo]:
+def read_files(folder: Path, count: int) -> list[Photo]:
     """Return photos as files of SIZE, each under a name of its own."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     photos = []
@@ -108,7 +108,7 @@ def is_same(answer: dict[str, Any], alone: dict[str, Any]) -> bool:
 def measure(backbone: str, options: argparse.Namespace, folder: Path) -> list[str]:
     """Return the row of a backbone."""
     database = make_database(backbone, options.photos, folder)
-    photos = read_photos(options.photos, max(options.requests, options.clients))
+    photos = read_files(options.photos, max(options.requests, options.clients))
     with serve(database, options.clients) as client:
         for photo in photos[:WARM_UPS]:
             locate(client, photo)

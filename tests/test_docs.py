@@ -44,7 +44,7 @@ from progeo.cli import program as cli
 from progeo.cli.eval import EvalOptions
 from progeo.cli.train import TrainOptions
 from progeo.data.file_names import FILE_NAME_FIELDS
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.evaluation.protocols import PROTOCOLS
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
@@ -159,7 +159,7 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
     (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
     torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")
 
-    table = read_image_table(tiny_city / "test/database", tmp_path_factory.mktemp("cache"))
+    table = read_photos(tiny_city / "test/database", tmp_path_factory.mktemp("cache"))
     for number, row in enumerate(table.iter_rows(named=True)):
         with Image.open(row["path"]) as image:
             position = (row["latitude"], row["longitude"])
@@ -265,10 +265,10 @@ def test_commands_and_snippets_of_a_page_run(
         assert look_at
         assert [place for place in look_at if not Path(place).exists()] == []
     if page.stem == "your-photos":
-        named = read_image_table("named_photos").sort("pano_id")
+        named = read_photos("named_photos").sort("pano_id")
         assert named["heading"].to_list() == [270.0, None]
         assert named["utm_east"].to_list() == pytest.approx([549100, 549100], abs=50)
-        divided = read_image_table("split.csv")
+        divided = read_photos("split.csv")
         assert set(divided["split"].drop_nulls()) == {"train", "val", "test"}
     if page.stem == "serving":
         metrics = Path("curl.out").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from progeo.data import table as tables
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 
 from .photos import write_photo
 
 
 def read(folder: Path) -> list[tuple[str, float]]:
-    table = read_image_table(folder, folder.with_name("cache"))
+    table = read_photos(folder, folder.with_name("cache"))
     return [(Path(path).name, round(latitude, 6)) for path, latitude in table.select("path", "latitude").iter_rows()]
 
 

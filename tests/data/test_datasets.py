@@ -14,14 +14,14 @@ from scipy.io import loadmat, savemat
 
 from progeo.data.datasets import LAYOUTS, find_layout
 from progeo.data.faults import Faults
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 
 from . import published
 
 
 def read(folder: Path, **options: str) -> pl.DataFrame:
-    return read_image_table(folder, folder.parent / "cache", **options)
+    return read_photos(folder, folder.parent / "cache", **options)
 
 
 def names(table: pl.DataFrame) -> list[str]:
@@ -345,7 +345,7 @@ def test_damages_are_listed_where_a_check_asks_for_them(name: str, tmp_path: Pat
     damage(folder)
     assert_faults(folder, expected, rest)
     with pytest.raises(ProgeoError):
-        read_image_table(folder, tmp_path / "another")
+        read_photos(folder, tmp_path / "another")
 
 
 def test_damages_of_structures_are_listed(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_damages_of_structures_are_listed(tmp_path: Path) -> None:
 def assert_faults(source: Path, expected: list[tuple[str, str, str]], rest: int) -> None:
     """Read with a list for faults and look for ``expected``: the kind, a part of the path, the pattern of a problem."""
     faults: Faults = []
-    table = read_image_table(source, source.parent / "cache", faults=faults)
+    table = read_photos(source, source.parent / "cache", faults=faults)
     assert len(table) == rest
     assert table.select("utm_east", "utm_north").null_count().row(0) == (0, 0)
     assert len(faults) == len(expected), faults

@@ -11,7 +11,7 @@ import pytest
 
 from progeo import cli
 from progeo.data.manifest import write_manifest
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.protocols import PROTOCOLS, find_protocol
@@ -82,7 +82,7 @@ def test_another_season_of_nordland(tmp_path: Path) -> None:
 def test_protocols_take_manifests_of_their_sets(name: str, tmp_path: Path) -> None:
     write, database_images, queries = SETS[name]
     manifest = tmp_path / "set.csv"
-    write_manifest(read_image_table(write(tmp_path / "set"), tmp_path / "cache"), manifest)
+    write_manifest(read_photos(write(tmp_path / "set"), tmp_path / "cache"), manifest)
     evaluation_set = read(manifest, name)
     assert (len(evaluation_set.database), len(evaluation_set.queries)) == (database_images, queries)
 
@@ -111,6 +111,6 @@ def test_evaluation_of_a_published_set(
 
 def test_training_rows_of_a_published_set(tmp_path: Path) -> None:
     folder = published.write_mapillary_sls(tmp_path / "msls")
-    table = read_image_table(folder, tmp_path / "cache", split="train")
+    table = read_photos(folder, tmp_path / "cache", split="train")
     assert set(table["city"]) == {"zurich"}
     assert table.filter(pl.col("heading").is_null()).is_empty()

@@ -8,7 +8,7 @@ import pytest
 from PIL.TiffImagePlugin import IFDRational
 
 from progeo import cli
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.models.files import save_model
 from progeo.places import approximate, rebuilding, storage
 from progeo.places.database import PlaceDatabase
@@ -197,7 +197,7 @@ def test_what_a_folder_without_failures_says_is_kept(
 def test_photos_that_others_left_out_have_failed(index: Index, model_file: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "phone/1.jpg", (59.3, 18.0))
     write_photo(tmp_path / "phone/2.jpg")
-    assert len(read_image_table(tmp_path / "phone", tmp_path / "cache")) == 1  # now a table without it is cached
+    assert len(read_photos(tmp_path / "phone", tmp_path / "cache")) == 1  # now a table without it is cached
     assert "1 photo added, 0 kept, 1 failed" in index(tmp_path / "phone", "--model", model_file)
 
 

@@ -23,7 +23,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from progeo.cli.serve import ServeOptions
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.locating.estimate import Estimate, Match
 from progeo.locating.prior import NoPhotoFitsError, Prior
@@ -110,7 +110,7 @@ class ColourDatabase:
 def fill_database(folder: Path, tiny_city: Path) -> PlaceDatabase:
     """Make a place database of the tiny city's eight places."""
     database = PlaceDatabase.create(folder, make_network())
-    database.add(read_image_table(tiny_city / "test/database", None))
+    database.add(read_photos(tiny_city / "test/database", None))
     return database
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from progeo import cli
 from progeo.cli.train import TrainOptions
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.search import store
@@ -273,7 +273,7 @@ def test_soft_triplet_batches_hold_images_of_each_class(
 
 
 def test_held_out_images_are_not_learned_from(make_options: MakeOptions, tiny_city: Path) -> None:
-    table = read_image_table(tiny_city / "train")
+    table = read_photos(tiny_city / "train")
     groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
     images = sum(len(group.images) for group in groups)
     features = np.arange(images, dtype=np.float16)[:, None]
@@ -442,7 +442,7 @@ def test_options_that_do_not_go_together_are_refused_at_start(
 def test_learned_prompts_do_not_depend_on_where_a_batch_repeats_classes(make_options: MakeOptions) -> None:
     options = dataclasses.replace(make_options(), fc_output_dim=48)
     model = create_image_text_model(find_backbone(options.backbone), "none")
-    table = read_image_table(options.train_set_folder)
+    table = read_photos(options.train_set_folder)
     groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
     Path("a").mkdir()
     prompts = learn_prompts(options, table, groups, Path("a"), torch.device("cpu"), model)

@@ -13,7 +13,7 @@ from pyproj import Transformer
 from scipy.spatial import cKDTree
 
 from progeo.cli.data_toy_city import ToyCityOptions, run
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo_toy_city import CitySizes, city, make_toy_city
 from progeo_toy_city.camera import Lens
@@ -37,7 +37,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
     cache = tmp_path_factory.mktemp("cache")
-    return {folder: read_image_table(town / folder, cache_folder=cache) for folder in FOLDERS}
+    return {folder: read_photos(town / folder, cache_folder=cache) for folder in FOLDERS}
 
 
 def positions(table: pl.DataFrame) -> np.ndarray:

@@ -9,7 +9,7 @@ import polars as pl
 
 from progeo.data.datasets import find_layout
 from progeo.data.positions import match_zone
-from progeo.data.table import find_manifest, read_image_table
+from progeo.data.table import find_manifest, read_photos
 from progeo.errors import ProgeoError
 from progeo.evaluation.protocols import Protocol, check_images, check_zones, select_queries
 
@@ -43,7 +43,7 @@ def read_evaluation_set(
 
     In place of a folder it can be a manifest whose column ``role`` says which photos are which, or a published data set
     as its publishers distribute it; ``split`` is taken of it where it has splits, and ``columns`` says how a manifest's
-    columns are called (see ``read_image_table``).
+    columns are called (see ``read_photos``).
     A protocol has its own names of the two folders, may take some of the queries only, and knows where the photos were
     taken and how many there are.
 
@@ -54,13 +54,12 @@ def read_evaluation_set(
     folder = _find_structure(Path(source), protocol)
     if find_manifest(folder) or find_layout(folder):
         split = protocol.split if protocol else split
-        table = read_image_table(folder, cache_folder, columns=columns, split=split)
+        table = read_photos(folder, cache_folder, columns=columns, split=split)
         candidates = protocol.queries_folders if protocol else QUERIES_FOLDERS
         database, queries = _take_roles(table, folder, (queries_folder,) if queries_folder else candidates)
     elif folder.is_dir():
         database, queries = (
-            read_image_table(part, cache_folder, columns=columns)
-            for part in _find_parts(folder, queries_folder, protocol)
+            read_photos(part, cache_folder, columns=columns) for part in _find_parts(folder, queries_folder, protocol)
         )
         queries = match_zone(queries, database)
     else:

@@ -15,7 +15,7 @@ import torch
 from progeo.cli.options import save_options
 from progeo.cli.train import TrainOptions
 from progeo.console import format_count, log_to, logger
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.devices import choose_device, derive_seed
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
@@ -72,7 +72,7 @@ def read_inputs(options: TrainOptions) -> Inputs:
         choose_device(options.augmentation_device)
     reading: dict[str, Any] = {"cache_folder": options.cache_folder, "columns": options.columns}
     assert options.val_set_folder is not None and options.test_set_folder is not None
-    table = read_image_table(options.train_set_folder, **reading, split="train", heading_from=options.heading_from)
+    table = read_photos(options.train_set_folder, **reading, split="train", heading_from=options.heading_from)
     if options.train_set_folder in (options.val_set_folder, options.test_set_folder) and "split" not in table.columns:
         raise ProgeoError(
             f"{options.train_set_folder} has no column split that tells training from validation and test photos. "
