@@ -17,10 +17,9 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import sync_playwright
 
-from progeo.cli.serve import ServeOptions
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
-from progeo.serve.serve import listen
+from progeo.serve.server import listen
 
 QUERIES, CHOSEN = 12, 3
 PATIENCE = 240_000  # milliseconds; a busy machine is no failure
@@ -31,7 +30,7 @@ SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disab
 def serve(database: PlaceDatabase) -> Iterator[str]:
     """Yield the address of the web page."""
     listener = listen("127.0.0.1", 0)
-    app = create_app(database, ServeOptions(database=database.address))
+    app = create_app(database)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -48,7 +47,7 @@ def choose_queries(database: PlaceDatabase, folder: Path) -> list[Path]:
     """Return those of some queries whose matches agree best."""
     queries = sorted(folder.iterdir())
     queries = queries[:: max(1, len(queries) // QUERIES)]
-    sure = dict(zip(queries, (estimate.probability for estimate in database.locate(queries)), strict=True))
+    sure = dict(zip(queries, (estimate.agreement for estimate in database.locate(queries)), strict=True))
     return sorted(queries, key=lambda query: -sure[query])[:CHOSEN]
 
 

@@ -213,7 +213,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
         shutil.copytree(tiny_city, out, dirs_exist_ok=True)
 
     import progeo.cli.demo
-    import progeo.serve.serve
+    import progeo.serve.server
     import progeo_toy_city
 
     monkeypatch.setattr(progeo_toy_city, "make_toy_city", copy_city)
@@ -224,7 +224,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(progeo.cli.demo, "EvalOptions", lambda **given: EvalOptions(**(given | few)))
 
     monkeypatch.setattr(uvicorn.Server, "run", Served.take)
-    monkeypatch.setattr(progeo.serve.serve, "listen", lambda host, port: socket.create_server((host, 0)))
+    monkeypatch.setattr(progeo.serve.server, "listen", lambda host, port: socket.create_server((host, 0)))
 
     load = torch.hub.load
 

@@ -5,51 +5,71 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pytest
-import torch
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from progeo.cli.serve import ServeOptions
 from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.locating.estimate import Estimate, Match
 from progeo.locating.prior import NoPhotoFitsError, Prior
+from progeo.pixels.recipe import Preprocessing
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
-from progeo.serve.serve import listen
+from progeo.serve.batching import Descriptors, Pixels
+from progeo.serve.server import listen
+from progeo.serve.service import Limits
 
 from ..places.conftest import make_network
 
 Colour = tuple[int, int, int]
 
 
-class ColourDatabase:
-    """Photos of one colour each, 20 metres apart going north; whatever is nearest in colour is the place.
+class ColourEncoder:
+    """Describes photos by their mean colour.
 
     ``before_describing`` runs ahead of the model, for tests that make it slow or fail.
     """
 
+    preprocessing = Preprocessing(image_size=16)
+    descriptor_dim = 3
+    batch_size = 16
+    num_workers: int | None = None
+
+    def __init__(self) -> None:
+        self.before_describing: Callable[[list[Pixels]], None] = lambda images: None
+
+    def encode_pixels(self, items: Iterable[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Descriptors]]:
+        keys, images = zip(*items, strict=True)
+        self.before_describing(list(images))
+        yield list(keys), np.stack([image.mean(axis=(0, 1), dtype=np.float32) for image in images])
+
+    def encode(self, photos: list[Pixels]) -> Descriptors:
+        return next(self.encode_pixels(enumerate(photos)))[1]
+
+
+class ColourDatabase:
+    """Photos of one colour each, 20 metres apart going north; whatever is nearest in colour is the place."""
+
     def __init__(self, colours: list[Colour]) -> None:
         self.address = self.fingerprint = "photos"
-        self.model = SimpleNamespace(preprocessing=SimpleNamespace(image_size=16))
+        self.encoder = ColourEncoder()
+        self.calibration: object = "learned"
         self.colours = np.array(colours, dtype=np.float32)
         self.ids = [f"{row:064x}" for row in range(len(colours))]
         self.latitudes = [52.5 + 0.00018 * row for row in range(len(colours))]
-        self.before_describing: Callable[[list[torch.Tensor]], None] = lambda images: None
         self.priors: list[Prior | None] = []
+        self.confidences: list[tuple[float | None, bool]] = []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,19 +83,21 @@ class ColourDatabase:
     def renew(self) -> ColourDatabase:
         return self
 
-    def describe_images(self, images: list[torch.Tensor]) -> npt.NDArray[np.float32]:
-        self.before_describing(images)
-        return np.stack([image.float().mean(dim=(1, 2)).numpy() for image in images])
-
     def locate_descriptors(
-        self, descriptors: npt.NDArray[np.float32], *, prior: Prior | None = None, min_confidence: float | None = None
+        self,
+        descriptors: Descriptors,
+        *,
+        prior: Prior | None = None,
+        min_confidence: float | None = None,
+        even_uncalibrated: bool = False,
     ) -> list[Estimate]:
         self.priors.append(prior)
+        self.confidences.append((min_confidence, even_uncalibrated))
         if prior and prior.near and prior.near[0] < 0:
             raise NoPhotoFitsError(f"No photo of the database is {prior.describe()}. Please widen the search.")
         return [self._locate(descriptor) for descriptor in descriptors]
 
-    def _locate(self, descriptor: npt.NDArray[np.float32]) -> Estimate:
+    def _locate(self, descriptor: Descriptors) -> Estimate:
         distances = np.abs(self.colours - descriptor).sum(axis=1) / 765
         nearest = [int(row) for row in distances.argsort()[:3]]
         matches = [
@@ -92,7 +114,16 @@ class ColourDatabase:
             )
             for row in nearest
         ]
-        return Estimate(self.latitudes[nearest[0]], 13.4, 12.0, 0.9, 0.95, True, True, matches)
+        return Estimate(
+            latitude=self.latitudes[nearest[0]],
+            longitude=13.4,
+            radius_metres=12.0,
+            agreement=0.8,
+            probability=0.95 if self.calibration else None,
+            calibrated=self.calibration is not None,
+            known=True if self.calibration else None,
+            matches=matches,
+        )
 
     def positions(self) -> pl.DataFrame:
         heading = pl.Series("heading", [90.0] * len(self), dtype=pl.Float64)
@@ -133,10 +164,10 @@ def database() -> ColourDatabase:
     return ColourDatabase(choose_colours(60))
 
 
-def make_app(
-    database: PlaceDatabase | ColourDatabase, *, allowed_hosts: frozenset[str] | None = None, **options: Any
-) -> FastAPI:
-    return create_app(database, ServeOptions(database="photos", **options), allowed_hosts=allowed_hosts)
+def make_app(database: PlaceDatabase | ColourDatabase, *, max_seconds: float = 30, **options: Any) -> FastAPI:
+    """A service with these limits and settings."""
+    limits = {name: options.pop(name) for name in [*options] if name.startswith("max_")}
+    return create_app(database, limits=Limits(max_seconds=max_seconds, **limits), **options)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -27,8 +27,8 @@ def test_photos_are_located_in_their_order(database: ColourDatabase) -> None:
     assert [photo["name"] for photo in photos] == ["7.jpg", "3.jpg", "11.jpg"]
     assert [photo["latitude"] for photo in photos] == [database.latitudes[row] for row in rows]
     assert [photo["matches"][0]["id"] for photo in photos] == [database.ids[row] for row in rows]
-    assert {name: photos[0][name] for name in ("radius_metres", "probability", "known", "calibrated")} == {
-        **{"radius_metres": 12.0, "probability": 0.95, "known": True, "calibrated": True}
+    assert {name: photos[0][name] for name in ("radius_metres", "agreement", "probability", "known", "calibrated")} == {
+        **{"radius_metres": 12.0, "agreement": 0.8, "probability": 0.95, "known": True, "calibrated": True}
     }
     match = photos[0]["matches"][0]
     assert (match["name"], match["heading"], match["timestamp"]) == ("photo_7.jpg", 90.0, "2024-05-01T12:30:00")
@@ -41,6 +41,29 @@ def test_what_is_known_reaches_the_search(database: ColourDatabase) -> None:
         assert client.post("/api/locate", files={"photos": RED}, data=known).status_code == 200
         assert client.post("/api/locate", files={"photos": RED}).status_code == 200
     assert database.priors == [Prior((52.5, -13.4), 200, 90, date(2024, 1, 1), date(2024, 12, 31)), None]
+
+
+def test_without_a_calibration_nobody_knows_how_sure_it_is(database: ColourDatabase) -> None:
+    database.calibration = None
+    with connect(make_app(database, min_confidence=0.7)) as client:
+        (photo,) = client.post("/api/locate", files={"photos": RED}).json()["photos"]
+        description = client.get("/openapi.json").json()["components"]["schemas"]["PhotoAnswer"]["properties"]
+    assert {name: photo[name] for name in ("agreement", "probability", "known", "calibrated")} == {
+        **{"agreement": 0.8, "probability": None, "known": None, "calibrated": False}
+    }
+    assert database.confidences == [(None, False)]  # what cannot be told is not asked for, as after a rebuild
+    for name in ("probability", "known"):
+        assert {"type": "null"} in description[name]["anyOf"]
+    with connect(make_app(database, min_confidence=0.7, even_uncalibrated=True)) as client:
+        client.post("/api/locate", files={"photos": RED})
+    assert database.confidences[1:] == [(0.7, True)]
+
+
+def test_before_includes_its_day(database: ColourDatabase) -> None:
+    with connect(make_app(database)) as client:
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    (form,) = (schema for name, schema in schemas.items() if name.startswith("Body_locate"))
+    assert "on this day or earlier" in form["properties"]["before"]["description"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +95,8 @@ def test_files_that_are_no_photos_are_named(database: ColourDatabase) -> None:
 
         small = make_photo((200, 30, 30), (20, 20))
         status, detail = refusal(small, b"dear diary")
-        assert (status, detail[:27]) == (415, "photo_1.jpg is not a photo ")
+        assert status == 415
+        assert "photo_1.jpg" in detail and "JPEG, PNG" in detail
         assert refusal(RED) == (413, "photo_0.jpg has 48 x 32 pixels, more than 0.001 megapixels.")
         assert refusal(small, small, small) == (413, "3 photos are too many; send at most 2.")
         assert client.post("/api/locate").json() == {"detail": "photos: Field required"}
@@ -139,7 +163,7 @@ def test_a_full_queue_asks_to_come_back(database: ColourDatabase) -> None:
         entered.set()
         assert opened.wait(10)
 
-    database.before_describing = wait
+    database.encoder.before_describing = wait
     with connect(make_app(database, max_waiting=1)) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/api/locate", files={"photos": RED})
         assert entered.wait(10)

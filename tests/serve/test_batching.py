@@ -5,28 +5,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progeo.serve.batching import Batcher, Busy
-
-Descriptors = npt.NDArray[np.float32]
+from progeo.serve.batching import Batcher, Busy, Descriptors, Pixels
 
 
-def describe(images: list[torch.Tensor]) -> Descriptors:
+def describe(images: list[Pixels]) -> Descriptors:
     return np.array([[float(image)] for image in images], dtype=np.float32)
 
 
-def images_of(*values: int) -> list[torch.Tensor]:
-    return [torch.tensor(value) for value in values]
+def images_of(*values: int) -> list[Pixels]:
+    return [np.array(value) for value in values]
 
 
 @contextmanager
 def batcher_of(
-    describe: Callable[[list[torch.Tensor]], Descriptors], *, batch_size: int = 4, max_waiting: int = 8
+    describe: Callable[[list[Pixels]], Descriptors], *, batch_size: int = 4, max_waiting: int = 8
 ) -> Iterator[Batcher]:
     batcher = Batcher(describe, batch_size=batch_size, max_waiting=max_waiting)
     yield batcher
@@ -41,7 +37,7 @@ class Gate:
         self.entered = threading.Event()
         self.opened = threading.Event()
 
-    def describe(self, images: list[torch.Tensor]) -> Descriptors:
+    def describe(self, images: list[Pixels]) -> Descriptors:
         self.batches.append([float(image) for image in images])
         self.entered.set()
         assert self.opened.wait(10)
@@ -82,7 +78,7 @@ def test_what_was_cancelled_is_not_described() -> None:
 def test_an_error_reaches_only_whoever_caused_it() -> None:
     gate = Gate()
 
-    def describe_or_fail(images: list[torch.Tensor]) -> Descriptors:
+    def describe_or_fail(images: list[Pixels]) -> Descriptors:
         descriptors = gate.describe(images)
         if any(image == 13 for image in images):
             raise ValueError("unlucky")

@@ -61,7 +61,7 @@ def test_large_requests_are_refused_before_they_are_read(database: ColourDatabas
 
 def test_requests_that_take_too_long_are_ended(database: ColourDatabase) -> None:
     gate = threading.Event()
-    database.before_describing = lambda _: gate.wait(10) and None
+    database.encoder.before_describing = lambda _: gate.wait(10) and None
     app = make_app(database, max_seconds=0.2)
     with connect(app) as client:
         answer = client.post("/api/locate", files={"photos": RED})
@@ -110,7 +110,7 @@ def test_a_failure_is_confessed_with_the_security_headers(database: ColourDataba
     def fail(_: object) -> None:
         raise ValueError("a secret path")
 
-    database.before_describing = fail
+    database.encoder.before_describing = fail
     with connect(make_app(database)) as client:
         answer = client.post("/api/locate", files={"photos": RED})
     assert answer.status_code == 500

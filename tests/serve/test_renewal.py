@@ -55,7 +55,7 @@ def test_photos_that_two_models_may_have_described_are_sent_again() -> None:
     other.fingerprint = "another model"
     with connect(make_app(database)) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        database.before_describing = lambda _: setattr(service, "database", other)
+        database.encoder.before_describing = lambda _: setattr(service, "database", other)
         answer = client.post("/api/locate", files=PHOTO)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert "has just got another model. Please send the photos again." in answer.json()["detail"]

@@ -1,25 +1,33 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
 from progeo import cli
-from progeo.cli.serve import ServeOptions
-from progeo.places.database import PlaceDatabase
-from progeo.serve.serve import choose_allowed_hosts, listen
+from progeo.serve.server import choose_allowed_hosts, listen
 
-from .conftest import ColourDatabase, choose_colours
+from .conftest import ColourDatabase, choose_colours, connect, fill_database
+
+HUBCONF = """
+import torch
+
+
+def get_trained_model():
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+"""
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[ColourDatabase]:
     """The databases that ``progeo serve`` finds wherever it looks; the first is opened."""
     databases = [ColourDatabase(choose_colours(3))]
-    monkeypatch.setattr(PlaceDatabase, "open", lambda address, device: databases[0])
+    monkeypatch.setattr("progeo.cli.serve.open_database", lambda options: databases[0])
     return databases
 
 
@@ -59,9 +67,7 @@ def test_port_that_is_taken(opened: list[ColourDatabase], capsys: pytest.Capture
     with listen("127.0.0.1", 0) as listener:
         port = str(listener.getsockname()[1])
         error = error_of(capsys, "--port", port)
-    assert error.startswith(
-        f"Error: Cannot listen on port {port} of 127.0.0.1. Another program uses it; stop that one,"
-    )
+    assert f"Error: Cannot listen on port {port} of 127.0.0.1. Another program uses it; stop that one," in error
 
 
 def test_host_that_is_not_here(opened: list[ColourDatabase], capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,8 +125,56 @@ def test_open_service_without_a_token_warns(
 
 def test_names_that_a_service_answers_to() -> None:
     def names(host: str, token: str | None = None) -> frozenset[str] | None:
-        return choose_allowed_hosts(ServeOptions(database="photos", host=host, token=token))
+        return choose_allowed_hosts(host, token)
 
     assert names("127.0.0.1") == names("localhost") == {"localhost", "127.0.0.1", "::1"}
     assert names("127.0.0.2") == {"localhost", "127.0.0.1", "::1", "127.0.0.2"}
     assert names("0.0.0.0") is names("photos.example") is names("127.0.0.1", "secret") is None
+
+
+def test_options_reach_model_and_threads(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_database(tmp_path / "places", tiny_city)
+    running: list[Any] = []
+
+    def look(app: Any, listener: socket.socket) -> None:
+        with TestClient(app):
+            service = app.state.service
+            encoder = service.database.encoder
+            running.append((encoder.batch_size, encoder.num_workers, service._threads._max_workers))
+            running.append((service._min_confidence, service._even_uncalibrated, service._limits.max_images))
+
+    monkeypatch.setattr("progeo.serve.server.run_server", look)
+    settings = ["--infer_batch_size", "3", "--num_workers", "0", "--device", "cpu", "--port", "0", "--max_images", "2"]
+    confidence = ["--min_confidence", "0.7"]
+    command = ["serve", "--database", str(tmp_path / "places"), *settings]
+    assert cli.main([*command, *confidence, "--even_uncalibrated"]) == 0
+    assert running == [(3, 0, 1), (0.7, True, 2)]
+    capsys.readouterr()
+    assert cli.main([*command, *confidence]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "--min_confidence 0.7 asks for a probability" in error and "--even_uncalibrated" in error
+
+
+def test_model_of_others_is_served_with_trust_only(
+    tmp_path: Path, tiny_city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "hubconf.py").write_text(HUBCONF, encoding="utf-8")
+    database = ["--database", str(tmp_path / "places"), "--device", "cpu"]
+    trust = ["--trust_remote_code"]
+    index = ["index", str(tiny_city / "test/database"), "--model", f"hub:{clone}:get_trained_model", *database]
+    assert cli.main([*index, "--cache_folder", str(tmp_path / "cache"), *trust]) == 0
+    served = []
+    monkeypatch.setattr("progeo.serve.server.run_server", lambda app, listener: served.append(app))
+    capsys.readouterr()
+    assert cli.main(["serve", *database, "--port", "0"]) == 2
+    assert "--trust_remote_code" in capsys.readouterr().err
+    assert cli.main(["serve", *database, "--port", "0", *trust]) == 0
+    with connect(served[0]) as client:
+        photo = min((tiny_city / "test/queries").iterdir()).read_bytes()
+        answer = client.post("/api/locate", files={"photos": photo}, headers={"Host": "localhost"})
+    assert answer.status_code == 200
+    assert len(answer.json()["photos"][0]["matches"]) == 8

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import EstimateOptions, PortNumber, option
+from progeo.cli.places import open_database, say
+from progeo.errors import ProgeoError
+
+TILES = re.compile(r"(https?://[\w.{}-]+(:\d+)?)?/(?!/)\S*")
 
 
 @dataclass(kw_only=True)
@@ -38,7 +44,58 @@ class ServeOptions(EstimateOptions):
 
 
 def run(options: ServeOptions) -> None:
-    """Run ``progeo serve``."""
-    from progeo.serve.serve import run_server
+    """Answer until interrupted; the port is taken before anything slow is begun."""
+    check(options)
+    from progeo.locating.estimate import choose_threshold
+    from progeo.serve.app import create_app
+    from progeo.serve.server import choose_allowed_hosts, listen, run_server, warm_up
+    from progeo.serve.service import Limits
 
-    run_server(options)
+    with listen(options.host, options.port) as listener, open_database(options) as database:
+        choose_threshold(database.calibration, options.min_confidence, options.even_uncalibrated)  # an error at once
+        warm_up(database)
+        app = create_app(
+            database,
+            limits=Limits(**{limit.name: getattr(options, limit.name) for limit in dataclasses.fields(Limits)}),
+            min_confidence=options.min_confidence,
+            even_uncalibrated=options.even_uncalibrated,
+            token=options.token,
+            tiles=options.tiles,
+            tiles_attribution=options.tiles_attribution,
+            allowed_hosts=choose_allowed_hosts(options.host, options.token),
+        )
+        announce(options, listener.getsockname()[1], len(database))
+        run_server(app, listener)
+    say("Stopped.")
+
+
+def check(options: ServeOptions) -> None:
+    """Refuse a token that no header can carry, and tiles that no map can show.
+
+    Raises:
+        ProgeoError: the message says what to give instead.
+    """
+    if options.token is not None and not re.fullmatch(r"[!-~]+", options.token):
+        raise ProgeoError("--token must be letters, digits and signs of ASCII, without spaces.")
+    tiles = options.tiles
+    placeholders = ("{z}", "{x}", "{y}")
+    if tiles is not None and not (TILES.fullmatch(tiles) and all(part in tiles for part in placeholders)):
+        raise ProgeoError(
+            f"--tiles {tiles}: give an address that starts with https://, http:// or / and has "
+            f"{', '.join(placeholders)} in it, such as https://tile.openstreetmap.org/{{z}}/{{x}}/{{y}}.png."
+        )
+
+
+def announce(options: ServeOptions, port: int, photos: int) -> None:
+    """Say where the page is, and who can reach it."""
+    from progeo.serve.server import is_loopback
+
+    everywhere = options.host in ("0.0.0.0", "::")
+    host = "localhost" if everywhere else f"[{options.host}]" if ":" in options.host else options.host
+    say(f"{photos:,} photos of {options.database}, on a map at http://{host}:{port} (Ctrl-C stops)")
+    if not is_loopback(options.host) and options.token is None:
+        say(
+            f"Warning: with --host {options.host} everybody who can reach this machine can see these photos and use "
+            "the service. --token lets in only those who know it.",
+            style="yellow",
+        )

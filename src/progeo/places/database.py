@@ -244,15 +244,6 @@ class PlaceDatabase:
         return compute_fingerprint(network) == self.fingerprint
 
     @property
-    def model(self) -> PlaceNetwork:
-        """The network; to be removed when the service has moved to ``encoder``."""
-        return self.encoder.model
-
-    def describe_images(self, images: Sequence[Source]) -> Descriptors:
-        """Describe images; to be removed when the service has moved to ``encoder``."""
-        return self.encoder.encode(images)
-
-    @property
     def spec(self) -> ModelSpec:
         """What the model is."""
         content = self._description.get("spec")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
+from fastapi import HTTPException
 from pydantic import BaseModel, Field
+
+from progeo.errors import ProgeoError
+from progeo.pixels.decoding import NotAPhotoError, TooLargeError
 
 if TYPE_CHECKING:
     from progeo.locating.estimate import Estimate
@@ -28,13 +33,17 @@ class PhotoAnswer(BaseModel):
     """Where one photo was taken."""
 
     name: str = Field(description="file name, as it was sent")
-    known: bool | None = Field(description="false where the database probably does not show this place")
+    known: bool | None = Field(
+        description="false where the database probably does not show this place; null where it cannot tell"
+    )
     latitude: float
     longitude: float
     radius_metres: float = Field(description="the truth probably lies within this radius")
-    agreement: float = Field(description="share of the vote of matches within 25 metres of the position")
-    probability: float | None = Field(description="that the truth lies within 25 metres")
-    calibrated: bool = Field(description="whether the probability was fitted to labelled queries")
+    agreement: float = Field(description="share of the matches' votes within 25 metres, 0 to 1; no probability")
+    probability: float | None = Field(
+        description="that the truth lies within 25 metres; null where the database is not calibrated"
+    )
+    calibrated: bool = Field(description="whether the database has learned probabilities from labelled queries")
     matches: list[MatchAnswer] = Field(description="best first")
 
 
@@ -96,3 +105,9 @@ def describe_estimate(name: str, estimate: Estimate) -> dict[str, Any]:
     for match in answer["matches"]:
         match["name"] = match.pop("path").replace("\\", "/").rpartition("/")[2]
     return {"name": name, **answer}
+
+
+def refuse_content(error: ProgeoError) -> HTTPException:
+    """Return the refusal of what was sent; the library's arguments are fields of the form by the same names."""
+    status = 413 if isinstance(error, TooLargeError) else 415 if isinstance(error, NotAPhotoError) else 422
+    return HTTPException(status, re.sub(r"`(\w+)`", r"\1", str(error)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -31,20 +30,27 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from progeo.cli.serve import ServeOptions
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.places.database import PlaceDatabase
-from progeo.serve.answers import HealthAnswer, LocateAnswer, PlacesAnswer, Problem, describe_estimate
+from progeo.serve.answers import (
+    HealthAnswer,
+    LocateAnswer,
+    PlacesAnswer,
+    Problem,
+    describe_estimate,
+    refuse_content,
+)
 from progeo.serve.batching import Busy
 from progeo.serve.clusters import MAX_ZOOM, Box
 from progeo.serve.guards import Guard, make_problem, make_security_headers
 from progeo.serve.metrics import Metrics
 from progeo.serve.pages import render_map, render_reference
-from progeo.serve.service import MEGA, Service
+from progeo.serve.service import MEGA, Limits, Service
 
 STATIC = Path(__file__).with_name("static")
 DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
+ATTRIBUTION = "© OpenStreetMap contributors"
 NUMBER = r" *-?\d{1,3}(\.\d{1,20})? *"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "the service asks for a token"},
@@ -61,21 +67,36 @@ router = APIRouter(responses=PROBLEMS)
 
 
 def create_app(
-    database: PlaceDatabase, options: ServeOptions, *, allowed_hosts: frozenset[str] | None = None
+    database: PlaceDatabase,
+    *,
+    limits: Limits | None = None,
+    min_confidence: float | None = None,
+    even_uncalibrated: bool = False,
+    token: str | None = None,
+    tiles: str | None = None,
+    tiles_attribution: str = ATTRIBUTION,
+    allowed_hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """Return the service of a place database; its threads run while the server does.
 
     Args:
-        database: open for as long as the service runs.
-        options: limits, token, map tiles.
+        database: open for as long as the service runs; its encoder says how large batches are, and how many threads.
+        limits: what is refused.
+        min_confidence: as of ``PlaceDatabase.locate``.
+        even_uncalibrated: as of ``PlaceDatabase.locate``.
+        token: what ``Authorization: Bearer`` must carry; without it everyone is let in.
+        tiles: address of map tiles, with ``{z}``, ``{x}`` and ``{y}``; without it the map has a plain ground.
+        tiles_attribution: whom the map names as their source.
         allowed_hosts: host names that the service may be called by; any without it.
     """
+    limits = limits or Limits()
     metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
-    page = render_map(options)
+    page = render_map(tiles, tiles_attribution, limits.max_upload_mb)
+    confidence = {"min_confidence": min_confidence, "even_uncalibrated": even_uncalibrated}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Service(database, options, metrics) as app.state.service:
+        with Service(database, metrics, limits, **confidence) as app.state.service:
             yield
 
     app = FastAPI(
@@ -89,7 +110,7 @@ def create_app(
         servers=[{"url": "./"}],
         root_path_in_servers=False,
     )
-    app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if options.token else None)
+    app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if token else None)
     app.add_api_route("/api/health", check_health, tags=["service"])
     app.add_route("/", lambda _: HTMLResponse(page), include_in_schema=False)
     app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
@@ -97,10 +118,10 @@ def create_app(
 
     app.add_middleware(
         Guard,
-        max_bytes=int(options.max_upload_mb * MEGA),
-        max_seconds=options.max_seconds,
-        headers=make_security_headers(options.tiles),
-        token=options.token,
+        max_bytes=int(limits.max_upload_mb * MEGA),
+        max_seconds=limits.max_seconds,
+        headers=make_security_headers(tiles),
+        token=token,
         allowed_hosts=allowed_hosts,
     )
     app.add_middleware(metrics.measure_requests)  # type: ignore[arg-type]
@@ -161,12 +182,7 @@ def read_prior(
     try:
         return Prior(near=position, within=within, heading=heading, after=after, before=before)
     except ProgeoError as error:
-        raise refuse_prior(error) from error
-
-
-def refuse_prior(error: ProgeoError) -> HTTPException:
-    """Return the refusal of what was said to be known; the library's arguments are fields of the form, same named."""
-    return HTTPException(422, re.sub(r"`(\w+)`", r"\1", str(error)))
+        raise refuse_content(error) from error
 
 
 def read_box(
@@ -191,7 +207,7 @@ async def locate(
     try:
         estimates = await service.locate(named, prior)
     except NoPhotoFitsError as error:
-        raise refuse_prior(error) from error
+        raise refuse_content(error) from error
     answers = [describe_estimate(name, estimate) for (name, _), estimate in zip(named, estimates, strict=True)]
     return LocateAnswer.model_validate({"photos": answers})
 

@@ -13,8 +13,8 @@ from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+Pixels = npt.NDArray[np.uint8]
 Descriptors = npt.NDArray[np.float32]
 LONGEST_RETRY = 60
 
@@ -32,7 +32,7 @@ class Busy(Exception):  # noqa: N818
 class Request:
     """Images that came together, and where their descriptors go."""
 
-    images: list[torch.Tensor]
+    images: list[Pixels]
     descriptors: Future[Descriptors] = field(default_factory=Future)
 
 
@@ -45,13 +45,11 @@ class Batcher:
         waiting: images that were admitted and are not done.
     """
 
-    def __init__(
-        self, describe: Callable[[list[torch.Tensor]], Descriptors], *, batch_size: int, max_waiting: int
-    ) -> None:
+    def __init__(self, describe: Callable[[list[Pixels]], Descriptors], *, batch_size: int, max_waiting: int) -> None:
         """Start the thread.
 
         Args:
-            describe: from B images, uint8 (3, H, W) each, to descriptors (B, D).
+            describe: from B images, uint8 (H, W, 3) each, to descriptors (B, D).
             batch_size: images per call of ``describe``; a request is never split, so a batch may be larger by one
                 request.
             max_waiting: images admitted at a time.
@@ -81,7 +79,7 @@ class Batcher:
         finally:
             self.waiting -= count
 
-    def submit(self, images: list[torch.Tensor]) -> Future[Descriptors]:
+    def submit(self, images: list[Pixels]) -> Future[Descriptors]:
         """Return the descriptors to come; a request that is cancelled before its turn costs nothing."""
         request = Request(images)
         self._requests.put(request)

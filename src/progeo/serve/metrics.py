@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Describe = Callable[[list[torch.Tensor]], npt.NDArray[np.float32]]
+from progeo.serve.batching import Descriptors, Pixels
+
+Describe = Callable[[list[Pixels]], Descriptors]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -64,7 +63,7 @@ class Metrics:
     def measure_batches(self, describe: Describe) -> Describe:
         """Return ``describe`` with its batches counted and timed."""
 
-        def measured(images: list[torch.Tensor]) -> npt.NDArray[np.float32]:
+        def measured(images: list[Pixels]) -> Descriptors:
             self._batches.observe(len(images))
             with self._model_seconds.time():
                 return describe(images)

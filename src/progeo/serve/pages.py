@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from progeo.cli.serve import ServeOptions
 from progeo.html.pages import render_page
 
 
-def render_map(options: ServeOptions) -> str:
+def render_map(tiles: str | None, attribution: str, max_megabytes: float) -> str:
     """Return the web page, with what its script must know."""
-    settings = {
-        "tiles": options.tiles,
-        "attribution": options.tiles_attribution,
-        "maxMegabytes": options.max_upload_mb,
-    }
+    settings = {"tiles": tiles, "attribution": attribution, "maxMegabytes": max_megabytes}
     return render_page("serve/templates/index.html", settings=json.dumps(settings))
 
 

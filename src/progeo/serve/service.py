@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+import numpy as np
 from fastapi import HTTPException
 
-from progeo.cli.serve import ServeOptions
 from progeo.pixels.prefetch import count_readers
-from progeo.serve.batching import Batcher
+from progeo.serve.batching import Batcher, Descriptors, Pixels
 from progeo.serve.clusters import PlacesMap
 from progeo.serve.metrics import Metrics
 from progeo.serve.uploads import read_upload
@@ -27,22 +28,46 @@ Result = TypeVar("Result")
 MEGA = 1_000_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a service refuses to do."""
+
+    max_upload_mb: float = 32
+    """Size of a request in megabytes."""
+    max_megapixels: float = 64
+    """Size of a photo in millions of pixels."""
+    max_images: int = 16
+    """Photos in a request."""
+    max_waiting: int = 64
+    """Photos waiting or in work."""
+    max_seconds: float = 30
+    """Time for a request, upload included."""
+
+
 class Service:
     """Photos in, estimates out, for many requests at a time. Use it as a context manager."""
 
-    def __init__(self, database: PlaceDatabase, options: ServeOptions, metrics: Metrics) -> None:
-        """Take an open database and start the threads."""
+    def __init__(
+        self,
+        database: PlaceDatabase,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        min_confidence: float | None = None,
+        even_uncalibrated: bool = False,
+    ) -> None:
+        """Take an open database and start the threads; its encoder says how many, and how large batches are."""
         self._take(database)
         self.metrics = metrics
+        encoder = database.encoder
         self.batcher = Batcher(
-            metrics.measure_batches(lambda images: self.database.describe_images(images)),
-            batch_size=options.infer_batch_size,
-            max_waiting=options.max_waiting,
+            metrics.measure_batches(self._encode), batch_size=encoder.batch_size, max_waiting=limits.max_waiting
         )
-        self._options = options
+        self._limits = limits
+        self._min_confidence, self._even_uncalibrated = min_confidence, even_uncalibrated
         self._renewing = Lock()
         # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
-        self._threads = ThreadPoolExecutor(count_readers(options.num_workers), thread_name_prefix="progeo-serve")
+        self._threads = ThreadPoolExecutor(count_readers(encoder.num_workers), thread_name_prefix="progeo-serve")
 
     def renew(self) -> None:
         """Go over to the database as it is now, where it has been rebuilt or calibrated meanwhile."""
@@ -53,9 +78,17 @@ class Service:
 
     def _take(self, database: PlaceDatabase) -> None:
         """Use a database from now on; its model is loaded first."""
-        self._image_size = database.model.preprocessing.image_size
+        self._preprocessing = database.encoder.preprocessing
         self._places = PlacesMap(database.positions())
         self.database = database
+
+    def _encode(self, images: Sequence[Pixels]) -> Descriptors:
+        """Return the descriptors (B, D) of pixels (H, W, 3) of any sizes."""
+        encoder = self.database.encoder
+        descriptors = np.empty((len(images), encoder.descriptor_dim), dtype=np.float32)
+        for rows, batch in encoder.encode_pixels(enumerate(images)):
+            descriptors[rows] = batch
+        return descriptors
 
     @property
     def places(self) -> PlacesMap:
@@ -71,15 +104,15 @@ class Service:
             Busy: too many photos are waiting already.
             HTTPException: there are too many photos, or one cannot be read, and the message names it; or the database
                 has got another model meanwhile.
+            NoPhotoFitsError: no photo of the database agrees with the prior.
         """
-        if len(photos) > self._options.max_images:
-            raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._options.max_images}.")
-        fingerprint = self.database.fingerprint
-        max_pixels = int(self._options.max_megapixels * MEGA)
+        if len(photos) > self._limits.max_images:
+            raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._limits.max_images}.")
+        fingerprint, preprocessing = self.database.fingerprint, self._preprocessing
+        max_pixels = int(self._limits.max_megapixels * MEGA)
         with self.batcher.admit(len(photos)):
             images = [
-                await self._run(read_upload, file, name, max_pixels=max_pixels, image_size=self._image_size)
-                for name, file in photos
+                await self._run(read_upload, file, name, preprocessing, max_pixels=max_pixels) for name, file in photos
             ]
             descriptors = await asyncio.wrap_future(self.batcher.submit(images))
             database = self.database
@@ -87,11 +120,14 @@ class Service:
                 raise HTTPException(
                     503, "The database has just got another model. Please send the photos again.", {"Retry-After": "1"}
                 )
+            # A rebuilt database is not calibrated, and then nothing is known of the probabilities asked for.
+            knows = database.calibration is not None or self._even_uncalibrated
             return await self._run(
                 database.locate_descriptors,
                 descriptors,
                 prior=prior,
-                min_confidence=self._options.min_confidence,
+                min_confidence=self._min_confidence if knows else None,
+                even_uncalibrated=self._even_uncalibrated,
             )
 
     async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:

@@ -1,57 +1,32 @@
-"""From an uploaded file to pixels: the content decides what it is, and its size is known before it is decoded."""
+"""From an uploaded file to the model's pixels: its content decides what it is, its size is known before decoding."""
 
 from __future__ import annotations
 
-import warnings
 from typing import BinaryIO
 
-import torch
-from fastapi import HTTPException
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
-from progeo.pixels.decoding import read_image
-from progeo.pixels.formats import can_open_heic
+from progeo.pixels.decoding import TooLargeError, open_image
+from progeo.pixels.recipe import Preprocessing, read_pixels
+from progeo.serve.answers import refuse_content
 
-# What cameras and phones write. Pillow knows dozens more, which no photo needs and an attacker may.
+# What cameras and phones write. Each further format is one that no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")
 
 
-def read_upload(file: BinaryIO, name: str, *, max_pixels: int, image_size: int) -> torch.Tensor:
-    """Decode an uploaded photo, turned upright, no larger than a model of this ``image_size`` needs.
-
-    Returns:
-        uint8 tensor (3, H, W).
+def read_upload(file: BinaryIO, name: str, preprocessing: Preprocessing, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) that a model wants of an uploaded photo.
 
     Raises:
-        HTTPException: 415 it is no photo, whatever it is called; 413 it has more than ``max_pixels`` pixels; 422 it is
-            damaged. Each names the photo.
+        HTTPException: 415 it is no photo of these formats, whatever it is called; 413 it has more than ``max_pixels``
+            pixels, or is over a limit of all photos; 422 it is damaged. Each names the photo.
     """
-    width, height = _read_size(file, name)
-    if width * height > max_pixels:
-        raise HTTPException(413, f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:g} megapixels.")
-    file.seek(0)
     try:
-        # Twice the size, so that the last step is the model's own way of resizing.
-        return read_image(file, shorter_side=2 * image_size, name=name)
+        width, height = open_image(file, name=name, formats=FORMATS).size
+        if width * height > max_pixels:
+            raise TooLargeError(f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:g} megapixels.")
+        return read_pixels(file, preprocessing, name=name, formats=FORMATS)
     except ProgeoError as error:
-        raise HTTPException(422, str(error)) from error
-
-
-def _read_size(file: BinaryIO, name: str) -> tuple[int, int]:
-    """Return width and height from the file's head."""
-    Image.init()
-    can_open_heic()
-    formats = [known for known in FORMATS if known in Image.OPEN]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=formats)
-    except UnidentifiedImageError as error:
-        readable = ", ".join(known for known in formats if known != "MPO")  # phones' JPEG of several pictures
-        raise HTTPException(415, f"{name} is not a photo of a kind that can be read ({readable}).") from error
-    except Image.DecompressionBombError as error:
-        raise HTTPException(413, f"{name} has too many pixels.") from error
-    except Exception as error:  # on damaged files Pillow raises nearly everything
-        raise HTTPException(422, f"{name} cannot be read, it may be damaged: {error}") from error
-    return image.size
+        raise refuse_content(error) from error

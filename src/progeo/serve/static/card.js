@@ -42,7 +42,7 @@ export class Card {
 
   describe(answer) {
     const bar = make("div", {className: "bar", "aria-hidden": "true"}, make("i"));
-    bar.firstChild.style.width = percent(answer.probability).replace(" ", "");
+    bar.firstChild.style.width = percent(answer.probability ?? answer.agreement).replace(" ", "");
     const where = make("span", {className: "coordinates", textContent: position(answer)});
     const copy = make("button", {type: "button", textContent: "Copy"});
     copy.addEventListener("click", async () => {

@@ -75,12 +75,12 @@ export class PlacesMap {
       const {latitude, longitude, known, radius_metres, matches} = item.answer;
       const chosen = item === current;
       if (chosen) {
-        const circle = {className: known ? "circle" : "circle unknown", radius: radius_metres, interactive: false};
+        const circle = {className: known === false ? "circle unknown" : "circle", radius: radius_metres, interactive: false};
         L.circle([latitude, longitude], circle).addTo(this.answers);
         this.matches = matches.map((match, rank) => this.drawMatch(item, match, rank));
       }
       const label = items.length > 1 ? String(index + 1) : "";
-      const className = [chosen ? "chosen" : "", known ? "" : "unknown"].join(" ");
+      const className = [chosen ? "chosen" : "", known === false ? "unknown" : ""].join(" ");
       const title = `Estimate for ${item.name}`;
       makePin([latitude, longitude], className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000})
         .on("click", () => this.onPick(item)).addTo(this.answers);

@@ -8,16 +8,19 @@ const STEPS = [
   [0, "A mere guess", "poor"],
 ];
 
-export function judge({known, probability}) {
-  if (!known) return {words: "Unknown place", level: "poor"};
+// Without a calibration nobody knows how likely an answer is: then only what was counted is said.
+export function judge({known, probability, agreement}) {
+  if (known === false) return {words: "Unknown place", level: "poor"};
+  if (probability === null) return {words: `Matches agree: ${percent(agreement)}`, level: "open"};
   const [, words, level] = STEPS.find(([least]) => probability >= least);
   return {words, level};
 }
 
-export function explain({known, calibrated, probability, radius_metres}) {
-  const sure = calibrated ? "" : " (not calibrated: take it as a hint)";
-  const chance = `${percent(probability)} chance of being right within 25 m${sure}`;
-  if (!known) return `The database does not seem to show this place. These photos look most like it; ${chance}.`;
+export function explain({known, probability, agreement, radius_metres}) {
+  const chance = probability === null
+    ? `${percent(agreement)} of the votes of the most similar photos agree; how often that is right is not known, as the database is not calibrated`
+    : `${percent(probability)} chance of being right within 25 m`;
+  if (known === false) return `The database does not seem to show this place. These photos look most like it; ${chance}.`;
   return `Within about ${metres(radius_metres)}; ${chance}.`;
 }
 

@@ -1,0 +1,83 @@
+"""Running a service: the port, who may call it by which name, and a model that is warm."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+import uvicorn
+
+from progeo.errors import ProgeoError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from progeo.places.database import PlaceDatabase
+
+# A browser opens up to six connections; past this many the answer is 503 at once.
+MAX_CONNECTIONS = 512
+SECONDS_TO_FINISH = 5
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def run_server(app: FastAPI, listener: socket.socket) -> None:
+    """Answer on a socket that listens, until interrupted."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn repeats the Ctrl-C that ended it
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def warm_up(database: PlaceDatabase) -> None:
+    """Load the model and run it once, so that the first photo is answered as fast as all others.
+
+    Raises:
+        ProgeoError: there is nothing to compare a photo with.
+    """
+    if len(database) == 0:
+        raise ProgeoError(
+            f"The place database {database.address} is empty. Add photos with: progeo index PHOTOS `database` "
+            f"{database.address}"
+        )
+    size = database.encoder.preprocessing.image_size
+    database.locate_descriptors(database.encoder.encode([np.zeros((size, size, 3), dtype=np.uint8)]))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, before anything slow is begun.
+
+    Raises:
+        ProgeoError: the port is taken or not allowed, or the host is none of this machine's.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        advice = {
+            errno.EADDRINUSE: "Another program uses it; stop that one, or choose another with `port`.",
+            errno.EACCES: "Ports below 1024 take special rights; choose another with `port`.",
+            errno.EADDRNOTAVAIL: "This machine has no such address; choose another with `host`.",
+        }.get(error.errno or 0, f"{error.strerror or error}; check `host` and `port`.")
+        raise ProgeoError(f"Cannot listen on port {port} of {host}. {advice}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach the host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def choose_allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:
+    """Return the names a service for this machine alone answers to; with a token, or in a network, any will do."""
+    return LOOPBACK_NAMES | {host} if is_loopback(host) and token is None else None
