@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from progeo import cli
+from progeo.locating.estimate import Estimate, Located, Match
+from progeo.locating.output.table import write_table
 from progeo.locating.sequence import read_times
 from progeo.places.database import PlaceDatabase
 
@@ -103,6 +106,54 @@ def test_table_and_unknown_places(locate: Locate, queries: Path) -> None:
     output, _ = locate(queries, "--min_confidence", "1", "--even_uncalibrated")
     assert output.count("unknown place") == 8
     assert "36.1" not in re.sub(r"\S+\.jpg", "", output)
+
+
+def test_the_table_keeps_its_columns(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    """Long names, and what terminals take for markup, leave the numbers readable at 110 columns and in a file."""
+    name = "@0500005.12@4000005.50@31@S@036.1447@3.0001@[bold]pano[red]@tile@090@1@2@3@202005@a note@.jpg"
+    shutil.copy(min(queries.iterdir()), tmp_path / name)
+    (output, _) = locate(tmp_path / name)
+    assert re.search(
+        rf"│ {re.escape(name)} │\s+36\.1\d{{5}} │\s+3\.0\d{{5}} │\s+\d+ m │\s+\d+ % │ 0\.\d{{3}}, 0 m: @", output
+    )
+    long = Match("1" * 32, f"/photos/{name}", 36.1, 3.0, None, None, 0.5, 3.0, 1.0)
+    estimate = Estimate(-36.144123, 103.000123, 5.0, 0.62, 0.87, True, True, [long])
+    terminal = io.StringIO()
+    write_table([Located(str(tmp_path / name), estimate)], 3, terminal, width=110)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 110
+    first = next(line for line in lines if "-36.144123" in line)
+    assert re.search(
+        r"│ @0500005\.12@400\S+ │ -36\.144123 │ 103\.000123 │\s+5 m │\s+62 % │\s+87 % │ 0\.500, 3 m", first
+    )
+    folded = "".join(line.split("│")[1].strip() for line in lines if line.count("│") > 3)
+    assert name.replace(" ", "") in folded.replace(" ", "")
+
+
+def test_one_listing_for_all_commands(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    """Dot files are left out, links followed, and names that are not UTF-8 refused, as in ``index``."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "linked").symlink_to(queries)
+    shutil.copy(min(queries.iterdir()), folder / ".hidden.jpg")
+    (folder / ".trash").mkdir()
+    shutil.copy(min(queries.iterdir()), folder / ".trash/deleted.jpg")
+    entries = json.loads(locate(folder, "--json", "--num_workers", "0")[0])
+    assert [entry["photo"] for entry in entries] == [
+        str(folder / "linked" / path.name) for path in sorted(queries.iterdir())
+    ]
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(min(queries.iterdir()).read_bytes())
+    for photos in (folder, folder / os.fsdecode(b"caf\xe9.jpg")):
+        assert "not in UTF-8" in locate(photos, code=2)[1]
+
+
+def test_a_confidence_needs_a_calibration(locate: Locate, queries: Path) -> None:
+    _, message = locate(queries, "--min_confidence", "0.7", code=2)
+    assert "--min_confidence 0.7 asks for a probability" in message
+    assert "give --even_uncalibrated" in message
+    entries = json.loads(locate(queries, "--min_confidence", "0.7", "--even_uncalibrated", "--json")[0])
+    assert [entry["known"] for entry in entries] == [entry["agreement"] >= 0.7 for entry in entries]
+    assert {entry["probability"] for entry in entries} == {None}
 
 
 def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:

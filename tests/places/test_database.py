@@ -24,6 +24,7 @@ from progeo.places import plan, storage
 from progeo.places.database import PlaceDatabase
 from progeo.search.exact import search as search_exactly
 
+from ..data.photos import write_photo
 from .conftest import make_network
 
 ReadPhotos = Callable[[Path], pl.DataFrame]
@@ -161,6 +162,30 @@ def progeo_positions(table: pl.DataFrame) -> pl.DataFrame:
     from progeo.data.positions import complete_positions
 
     return complete_positions(table, one_plane=False).select("path", "latitude", "longitude", "heading", "timestamp")
+
+
+def test_a_folder_paths_or_a_table_are_added(database: PlaceDatabase, photos: Path, read_photos: ReadPhotos) -> None:
+    paths = paths_in(photos)
+    assert database.add(paths[:2]).added == 2
+    camera = write_photo(photos.parent / "camera.jpg", (59.3, 18.0))
+    empty = write_photo(photos.parent / "empty.jpg")
+    report = database.add([paths[0], Path(camera), Path(empty)])
+    assert (report.added, report.kept, report.failed) == (1, 1, {str(empty): "it holds no GPS position"})
+    assert (database.add(photos).added, database.add(read_photos(photos)).kept) == (6, 8)
+    assert len(database) == 9
+
+
+def test_the_plan_holds_a_slice_at_a_time(
+    database: PlaceDatabase, photos: Path, read_photos: ReadPhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "SLICE", 3)
+    table = read_photos(photos)
+    assert database.add(table.sample(fraction=0.5, seed=0)).added == 4
+    failed: dict[str, str] = {}
+    slices = list(plan.plan(database._photos, table, failed, database.address))
+    assert [len(part) for part in slices] == [3, 3, 2]
+    assert pl.concat(slices)["path"].to_list() == paths_in(photos)
+    assert (pl.concat(slices)["same_place"].sum(), failed) == (4, {})
 
 
 def test_one_photo_listed_twice_is_one_row(database: PlaceDatabase, photos: Path, read_photos: ReadPhotos) -> None:

@@ -135,6 +135,10 @@ def test_rebuilding_forgets_the_calibration(index: Index, photos: Path, model_fi
         assert database.calibration is None
 
 
+def test_files_are_read_in_the_calling_thread(index: Index, photos: Path, model_file: Path) -> None:
+    assert "8 photos added" in index(photos, "--model", model_file, "--num_workers", "0")
+
+
 def test_two_folders_go_into_one_database(index: Index, tiny_city: Path, model_file: Path) -> None:
     folders = [tiny_city / "test/database", tiny_city / "val/database"]
     assert "16 photos added" in index(*folders, "--model", model_file)

@@ -76,7 +76,7 @@ class PlaceDatabase:
         self._connection = connection
         self._settings = settings
         self._model = model
-        self._trust_remote_code = trust_remote_code
+        self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device}
         self._running: dict[str, Any] = {
             **{"device": device, "batch_size": batch_size},
             **{"num_workers": num_workers, "show_progress": show_progress},
@@ -127,8 +127,9 @@ class PlaceDatabase:
             if exist_ok:
                 return cls.open(address, model=model, **settings)
             raise ProgeoError(exists)
-        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False))
-        encoder = Encoder.create(network, device=settings.get("device", "cpu"))
+        device = settings.get("device", "cpu")
+        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False), device=device)
+        encoder = Encoder.create(network, device=device)
         check_independent(encoder)
         connection = storage.connect(address, "create")
         with storage.translate_errors(address, "create"):
@@ -180,7 +181,7 @@ class PlaceDatabase:
             self.address,
             self._connection,
             self._settings,
-            trust_remote_code=self._trust_remote_code,
+            trust_remote_code=self._loading["trust_remote_code"],
             **self._running,
         )
 
@@ -229,10 +230,8 @@ class PlaceDatabase:
         if self._model is None:
             with storage.translate_errors(self.address, "read the model of"):
                 content = storage.read_setting(self._settings, "model")
-            network = decode_model(content, trust_remote_code=self._trust_remote_code)
-            return Encoder.create(network, **self._running)
-        network = load_network(self._model, trust_remote_code=self._trust_remote_code)
-        encoder = Encoder.create(network, **self._running)
+            return Encoder.create(decode_model(content, **self._loading), **self._running)
+        encoder = Encoder.create(load_network(self._model, **self._loading), **self._running)
         if encoder.fingerprint != self.fingerprint:
             raise refuse_model(self.address, describe_model(self._model))
         return encoder
@@ -323,8 +322,7 @@ class PlaceDatabase:
         if model is None:
             encoder = self.encoder
         else:
-            network = load_network(model, trust_remote_code=self._trust_remote_code)
-            encoder = Encoder.create(network, **self._running)
+            encoder = Encoder.create(load_network(model, **self._loading), **self._running)
             check_independent(encoder)
         found = None if photos is None else read_photo_set(photos)
         content = encode_model(encoder.model)

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 SAME_DESCRIPTOR = 1e-3
 """Distance of two descriptors of one photo, as a share of their length, that rounding may explain."""
-SAMPLE = 4
 
 
-def load_network(model: str | Path | PlaceNetwork, *, trust_remote_code: bool = False) -> PlaceNetwork:
+def load_network(
+    model: str | Path | PlaceNetwork, *, trust_remote_code: bool = False, device: str = "cpu"
+) -> PlaceNetwork:
     """Return a network in evaluation mode, loaded where only its name, address or file is given."""
     if isinstance(model, str | Path):
         from progeo.models.published import load_model
 
-        return load_model(model, trust_remote_code=trust_remote_code)
+        return load_model(model, trust_remote_code=trust_remote_code, device=device)
     return model.eval()
 
 
@@ -32,19 +33,21 @@ def check_independent(encoder: Encoder) -> None:
     """Refuse a model whose descriptor of a photo depends on what else is in the batch.
 
     Raises:
-        ProgeoError: it does; the message says by how much.
+        ProgeoError: its spec says so, or two pictures of noise show it.
     """
-    side = encoder.preprocessing.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (SAMPLE, side, side, 3), dtype=np.uint8)
-    together = encoder.engine.describe(pixels, encoder.preprocessing)
-    alone = encoder.engine.describe(pixels[:1], encoder.preprocessing)
-    apart = float(np.linalg.norm(together[0] - alone[0]) / max(float(np.linalg.norm(alone[0])), 1e-9))
-    # What is not finite is found with the photo that gives it.
-    if apart > SAME_DESCRIPTOR:
+    is_dependent = encoder.spec.provenance.get("batch_dependent")
+    if is_dependent is None:
+        side = encoder.preprocessing.image_size
+        pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+        alone = encoder.engine.describe(pixels[:1], encoder.preprocessing)[0]
+        together = encoder.engine.describe(pixels, encoder.preprocessing)[0]
+        # NaN is no difference: it is found with the photo that gives it.
+        is_dependent = np.linalg.norm(together - alone) > SAME_DESCRIPTOR * np.linalg.norm(alone)
+    if is_dependent:
         raise ProgeoError(
-            f"{encoder.spec.backbone} gives a photo another descriptor alone than in a batch of {SAMPLE} (they differ "
-            f"by {apart:.0%} of their length). In a place database the descriptors must not depend on what is encoded "
-            "together; such a model can only be evaluated."
+            f"{encoder.spec.backbone} gives a photo another descriptor alone than in a batch with others. The photos of "
+            "a place database and its queries are never encoded together, so it cannot be used here; it can be "
+            "evaluated."
         )
 
 
@@ -58,11 +61,11 @@ def encode_model(network: PlaceNetwork) -> bytes:
         return path.read_bytes()
 
 
-def decode_model(content: bytes, *, trust_remote_code: bool = False) -> PlaceNetwork:
+def decode_model(content: bytes, *, trust_remote_code: bool = False, device: str = "cpu") -> PlaceNetwork:
     """Return the network of ``encode_model``, in evaluation mode."""
     from progeo.models.files import load_model_file
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         path.write_bytes(content)
-        return load_model_file(path, trust_remote_code=trust_remote_code)
+        return load_model_file(path, trust_remote_code=trust_remote_code, device=device)

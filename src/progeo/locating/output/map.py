@@ -59,7 +59,7 @@ def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) 
     return MapData(
         note=f"{len(results):,} estimates and {len(dots):,} places of the database",
         layers=[
-            Layer("database", "dot", points=[unwrap(*dot, origin) for dot in dots]),
+            Layer("database", "dot", points=[unwrap(dot[0], dot[1], origin) for dot in dots]),
             Layer("estimate", "accent", "disc"),
             Layer("unknown place", "muted", "disc"),
         ],

@@ -14,15 +14,19 @@ from rich.text import Text
 from progeo.locating.estimate import Located, Match
 
 WIDTH_OF_FILES = 10_000
-"""Nothing is folded where no terminal shows it."""
 UNCALIBRATED = (
     "This database is not calibrated: the agreement is the matches' share of the vote, and how often such estimates "
     "are right is not known. progeo calibrate learns it."
 )
 
 
-def write_table(results: Sequence[Located], num_matches: int, file: TextIO | None = None) -> None:
-    """Print the results, with the first matches of each, to a file or else to stdout."""
+def write_table(
+    results: Sequence[Located], num_matches: int, file: TextIO | None = None, *, width: int | None = None
+) -> None:
+    """Print the results, with the first matches of each, to a file or else to stdout.
+
+    Where no ``width`` is given it is the terminal's, and nothing is folded where there is none.
+    """
     calibrated = any(result.estimate.calibrated for result in results)
     table = Table(caption=None if calibrated or not results else UNCALIBRATED)
     table.add_column("photo", overflow="fold", min_width=20)
@@ -39,9 +43,9 @@ def write_table(results: Sequence[Located], num_matches: int, file: TextIO | Non
             *([] if estimate.probability is None else [f"{100 * estimate.probability:.0f} %"]),
             Text("\n".join(describe_match(match) for match in estimate.matches[:num_matches])),
         )
-    terminal = Console(file=file or sys.stdout)
-    if not terminal.is_terminal:
-        terminal = Console(file=terminal.file, width=WIDTH_OF_FILES)
+    terminal = Console(file=file or sys.stdout, width=width)
+    if width is None and not terminal.is_terminal:
+        terminal.width = WIDTH_OF_FILES
     terminal.print(table)
 
 
