@@ -181,7 +181,7 @@ def test_model_whose_descriptors_depend_on_the_batch_is_flagged(
     assert cli.main([*command, "--trust_remote_code"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out)["batch_dependent"] is True
-    assert "describes a photo by the others in its batch too" in " ".join(output.err.split())
+    assert "depends on the other photos of the batch" in " ".join(output.err.split())
 
 
 def test_one_missing_model_stops_a_comparison_before_it_starts(

@@ -77,7 +77,7 @@ def test_the_database_keeps_the_image_size(index: Index, photos: Path, model_fil
     index(photos, "--model", model_file, "--image_size", "40")
     with PlaceDatabase.open(index.database) as database:
         assert database.preprocessing.image_size == 40
-    assert "are described by another model than" in index(photos, "--model", model_file, code=2)
+    assert "are of another model than" in index(photos, "--model", model_file, code=2)
 
 
 def test_another_model_is_refused_until_rebuilding(
@@ -85,7 +85,7 @@ def test_another_model_is_refused_until_rebuilding(
 ) -> None:
     index(photos, "--model", model_file)
     output = index(photos, "--model", other_model, code=2)
-    assert f"are described by another model than {other_model}, or at another image size. Leave out --model" in output
+    assert f"are of another model than {other_model}, or of another image size. Leave out --model" in output
     assert "8 photos added, 0 kept, 0 failed; it holds 8 now" in index("--rebuild", "--model", other_model)
     with PlaceDatabase.open(index.database) as database:
         assert database.descriptor_dim == database.encoder.descriptor_dim == 24
@@ -121,7 +121,7 @@ def test_a_rebuilding_without_any_photo_is_refused(index: Index, photos: Path, m
     index(photos, "--model", model_file)
     photos.rename(photos.with_name("elsewhere"))
     output = index("--rebuild", code=2)
-    assert "could be described anew, so it stays as it was: The image" in output
+    assert "could be encoded, so it stays as it was: The image" in output
     with PlaceDatabase.open(index.database) as database:
         assert len(database) == 8
 

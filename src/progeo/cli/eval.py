@@ -234,8 +234,8 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
         logger.warning(f"Not the official protocol: {name} takes {difference}")
     if network.spec.provenance.get("batch_dependent"):
         logger.warning(
-            f"{name} describes a photo by the others in its batch too: its results depend on --infer_batch_size "
-            f"({options.infer_batch_size}) and on the order of the photos"
+            f"With {name} a descriptor depends on the other photos of the batch: results change with "
+            f"--infer_batch_size ({options.infer_batch_size}) and with the order of the photos"
         )
     kept = options.descriptors_folder and _place_descriptors(options.descriptors_folder, evaluation_set, name)
     try:

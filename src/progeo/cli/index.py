@@ -43,7 +43,7 @@ class IndexOptions(HeadingOptions, PlaceOptions):
         "indexed at the same time",
     )
     rebuild: bool = option(
-        False, "describe all photos anew, with --model if given; the database stays as it was until that is done"
+        False, "encode all photos again, with --model if given; the database stays as it was until that is done"
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 

@@ -89,7 +89,7 @@ class MachineOptions:
 class InferenceOptions:
     """Validation and test"""
 
-    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    infer_batch_size: PositiveInt = option(16, "photos per batch when encoding; photos of one size share a batch")
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a prediction counts as right")
     resize_test_imgs: bool | None = option(
         None,
@@ -120,7 +120,7 @@ class PlaceOptions(TrustOptions):
     """Place database"""
 
     database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
-    infer_batch_size: PositiveInt = option(16, "images per batch when describing; photos of one size share a batch")
+    infer_batch_size: PositiveInt = option(16, "photos per batch when encoding; photos of one size share a batch")
     device: str = option(
         "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda", "mps")
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def database_settings(options: PlaceOptions) -> dict[str, Any]:
-    """Return how a command's options say that photos are described."""
+    """Return how a command's options say that photos are encoded."""
     return {
         "trust_remote_code": options.trust_remote_code,
         "device": options.device,
@@ -23,7 +23,7 @@ def database_settings(options: PlaceOptions) -> dict[str, Any]:
 
 
 def open_database(options: PlaceOptions) -> PlaceDatabase:
-    """Open the database that a command is given, and say what describes its photos."""
+    """Open the database that a command is given, and say what encodes photos."""
     from progeo.places.database import PlaceDatabase
 
     database = PlaceDatabase.open(options.database, **database_settings(options))
@@ -32,7 +32,7 @@ def open_database(options: PlaceOptions) -> PlaceDatabase:
 
 
 def describe_reading(database: PlaceDatabase) -> None:
-    """Say in one line what describes photos, and at what size."""
+    """Say in one line which model encodes photos, and at what size."""
     spec = database.spec
     untrained = ", untrained" if spec.provenance.get("untrained") else ""
     say(f"Model: {spec.describe()}{untrained}; photos at {database.preprocessing.describe()}")

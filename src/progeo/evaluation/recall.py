@@ -43,7 +43,7 @@ class Evaluation:
     descriptor_distances: Floats | None = None
     """(Q, k) float32, distance of the descriptors as ``search`` gives it; None if it was not kept."""
     descriptors_per_second: float | None = None
-    """Photos described per second, reading them included; None where they were not described now."""
+    """Photos encoded per second, reading them included; None where none was encoded now."""
 
     @property
     def right(self) -> NDArray[np.bool_]:

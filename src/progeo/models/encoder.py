@@ -97,7 +97,7 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits, which two models share only if they describe photos in the same way."""
+        """64 hexadecimal digits, which two models share only if they give the same descriptors."""
         from progeo.models.fingerprint import compute_fingerprint
 
         return compute_fingerprint(self.model)

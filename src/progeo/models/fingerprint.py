@@ -15,7 +15,7 @@ PUBLISHED_HEADS = ("gem", "identity")
 
 
 def compute_fingerprint(network: PlaceNetwork) -> str:
-    """Return 64 hexadecimal digits that two networks share only if they describe photos in the same way."""
+    """Return 64 hexadecimal digits that two networks share only if they give the same descriptors."""
     spec = network.spec
     settings: dict[str, Any] = {
         "backbone": spec.backbone,

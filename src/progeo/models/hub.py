@@ -155,7 +155,7 @@ class HubBackbone(nn.Module):
         height, width = (max(self.patch, round(side / self.patch) * self.patch) for side in images.shape[2:])
         if (height, width) != tuple(images.shape[2:]):
             images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
-        with self.code.running(f"{self.code.name} cannot describe images of {width}x{height} pixels"):
+        with self.code.running(f"{self.code.name} cannot encode images of {width}x{height} pixels"):
             output = self.model(images)
         descriptors: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
         return descriptors

@@ -110,7 +110,7 @@ class PlaceNetwork(nn.Module):
         return {**self.spec.provenance, "licence": self.spec.licence}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Describe normalised float images (B, 3, H, W) by descriptors (B, ``descriptor_dim``).
+        """Encode normalised float images (B, 3, H, W) into descriptors (B, ``descriptor_dim``).
 
         They have Euclidean norm 1, except those of head ``identity``, which stay as they are.
         """
@@ -129,7 +129,7 @@ class PlaceNetwork(nn.Module):
         progress: bool = False,
         output: Literal["numpy", "torch"] = "numpy",
     ) -> Any:
-        """Describe photos at the model's own size, in evaluation mode whatever mode it is in.
+        """Encode photos at the model's own size, in evaluation mode whatever mode it is in.
 
         Args:
             photos: one photo or several: paths, bytes, images of Pillow, arrays (H, W, 3), tensors (3, H, W).
@@ -281,7 +281,7 @@ def create_untrained(name: str, weights: str = "default") -> PlaceNetwork:
     """
     entry = find_backbone(name)
     if entry.same_as:
-        logger.info(f"{name} without training is {entry.same_as}: the text tower describes no photos")
+        logger.info(f"{name} without training is {entry.same_as}, as the text tower encodes no photos")
         return _note(create_untrained(entry.same_as, weights), also_known_as=name)
     head, arguments = entry.untrained_head
     features = create_backbone(entry, weights=weights)

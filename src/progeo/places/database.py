@@ -84,7 +84,7 @@ class PlaceDatabase:
         self._read_description()
 
     def _read_description(self) -> None:
-        """Take over what the database says of itself."""
+        """Take over the database's note: its format, model and table."""
         with storage.translate_errors(self.address, "open"):
             self._version = storage.find_latest_version(self._settings, self.address)
             description = storage.read_description(self._settings, "database")
@@ -118,7 +118,7 @@ class PlaceDatabase:
             **settings: as for ``open``.
 
         Raises:
-            ProgeoError: there is a database already, the model cannot be read or describes no photo by itself, or the
+            ProgeoError: there is a database already, the model cannot be read or encodes no photo by itself, or the
                 place cannot be written.
         """
         address = str(address)
@@ -221,7 +221,7 @@ class PlaceDatabase:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """What describes photos as those of the database are; its model is loaded when it is first used.
+        """What encodes photos as those of the database are; its model is loaded when it is first used.
 
         Raises:
             ProgeoError: the model is another one than that of the database, cannot be made again without the modules
@@ -237,7 +237,7 @@ class PlaceDatabase:
         return encoder
 
     def is_of(self, network: PlaceNetwork) -> bool:
-        """Whether the photos are described by this network."""
+        """Whether the descriptors are those of this network."""
         from progeo.models.fingerprint import compute_fingerprint
 
         return compute_fingerprint(network) == self.fingerprint
@@ -317,7 +317,7 @@ class PlaceDatabase:
             photos: to add, as for ``add``.
 
         Raises:
-            ProgeoError: not a single photo could be described, or the database cannot be written; it stays as it was.
+            ProgeoError: no photo could be encoded, or the database cannot be written; it stays as it was.
         """
         if model is None:
             encoder = self.encoder
@@ -545,8 +545,8 @@ def reorder(matches: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFra
 def refuse_model(address: str, name: str) -> ProgeoError:
     """Return the error of a model that is not that of a database."""
     return ProgeoError(
-        f"The photos in {address} are described by another model than {name}, or at another image size. Leave out "
-        "`model` to go on as before, or give `rebuild` to describe all of them anew."
+        f"The descriptors in {address} are of another model than {name}, or of another image size. Leave out "
+        "`model` to go on as before, or give `rebuild` to encode all photos again."
     )
 
 

@@ -73,7 +73,7 @@ def _rebuild(
     report = move.report
     if report.added + report.kept == 0:
         reason = next(iter(report.failed.values()), "it holds none")
-        raise ProgeoError(f"No photo of {address} could be described anew, so it stays as it was: {reason}")
+        raise ProgeoError(f"No photo of {address} could be encoded, so it stays as it was: {reason}")
     if _read_present(settings, address)["photos"] != old.name:
         raise ProgeoError(f"Another run has rebuilt {address} meanwhile.")
     with storage.translate_errors(address, "write to"):

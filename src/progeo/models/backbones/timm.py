@@ -117,7 +117,7 @@ class TimmFeatures(nn.Module):
         except AssertionError as error:  # timm's way of refusing a size or a use
             size = "x".join(map(str, images.shape[-2:]))
             raise ProgeoError(
-                f"This timm backbone cannot describe images of {size} pixels: {error} Choose another size or backbone."
+                f"This timm backbone cannot encode images of {size} pixels: {error} Choose another size or backbone."
             ) from error
         if not self.has_class_token:
             return cast(torch.Tensor, outputs[-1])
