@@ -14,8 +14,6 @@ from progeo.cli.eval import EvalOptions
 from progeo.cli.eval import run as run_eval
 from progeo.cli.index import IndexOptions
 from progeo.cli.index import run as run_index
-from progeo.cli.locate import LocateOptions
-from progeo.cli.locate import run as run_locate
 from progeo.cli.options import option
 from progeo.cli.train import TrainOptions
 from progeo.cli.train import run as run_train
@@ -91,13 +89,19 @@ def run(options: DemoOptions) -> None:
 
 def _locate_queries(test_set: Path, trained: Path, cache_folder: str) -> None:
     """Put the test database into a place database beside the model, and write a map of queries located with it."""
+    from progeo.locating.estimate import Located
+    from progeo.locating.output.map import write_map
+    from progeo.places.database import PlaceDatabase
+
     database = str(trained / PLACES)
     model, photos = str(trained / BEST_MODEL), [str(test_set / "database")]
     run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
-    queries = sorted(map(str, (test_set / "queries").iterdir()))
+    queries = sorted((test_set / "queries").iterdir())
     queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
-    places: dict[str, Any] = {"database": database, "map": str(trained / MAP), "num_matches": MATCHES_ON_MAP}
-    run_locate(LocateOptions(photos=queries, **places))
+    with PlaceDatabase.open(database) as places:
+        located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
+        pictures: dict[str, Any] = {"positions": places.positions(), "thumbnail": places.thumbnail}
+        write_map(located, trained / MAP, **pictures, num_matches=MATCHES_ON_MAP)
 
 
 def _prepare(folder: Path, name: str) -> Path:
