@@ -67,9 +67,7 @@ class PlaceDatabase:
         model: str | Path | PlaceNetwork | None = None,
         trust_remote_code: bool = False,
         device: str = "cpu",
-        batch_size: int = 16,
-        num_workers: int | None = None,
-        show_progress: bool = False,
+        **running: Any,
     ) -> None:
         """Use ``open`` or ``create``."""
         self.address = address
@@ -77,10 +75,7 @@ class PlaceDatabase:
         self._settings = settings
         self._model = model
         self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device}
-        self._running: dict[str, Any] = {
-            **{"device": device, "batch_size": batch_size},
-            **{"num_workers": num_workers, "show_progress": show_progress},
-        }
+        self._running: dict[str, Any] = {"device": device, **running}
         self._read_description()
 
     def _read_description(self) -> None:
@@ -106,7 +101,16 @@ class PlaceDatabase:
 
     @classmethod
     def create(
-        cls, address: str | Path, model: str | Path | PlaceNetwork, *, exist_ok: bool = False, **settings: Any
+        cls,
+        address: str | Path,
+        model: str | Path | PlaceNetwork,
+        *,
+        exist_ok: bool = False,
+        trust_remote_code: bool = False,
+        device: str = "cpu",
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        show_progress: bool = False,
     ) -> PlaceDatabase:
         """Make an empty database that keeps a copy of the model.
 
@@ -115,20 +119,23 @@ class PlaceDatabase:
             model: a model as ``progeo.load_model`` takes it, or the network itself. Of a network that was put together
                 from modules of your own only the weights are kept: give it again to ``open``.
             exist_ok: open the database where there is one already, also where another process makes it right now.
-            **settings: as for ``open``.
+            trust_remote_code: as for ``open``, and so are the others.
 
         Raises:
             ProgeoError: there is a database already, the model cannot be read or encodes no photo by itself, or the
                 place cannot be written.
         """
         address = str(address)
+        settings: dict[str, Any] = {
+            **{"trust_remote_code": trust_remote_code, "device": device, "batch_size": batch_size},
+            **{"num_workers": num_workers, "show_progress": show_progress},
+        }
         exists = f"There is a place database in {address} already. Open it, or choose another place."
         if cls.exists(address):
             if exist_ok:
                 return cls.open(address, model=model, **settings)
             raise ProgeoError(exists)
-        device = settings.get("device", "cpu")
-        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False), device=device)
+        network = load_network(model, trust_remote_code=trust_remote_code, device=device)
         encoder = Encoder.create(network, device=device)
         check_independent(encoder)
         connection = storage.connect(address, "create")
@@ -145,15 +152,27 @@ class PlaceDatabase:
         return cls(address, connection, table, model=network, **settings)
 
     @classmethod
-    def open(cls, address: str | Path, **settings: Any) -> PlaceDatabase:
+    def open(
+        cls,
+        address: str | Path,
+        *,
+        model: str | Path | PlaceNetwork | None = None,
+        trust_remote_code: bool = False,
+        device: str = "cpu",
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        show_progress: bool = False,
+    ) -> PlaceDatabase:
         """Open a database that exists.
 
         Args:
             address: the folder or the object store.
-            **settings: ``model`` (to use in place of the copy that the database keeps; it must be the same one),
-                ``trust_remote_code`` (let a model of torch.hub run its code), ``device`` (cpu, cuda, mps or auto; cpu
-                if not given), ``batch_size`` (16), ``num_workers`` (reading threads; 0 reads in the calling thread,
-                None takes one per core), ``show_progress`` (no).
+            model: to use in place of the copy that the database keeps; it must be the same one.
+            trust_remote_code: let a model of torch.hub run its code.
+            device: where the model computes: cpu, cuda, mps or auto.
+            batch_size: photos per forward pass.
+            num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
+            show_progress: whether there are progress bars.
 
         Raises:
             ProgeoError: there is none, or it cannot be read.
@@ -164,7 +183,17 @@ class PlaceDatabase:
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
             table = connection.open_table(storage.SETTINGS)
-        return cls(address, connection, table, **settings)
+        return cls(
+            address,
+            connection,
+            table,
+            model=model,
+            trust_remote_code=trust_remote_code,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            show_progress=show_progress,
+        )
 
     def renew(self) -> PlaceDatabase:
         """Return the database as it is now: this one, or one opened anew where another has rebuilt or calibrated it.
