@@ -114,7 +114,7 @@ def test_a_network_put_together_in_python_is_given_again(tiny_city: Path, tmp_pa
         assert len(database.locate(queries)) == 8
     with (
         PlaceDatabase.open(tmp_path / "places", model=compose(1)) as database,
-        pytest.raises(ProgeoError, match="described by another model than Conv2d"),
+        pytest.raises(ProgeoError, match="another model than Conv2d"),
     ):
         database.locate(queries)
     with PlaceDatabase.open(tmp_path / "places") as database, pytest.raises(ProgeoError, match="network itself"):

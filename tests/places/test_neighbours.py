@@ -56,7 +56,7 @@ def create_and_index(photos: Path, model: Path, database: Path, barrier: Any) ->
         barrier.wait(60)
         return create_settings(*arguments)
 
-    storage.create_settings = wait_and_create
+    storage.create_settings = wait_and_create  # type: ignore[assignment]
     settings = ["--model", str(model), "--database", str(database), "--device", "cpu", "--num_workers", "0"]
     assert cli.main(["index", str(photos), *settings, "--cache_folder", f"{photos}_cache"]) == 0
 
@@ -88,7 +88,7 @@ def rebuild_slowly(database: Path, started: Any, go_on: Any) -> None:
         started.set()
         assert go_on.wait(60)
 
-    rebuilding.Move.carry_over = carry_over_and_wait  # type: ignore[method-assign]
+    rebuilding.Move.carry_over = carry_over_and_wait  # type: ignore[assignment,method-assign]
     rebuilding.SECONDS_TO_NOTICE = 0.0
     with PlaceDatabase.open(database) as opened:
         opened.rebuild(make_network(seed=1, dimension=24))

@@ -18,7 +18,7 @@ from progeo.locating.calibration import Calibration
 from progeo.locating.estimate import Estimate, choose_threshold, make_estimate, weigh_evidence
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.locating.sequence import find_path
-from progeo.models.encoder import Descriptors, Encoder, Pixels
+from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
 from progeo.places import approximate, storage
@@ -30,7 +30,7 @@ from progeo.places.photos import Photos, read_photo_set
 from progeo.places.plan import make_absolute, scan
 from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
-from progeo.places.searching import find_matches
+from progeo.places.searching import Query, find_matches, list_photos, rerank_matches
 from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from progeo.pixels.recipe import Source
 
 Result = TypeVar("Result")
-Query = Callable[[], Pixels]
 
 MATCHES = 20
 SEQUENCE_MATCHES = 50
@@ -106,11 +105,7 @@ class PlaceDatabase:
         model: str | Path | PlaceNetwork,
         *,
         exist_ok: bool = False,
-        trust_remote_code: bool = False,
-        device: str = "cpu",
-        batch_size: int = 16,
-        num_workers: int | None = None,
-        show_progress: bool = False,
+        **settings: Any,
     ) -> PlaceDatabase:
         """Make an empty database that keeps a copy of the model.
 
@@ -119,23 +114,20 @@ class PlaceDatabase:
             model: a model as ``progeo.load_model`` takes it, or the network itself. Of a network that was put together
                 from modules of your own only the weights are kept: give it again to ``open``.
             exist_ok: open the database where there is one already, also where another process makes it right now.
-            trust_remote_code: as for ``open``, and so are the others.
+            **settings: as for ``open``.
 
         Raises:
             ProgeoError: there is a database already, the model cannot be read or encodes no photo by itself, or the
                 place cannot be written.
         """
         address = str(address)
-        settings: dict[str, Any] = {
-            **{"trust_remote_code": trust_remote_code, "device": device, "batch_size": batch_size},
-            **{"num_workers": num_workers, "show_progress": show_progress},
-        }
         exists = f"There is a place database in {address} already. Open it, or choose another place."
         if cls.exists(address):
             if exist_ok:
                 return cls.open(address, model=model, **settings)
             raise ProgeoError(exists)
-        network = load_network(model, trust_remote_code=trust_remote_code, device=device)
+        device = settings.get("device", "cpu")
+        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False), device=device)
         encoder = Encoder.create(network, device=device)
         check_independent(encoder)
         connection = storage.connect(address, "create")
@@ -441,7 +433,7 @@ class PlaceDatabase:
         if descriptors.ndim != 2 or descriptors.shape[1] != self.descriptor_dim:
             raise ProgeoError(
                 f"The descriptors have shape {descriptors.shape}, but the photos of {self.address} have "
-                f"{self.descriptor_dim} dimensions. Describe the queries with the database's own model."
+                f"{self.descriptor_dim} dimensions. Encode the queries with the database's own model."
             )
         if not np.isfinite(descriptors).all():
             raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
@@ -451,13 +443,10 @@ class PlaceDatabase:
         if matches and matches[0].is_empty():
             if len(self) == 0:
                 raise ProgeoError(f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS")
-            known = prior.describe() if prior else ""
-            raise NoPhotoFitsError(f"No photo of the database is {known}. Please widen the search.")
-        if rerank is no_rerank:
-            return matches
-        if queries is None:
-            raise ProgeoError("A reranker needs `queries`, which give the pixels of the photos.")
-        return [reorder(table, rerank, query) for table, query in zip(matches, queries, strict=True)]
+            raise NoPhotoFitsError(
+                f"No photo of the database is {prior and prior.describe()}. Please widen the search."
+            )
+        return matches if rerank is no_rerank else rerank_matches(matches, rerank, queries)
 
     def locate(
         self,
@@ -566,11 +555,6 @@ class PlaceDatabase:
         return content
 
 
-def reorder(matches: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFrame:
-    """Return the matches of a query as a reranker orders them; those that it leaves out are dropped."""
-    return matches[rerank(query, matches["path"].to_list(), matches["descriptor_distance"].to_numpy())]
-
-
 def refuse_model(address: str, name: str) -> ProgeoError:
     """Return the error of a model that is not that of a database."""
     return ProgeoError(
@@ -582,9 +566,3 @@ def refuse_model(address: str, name: str) -> ProgeoError:
 def describe_model(model: str | Path | PlaceNetwork) -> str:
     """Return what messages call a model."""
     return str(model) if isinstance(model, str | Path) else model.spec.describe()
-
-
-def list_photos(photos: Any) -> list[Source]:
-    """Return photos as a list; a path, the content of a file, an image, an array or a tensor of one photo is one."""
-    is_one = isinstance(photos, str | bytes | Path) or hasattr(photos, "read") or hasattr(photos, "getexif")
-    return [photos] if is_one or getattr(photos, "ndim", 0) in (2, 3) else list(photos)

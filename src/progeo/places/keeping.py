@@ -45,8 +45,8 @@ def check_independent(encoder: Encoder) -> None:
         is_dependent = np.linalg.norm(together - alone) > SAME_DESCRIPTOR * np.linalg.norm(alone)
     if is_dependent:
         raise ProgeoError(
-            f"{encoder.spec.backbone} gives a photo another descriptor alone than in a batch with others. A database and "
-            "its queries are never encoded together, so it cannot be used here; it can be evaluated."
+            f"{encoder.spec.backbone} gives a photo another descriptor alone than in a batch with others. A database "
+            "and its queries are never encoded together, so it cannot be used here; it can be evaluated."
         )
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from progeo.errors import ProgeoError
+from progeo.models.encoder import Pixels
+from progeo.search.rerank import Reranker
+
+if TYPE_CHECKING:
+    from progeo.pixels.recipe import Source
+
+Query = Callable[[], Pixels]
+"""Gives the pixels of a query, when they are asked for."""
 
 MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
 
@@ -39,3 +51,25 @@ def find_matches(
     # Lance gives squared distances; rounding can leave one just below zero.
     distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
     return found.select(*MATCH_COLUMNS, descriptor_distance=distance)
+
+
+def rerank_matches(
+    matches: Sequence[pl.DataFrame], rerank: Reranker, queries: Sequence[Query] | None
+) -> list[pl.DataFrame]:
+    """Return the matches of each query as a reranker orders them; those that it leaves out are dropped.
+
+    Raises:
+        ProgeoError: there are no queries to look at.
+    """
+    if queries is None:
+        raise ProgeoError("A reranker needs `queries`, which give the pixels of the photos.")
+    return [
+        table[rerank(query, table["path"].to_list(), table["descriptor_distance"].to_numpy())]
+        for table, query in zip(matches, queries, strict=True)
+    ]
+
+
+def list_photos(photos: Any) -> list[Source]:
+    """Return photos as a list; a path, the content of a file, an image, an array or a tensor of one photo is one."""
+    is_one = isinstance(photos, str | bytes | Path) or hasattr(photos, "read") or hasattr(photos, "getexif")
+    return [photos] if is_one or getattr(photos, "ndim", 0) in (2, 3) else list(photos)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.io import loadmat
 
 from progeo.console import format_count
 from progeo.data.datasets.rows import take_located
@@ -77,6 +76,8 @@ def read_structure(source: Path, faults: Faults | None = None) -> pl.DataFrame:
 
 def _load(source: Path) -> dict[str, Any]:
     """Return the fields of the structure in a file."""
+    from scipy.io import loadmat  # takes half a second, which only readers of structures should wait
+
     try:
         content = loadmat(source, simplify_cells=True)
     except Exception as error:  # of damaged files SciPy raises nearly everything
