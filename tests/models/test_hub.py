@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from PIL import Image
 import progeo
 from progeo.errors import ProgeoError
 from progeo.models import hub
+from progeo.models.files import save_model
+from progeo.models.foreign import ForeignCode
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.published import load_model
 
@@ -198,3 +202,156 @@ def test_models_of_the_hub_take_no_backbone(repository: Path) -> None:
 def test_a_misspelt_model_is_answered_with_the_nearest() -> None:
     with pytest.raises(ProgeoError, match=r"no model file megalock \(did you mean megaloc\?\)"):
         load_model("megalock")
+
+
+def test_a_saved_model_needs_its_code_and_trust(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    network = load("hub:.:model:dimension=5")
+    assert network.backbone_name == f"hub:{repository}:model:dimension=5"
+    network.backbone.model.weights.data.fill_(0.5)
+    save_model(tmp_path / "model", network)
+    with pytest.raises(ProgeoError, match="runs code from .* give `trust_remote_code`"):
+        load_model(tmp_path / "model")
+    again = load_model(tmp_path / "model", trust_remote_code=True)
+    assert again.spec.provenance["repository"] == str(repository)
+    assert (again.backbone.model.weights == 0.5).all()
+    assert load(again.backbone_name).spec.provenance == network.spec.provenance
+    (repository / "hubconf.py").write_text(HUBCONF + "\n(Path(__file__).parent / 'ran').touch()\n")
+    changed = ForeignCode(repository, "").compute_hash()
+    with pytest.raises(ProgeoError) as caught:
+        load_model(tmp_path / "model", trust_remote_code=True)
+    assert "has changed" in str(caught.value) and not (repository / "ran").exists()
+    assert all(value[:12] in str(caught.value) for value in (changed, network.spec.provenance["files_hash"]))
+
+
+def test_only_code_has_a_hash(repository: Path) -> None:
+    before = ForeignCode(repository, "").compute_hash()
+    for name in ("results.json", "__pycache__/hubconf.pyc", ".venv/lib/thing.py", "README.md"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("new")
+    assert ForeignCode(repository, "").compute_hash() == before
+    (repository / "parts.py").touch()
+    assert ForeignCode(repository, "").compute_hash() != before
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import sys; sys.exit(3)", r"Cannot load .*own from .* \(it exits with 3\)"),
+        ("import argparse; argparse.ArgumentParser().parse_args(['--unknown'])", "exits with 2"),
+        ("raise KeyboardError", "NameError|KeyboardError"),
+    ],
+)
+def test_code_that_leaves_is_one_message(body: str, message: str, repository: Path) -> None:
+    (repository / "hubconf.py").write_text(HUBCONF + f"\n\ndef own():\n    {body}\n")
+    with pytest.raises(ProgeoError, match=message):
+        load(f"hub:{repository}:own")
+
+
+def test_what_goes_wrong_while_describing_is_one_message(repository: Path) -> None:
+    (repository / "hubconf.py").write_text(
+        HUBCONF
+        + """
+
+class Choosy(Model):
+    def forward(self, images):
+        print("looking")
+        if images.shape[2] < 100:
+            raise SystemExit("too small for me")
+        if images.shape[2] > 500:
+            raise RuntimeError("CUDA out of memory")
+        return super().forward(images)
+
+
+def own():
+    return Choosy(4, False)
+"""
+    )
+    network = load(f"hub:{repository}:own")
+    with pytest.raises(ProgeoError, match=r"cannot describe images of 60x50 pixels \(it exits with too small for me"):
+        network(torch.rand(1, 3, 50, 60))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        network(torch.rand(1, 3, 600, 60))
+
+
+def test_data_parallel_is_taken_off_and_nothing_is_folded(repository: Path) -> None:
+    (repository / "hubconf.py").write_text(
+        HUBCONF
+        + """
+
+class Folds(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)))
+
+    def forward(self, images):
+        return self.inner(images).mean(dim=(2, 3))
+
+
+def own():
+    return torch.nn.DataParallel(Folds())
+"""
+    )
+    network = load(f"hub:{repository}:own")
+    assert not any(isinstance(module, torch.nn.DataParallel) for module in network.modules())
+    assert network.fold() is network
+    assert "backbone.model.inner.0.weight" in network.state_dict()
+
+
+def test_dependence_on_the_batch_is_measured(repository: Path) -> None:
+    (repository / "hubconf.py").write_text(
+        HUBCONF
+        + """
+
+class Together(Model):
+    def forward(self, images):
+        descriptors = super().forward(images)
+        return descriptors - descriptors.mean(dim=0)
+
+
+def own():
+    return Together(4, False)
+"""
+    )
+    assert load(f"hub:{repository}:own").spec.provenance["batch_dependent"] is True
+    assert load(f"hub:{repository}:model").spec.provenance["batch_dependent"] is False
+
+
+def test_modules_are_apart_from_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own ``parts`` win over one that the program has, packages without a file of their own among them."""
+    program = types.ModuleType("parts")
+    monkeypatch.setitem(sys.modules, "parts", program)
+    (tmp_path / "hubconf.py").write_text(
+        HUBCONF + "\n\ndef own():\n    from parts.size import D\n    return model(D)\n"
+    )
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/size.py").write_text("D = 6\n")
+    before = dict(sys.modules)
+    assert load(f"hub:{tmp_path}:own").descriptor_dim == 6
+    assert sys.modules["parts"] is program and "parts.size" not in sys.modules
+    assert not any(str(tmp_path) in path for path in sys.path)
+    assert before.keys() <= sys.modules.keys()
+
+
+def test_modules_that_are_imported_late_are_found(tmp_path: Path) -> None:
+    (tmp_path / "hubconf.py").write_text(
+        HUBCONF
+        + """
+
+class Late(Model):
+    def forward(self, images):
+        from parts import scale
+        return scale * super().forward(images)
+
+
+def own():
+    return Late(4, False)
+"""
+    )
+    (tmp_path / "parts.py").write_text("scale = 2\n")
+    network = load(f"hub:{tmp_path}:own")
+    images = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(network(images), 2 * load(f"hub:{tmp_path}:model:dimension=4")(images))
+    assert "parts" not in sys.modules

@@ -56,3 +56,10 @@ def test_stopping_early_leaves_no_threads() -> None:
 def test_number_of_readers() -> None:
     assert count_readers(5) == 5
     assert 1 <= count_readers(None) <= 8
+
+
+def test_without_workers_the_calling_thread_reads_when_it_is_asked() -> None:
+    read: list[tuple[int, int]] = []
+    results = read_ahead(lambda item: read.append((item, threading.get_ident())), range(5), num_workers=0)
+    next(results)
+    assert read == [(0, threading.get_ident())]

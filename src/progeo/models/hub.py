@@ -224,7 +224,7 @@ def load_hub_model(
         descriptor_dim=probe.dimension,
         licence=model.licence,
         provenance={
-            "source": model.source,
+            "source": address if address.startswith(PREFIX) else model.source,
             "repository": str(folder) if is_local else model.repository,
             "files_hash": found_hash,
             "batch_dependent": model.batch_dependent or probe.batch_dependent,
