@@ -22,7 +22,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.tables import DOCUMENT, write_table
@@ -32,7 +31,7 @@ from progeo.data.table import read_photos
 from progeo.locating.calibration import BINS, cross_validate, measure_calibration_error
 from progeo.locating.estimate import RIGHT_WITHIN, Evidence, weigh_evidence
 from progeo.models.encoder import Descriptors
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork, create_model
 from progeo.models.published import load_model
 from progeo.places.database import PlaceDatabase
 
@@ -65,8 +64,7 @@ def load_network(model: str | None) -> PlaceNetwork:
     """Return the model to measure with."""
     if model is not None:
         return load_model(model)
-    torch.manual_seed(0)
-    network = create_network("EfficientNet-Lite0", 512).eval()
+    network = create_model("EfficientNet-Lite0", descriptor_dim=512).eval()
     network.set_image_size(IMAGE_SIZE)
     return network
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from benchmarks.tables import format_table, replace_section
 from progeo.models.encoder import Descriptors
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.places import storage
 from progeo.places.database import PlaceDatabase
 
@@ -73,7 +73,7 @@ def draw_queries(photos: int, queries: int) -> Descriptors:
 
 def make_database(address: Path, photos: int) -> None:
     """Write the rows of the database and its index."""
-    network = create_network("timm:test_resnet", DIMENSION, weights="none").eval()
+    network = create_model("timm:test_resnet", descriptor_dim=DIMENSION, weights="none").eval()
     generator = np.random.default_rng(4)
     schema = storage.make_photos_schema(DIMENSION)
 

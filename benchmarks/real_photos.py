@@ -17,14 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from benchmarks.tables import write_table
 from progeo.cli.train import TrainOptions
 from progeo.devices import choose_device, derive_seed
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork, create_model
 from progeo.models.published import load_model
 from progeo.training.run import BEST_MODEL, run_training
 
@@ -118,8 +116,7 @@ def main() -> None:
 
         def describe_untrained(seed: int = seed) -> Recalls:
             options = make_options(TRAININGS["ie_tower_indoor"], datasets, out, seed)
-            torch.manual_seed(derive_seed(seed))
-            network = create_network(BACKBONE, options.fc_output_dim)
+            network = create_model(BACKBONE, descriptor_dim=options.fc_output_dim, seed=derive_seed(seed))
             network.set_image_size(IMAGE_SIZE)
             return measure(network, sets, datasets, options)
 

@@ -31,7 +31,7 @@ from PIL import Image
 from benchmarks.tables import format_table, replace_section
 from progeo.data.positions import complete_positions
 from progeo.data.table import read_photos
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.places.database import PlaceDatabase
 
 BACKBONES = ("EfficientNet-Lite0", "LiteCLIP")
@@ -44,10 +44,9 @@ Photo = tuple[str, bytes]
 
 def make_database(backbone: str, photos: Path, folder: Path) -> Path:
     """Index the photos with a backbone as its weights are."""
-    torch.manual_seed(0)
     address = folder / backbone
     table = complete_positions(read_photos(photos, folder / "cache", one_plane=False).head(MOST_PHOTOS))
-    with PlaceDatabase.create(address, create_network(backbone, None).eval(), show_progress=True) as database:
+    with PlaceDatabase.create(address, create_model(backbone).eval(), show_progress=True) as database:
         database.add(table)
     return address
 

@@ -49,7 +49,7 @@ from progeo.evaluation.protocols import PROTOCOLS
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
 from progeo.models.hub import HUB_MODELS
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.training.run import run_training
 
 from .conftest import REPOSITORY
@@ -157,7 +157,9 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
     write_track(folder / "walk.gpx")
     (folder / "path/to/clone").mkdir()
     (folder / "path/to/clone/hubconf.py").write_text(HUBCONF)
-    torch.save(create_network("ResNet50", 128, weights="none").state_dict(), folder / "path/to/best_model.pth")
+    torch.save(
+        create_model("ResNet50", descriptor_dim=128, weights="none").state_dict(), folder / "path/to/best_model.pth"
+    )
 
     table = read_photos(tiny_city / "test/database", tmp_path_factory.mktemp("cache"))
     for number, row in enumerate(table.iter_rows(named=True)):
@@ -243,7 +245,7 @@ def write_published_model(address: str, path: Path) -> None:
     assert address == f"{published_models.RELEASE}/{path.name}"
     backbone, dimension, _ = path.stem.split("_")
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(create_network(backbone, int(dimension), weights="none").state_dict(), path)
+    torch.save(create_model(backbone, descriptor_dim=int(dimension), weights="none").state_dict(), path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -13,7 +13,7 @@ import pytest
 from progeo import cli
 from progeo.models.encoder import Encoder
 from progeo.models.files import save_model
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 
 from ..models.test_hub import HUBCONF
 
@@ -34,7 +34,7 @@ def town(tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def models(town: Path) -> list[str]:
     """Two model files and a hub folder, as options."""
     for name, dimension in (("first", 8), ("second", 16)):
-        network = create_network("timm:test_resnet", dimension, weights="none")
+        network = create_model("timm:test_resnet", descriptor_dim=dimension, weights="none")
         save_model(town / f"{name}.safetensors", network, training={}, metrics={}, licence="none")
     (town / "clone").mkdir()
     (town / "clone" / "hubconf.py").write_text(HUBCONF)
@@ -101,7 +101,7 @@ def test_photos_take_the_size_of_the_model_unless_something_publishes_their_own(
     town: Path, models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one line says so; only the published command and protocols leave photos as they are."""
-    network = create_network("timm:test_resnet", 8, weights="none")
+    network = create_model("timm:test_resnet", descriptor_dim=8, weights="none")
     save_model(town / "second.safetensors", network, training={"resize_test_imgs": True}, metrics={}, licence="none")
     command = ["eval", "--test_set_folder", "town", "--device", "cpu", "--no_report", "--json", "--trust_remote_code"]
 

@@ -20,7 +20,6 @@ from progeo.models.network import PlaceNetwork, create_model
 
 @pytest.fixture(scope="module")
 def network() -> PlaceNetwork:
-    torch.manual_seed(0)
     network = create_model("ResNet18", descriptor_dim=16, weights="none").eval()
     network.preprocessing = dataclasses.replace(network.preprocessing, image_size=320)
     return network

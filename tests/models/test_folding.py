@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork, create_model
 
 
 def create(name: str) -> PlaceNetwork:
     """A network in eval mode, with statistics as if it had been trained."""
     torch.manual_seed(0)
-    network = create_network(name, weights="none").eval()
+    network = create_model(name, weights="none").eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]

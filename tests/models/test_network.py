@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
-from progeo.models.network import Preprocessing, create_network
+from progeo.models.network import Preprocessing, create_model
 
 
 def test_normalisation_is_that_of_imagenet_by_default() -> None:
@@ -25,11 +25,11 @@ def test_normalisation_keeps_the_type_of_the_images() -> None:
 @pytest.mark.parametrize("dimension", [0, -3, 1.5, True, "64"])
 def test_dimension_must_be_a_positive_whole_number(dimension: Any) -> None:
     with pytest.raises(ProgeoError, match=f"`descriptor_dim` must be a positive whole number, not {dimension!r}"):
-        create_network("ResNet18", dimension, weights="none")
+        create_model("ResNet18", descriptor_dim=dimension, weights="none")
 
 
 def test_any_dimension_works_and_gradients_reach_only_what_is_trained() -> None:
-    network = create_network("ResNet18", 7, weights="none")
+    network = create_model("ResNet18", descriptor_dim=7, weights="none")
     assert network.training and network.spec.provenance == {}
     assert (network.backbone_name, network.fc_output_dim) == ("ResNet18", 7)
     network(torch.rand(2, 3, 40, 32)).sum().backward()

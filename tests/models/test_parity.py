@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.models.published import PUBLISHED
 
 
@@ -40,7 +40,7 @@ def test_state_dict_and_frozen_layers_are_as_published(checkpoints: dict[str, An
     for dimension in PUBLISHED[backbone]:
         published = checkpoints[f"{backbone}_{dimension}"]
         with torch.device("meta"):
-            network = create_network(backbone, dimension, weights="none")
+            network = create_model(backbone, descriptor_dim=dimension, weights="none")
         shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
         if "trainable" in published:
             assert shapes == published["state_dict"]
@@ -55,7 +55,7 @@ def test_state_dict_and_frozen_layers_are_as_published(checkpoints: dict[str, An
 def test_descriptors_are_as_published(parity_dir: Path, backbone: str, dimension: int) -> None:
     golden = np.load(parity_dir / "cosplace_descriptors.npz")
     with torch.device("meta"):
-        network = create_network(backbone, dimension, weights="none").eval()
+        network = create_model(backbone, descriptor_dim=dimension, weights="none").eval()
     filled = load_fill(parity_dir)(
         {name: torch.empty_like(t, device="cpu") for name, t in network.state_dict().items()}
     )

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.models.published import PUBLISHED, get_trained_model, load_model
 
 from ..conftest import REPOSITORY
@@ -24,8 +24,7 @@ FILE = "ResNet18_32_cosplace.pth"
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the release page, with one model."""
     folder = tmp_path_factory.mktemp("release")
-    torch.manual_seed(0)
-    torch.save(create_network("ResNet18", 32, weights="none").state_dict(), folder / FILE)
+    torch.save(create_model("ResNet18", descriptor_dim=32, weights="none").state_dict(), folder / FILE)
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 
 from progeo.errors import ProgeoError
 from progeo.models.fingerprint import fingerprint_model
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.search.store import DescriptorFolder, FeatureFile
 
 DIMENSION = 6
@@ -208,8 +208,7 @@ def test_features_of_something_else_are_refused(tmp_path: Path, photos: list[str
 
 
 def test_fingerprints_tell_models_apart() -> None:
-    torch.manual_seed(0)
-    network = create_network("timm:test_resnet", 8, weights="none")
+    network = create_model("timm:test_resnet", descriptor_dim=8, weights="none")
     fingerprint = fingerprint_model(network, resize=True)
     assert fingerprint == fingerprint_model(network, resize=True)
     assert fingerprint != fingerprint_model(network, resize=False)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from progeo.console import format_count
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.training.groups import assign_cells
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 
@@ -131,7 +131,7 @@ def estimate_training_memory(classes: int) -> str:
     What a backward pass keeps of an image grows with its pixels, and with each image by the same amount: two steps on
     small images tell it.
     """
-    network = create_network(BACKBONE, weights="none").eval()
+    network = create_model(BACKBONE, weights="none").eval()
     side = IMAGE_SIZE // SHRINKING
 
     def measure(images: int) -> int:
@@ -140,7 +140,7 @@ def estimate_training_memory(classes: int) -> str:
 
     one, two = measure(1), measure(2)
     kept_per_image = (two - one) * SHRINKING**2
-    parts = {"network": count_parameters(network), "classifier": (0, classes * network.fc_output_dim)}
+    parts = {"network": count_parameters(network), "classifier": (0, classes * network.descriptor_dim)}
     return estimate_memory(parts, StepCost(0, one + (BATCH_SIZE - 1) * kept_per_image))
 
 
@@ -150,7 +150,7 @@ def estimate_training_time(steps: int) -> str:
     Measured on a few images, as a whole batch would take long; a single one would tell more of the start of each layer
     than of its work. Reading the photos is not counted.
     """
-    network = create_network(BACKBONE, weights="none").eval()
+    network = create_model(BACKBONE, weights="none").eval()
     crops = torch.rand(TIMED_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE)
     seconds = measure_step(lambda: F.normalize(network(crops)).sum()).seconds * BATCH_SIZE / TIMED_IMAGES
     return f"{estimate_time(seconds * steps)} with {TIMED_IMAGES} photos on this machine's processor"

@@ -18,7 +18,7 @@ from progeo.console import progress_bar
 from progeo.data.geodesy import describe_impossible
 from progeo.data.listing import UNREADABLE
 from progeo.data.timestamps import normalise_timestamps
-from progeo.pixels.formats import open_image
+from progeo.pixels.decoding import open_image
 from progeo.pixels.prefetch import read_ahead
 
 GPS, BASE = ExifTags.GPS, ExifTags.Base

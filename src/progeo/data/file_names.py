@@ -17,7 +17,7 @@ from progeo.console import format_count
 from progeo.data.faults import Faults, set_aside
 from progeo.data.timestamps import compact_timestamps
 from progeo.errors import ProgeoError
-from progeo.pixels.formats import IMAGE_EXTENSIONS
+from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
 FILE_NAME_FIELDS: dict[str, pl.DataType] = {
     "utm_east": pl.Float64(),

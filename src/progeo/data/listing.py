@@ -15,7 +15,7 @@ from progeo.console import format_count
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
-from progeo.pixels.formats import IMAGE_EXTENSIONS
+from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
 CACHE_FORMAT = "5"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""

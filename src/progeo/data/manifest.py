@@ -22,7 +22,7 @@ from progeo.data.listing import list_folders
 from progeo.data.table_files import read_table_file, write_table_file
 from progeo.data.timestamps import normalise_timestamps
 from progeo.errors import ProgeoError
-from progeo.pixels.formats import IMAGE_EXTENSIONS
+from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
 logger = logging.getLogger("progeo")
 

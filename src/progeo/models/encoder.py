@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -235,83 +236,17 @@ class Encoder:
             yield from progress.track(results, total=count, description=shown)
 
 
-# What follows serves callers that have not moved to Encoder yet.
-
-
-class _Plain:
-    def __init__(self, network: Any, device: Any) -> None:
-        self.network, self.device = network, device
-
-    def describe(self, pixels: Pixels, preprocessing: Preprocessing) -> Descriptors:
-        import torch
-
-        with torch.inference_mode():
-            images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-            found: Descriptors = self.network(self.network.preprocessing.normalize(images)).float().cpu().numpy()
-            return found
-
-
-class _Spec:
-    def __init__(self, network: Any) -> None:
-        self.preprocessing, self.descriptor_dim = network.preprocessing, network.fc_output_dim
-        self.spec = self
-
-
-DescribesImages = Any
-
-
-def describe_paths(
-    network: Any,
-    paths: Sequence[str],
-    *,
-    device: Any,
-    batch_size: int,
-    resize: bool,
-    num_workers: int | None,
-    advance: Callable[[int], None],
-    shorter_side: int | None = None,
-) -> Descriptors:
-    """Describe photos, telling ``advance`` how many are done after each batch."""
-    import dataclasses
-
-    preprocessing = network.preprocessing
-    if not resize:
-        preprocessing = dataclasses.replace(preprocessing, native=True, native_limit=shorter_side)
-    encoder = Encoder(
-        _Spec(network),  # type: ignore[arg-type]
-        _Plain(network, device),
-        batch_size=batch_size,
-        num_workers=num_workers,
-        preprocessing=preprocessing,
-    )
-    return encoder.encode(paths, advance=advance)
-
-
-def describe_images(
-    network: Any, images: Iterable[tuple[Key, Any]], *, device: Any = "cpu", batch_size: int = 16
-) -> Iterator[tuple[list[Key], Descriptors]]:
-    """Describe tensors (3, H, W) of any sizes."""
-    encoder = Encoder(_Spec(network), _Plain(network, device), batch_size=batch_size)  # type: ignore[arg-type]
-    return encoder.encode_pixels((key, image.permute(1, 2, 0).numpy()) for key, image in images)
-
-
 def extract_descriptors(
-    network: Any,
+    network: PlaceNetwork,
     paths: Sequence[str],
     *,
-    device: Any = "cpu",
+    device: object = "cpu",
     batch_size: int = 16,
     resize: bool = False,
     num_workers: int | None = None,
     description: str | None = None,
 ) -> Descriptors:
-    """Describe photos at their native size, or with ``resize`` at that of the network; see ``PlaceNetwork.encode``."""
-    return describe_paths(
-        network,
-        paths,
-        device=device,
-        batch_size=batch_size,
-        resize=resize,
-        num_workers=num_workers,
-        advance=lambda count: None,
-    )
+    """Describe photos at their native size, or with ``resize`` at that of the network: the name of 0.1.0."""
+    preprocessing = network.preprocessing if resize else replace(network.preprocessing, native=True)
+    settings = {"batch_size": batch_size, "num_workers": num_workers, "preprocessing": preprocessing}
+    return Encoder.create(network, device=str(device), **settings).encode(paths, description=description)

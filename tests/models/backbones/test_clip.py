@@ -15,7 +15,7 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipModel, interpolate_positions
 from progeo.models.backbones.create import create_backbone, create_image_text_model, find_backbone
 from progeo.models.files import load_model_file
-from progeo.models.network import PlaceNetwork, create_network
+from progeo.models.network import PlaceNetwork, create_model
 from progeo.pixels.recipe import Preprocessing
 from progeo.training.losses import (
     CosFaceClassifier,
@@ -46,7 +46,7 @@ def normalized(golden: Golden, name: str = "images") -> torch.Tensor:
 
 
 def create_stage2_network(kind: str, golden: Golden, backbone: str, weights: Path) -> PlaceNetwork:
-    network = create_network(backbone, 48, weights=str(weights))
+    network = create_model(backbone, descriptor_dim=48, weights=str(weights))
     network.set_image_size(64)
     if kind == "rn":
         network.aggregation[3].weight.data = torch.from_numpy(golden["fc_weight"])
@@ -161,7 +161,7 @@ def test_positional_embeddings_are_interpolated_as_published(
 
 
 def test_a_transformer_trained_at_one_size_describes_others(tiny_clips: dict[str, str], tmp_path: Path) -> None:
-    network = create_network(tiny_clips["vit"], weights="none").eval()
+    network = create_model(tiny_clips["vit"], weights="none").eval()
     network.set_image_size(128)
     assert network(torch.rand(2, 3, 100, 70)).shape == (2, 48)
     torch.save(network.state_dict(), tmp_path / "trained.pth")
@@ -178,14 +178,14 @@ def test_weights_bring_their_own_gelu(weights: str, gelu: type[torch.nn.Module])
 
 
 def test_image_size_must_be_a_multiple_of_the_patch(tiny_clips: dict[str, str]) -> None:
-    network = create_network(tiny_clips["vit"], weights="none")
+    network = create_model(tiny_clips["vit"], weights="none")
     with pytest.raises(ProgeoError, match=r"`image_size` 100 is no multiple of 16.*`image_size` 96"):
         network.set_image_size(100)
 
 
 def test_a_transformer_has_its_own_dimension(tiny_clips: dict[str, str]) -> None:
     with pytest.raises(ProgeoError, match="gives descriptors of 48 dimensions .*: use `descriptor_dim` 48"):
-        create_network(tiny_clips["vit"], 64, weights="none")
+        create_model(tiny_clips["vit"], descriptor_dim=64, weights="none")
 
 
 def test_freezing(tiny_clips: dict[str, str]) -> None:

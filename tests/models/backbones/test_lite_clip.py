@@ -22,7 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones import lite_clip
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.backbones.lite_clip import LiteCLIP, create_lite_clip
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.models.text import ImageTextModel
 from progeo.training.methods.prompts import PromptTemplate
 
@@ -186,8 +186,8 @@ def test_a_missing_package_is_answered(package: str, monkeypatch: pytest.MonkeyP
 def test_its_network_is_that_of_efficientnet_lite0_and_needs_no_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)  # importing it fails
     runpy.run_path(lite_clip.__file__)
-    network = create_network("LiteCLIP", 512)
-    expected = create_network("EfficientNet-Lite0", 512)
+    network = create_model("LiteCLIP", descriptor_dim=512)
+    expected = create_model("EfficientNet-Lite0", descriptor_dim=512)
     assert network.backbone_name == "LiteCLIP"
     for name, tensor in expected.backbone.state_dict().items():
         torch.testing.assert_close(network.backbone.state_dict()[name], tensor)

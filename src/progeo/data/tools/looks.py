@@ -13,7 +13,7 @@ import polars as pl
 from PIL import Image, ImageOps
 
 from progeo.console import progress_bar
-from progeo.pixels.formats import open_image
+from progeo.pixels.decoding import open_image
 from progeo.pixels.prefetch import read_ahead
 
 WORDS = 8
