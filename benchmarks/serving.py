@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import torch
 from PIL import Image
 
 from benchmarks.tables import format_table, replace_section
