@@ -130,6 +130,12 @@ def test_a_backbone_is_a_model(town: Path, capsys: pytest.CaptureFixture[str]) -
     assert (results["backbone"], results["spec"]["head"]) == ("EfficientNet-Lite0", "gem")
     assert results["spec"]["provenance"]["untrained"] is True
     assert "EfficientNet-Lite0 is a backbone that was not trained for places" in " ".join(output.err.split())
+    assert cli.main([*command, "--model", "LiteCLIP"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["recalls"] == results["recalls"]
+    assert "LiteCLIP is a backbone that was not trained for places (without training it is EfficientNet-Lite0)" in (
+        " ".join(output.err.split())
+    )
 
 
 def test_recalls_by_radius_and_by_group(town: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,7 @@ def test_from_python(test_set: Path, network: PlaceNetwork) -> None:
         np.testing.assert_array_equal(found.predictions, expected.predictions)
         assert found.recalls == expected.recalls
     assert expected.predictions.shape == (8, 8)
+    assert {path.name for path in Path.cwd().iterdir()} == {"set", "model.safetensors"}  # no folder is needed
     assert evaluate_model(network, read, k=3, positive_dist_threshold=1e6).recalls == {1: 100.0}
 
 

@@ -127,8 +127,7 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
     log_to(folder)
     save_options(options, folder / CONFIG)
     _describe_set(evaluation_set)
-    if not (published or options.resize_test_imgs) and any(_takes_own_size(candidate) for candidate in candidates):
-        logger.info("Photos are brought to the size of the model; --no_resize_test_imgs leaves them as they are")
+    _describe_models(candidates, options, published)
 
     results, evaluations = [], []
     for number, candidate in enumerate(candidates, start=1):
@@ -177,9 +176,6 @@ def _load_models(options: EvalOptions, device: str) -> list[tuple[str, PlaceNetw
             "model files of progeo and published models."
         )
     if not names:
-        logger.warning("No --model is given: evaluating the untrained backbone, as a baseline")
-        if options.backbone_weights == "none":
-            logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
         network = create_model(
             options.backbone or "ResNet18",
             descriptor_dim=options.fc_output_dim,
@@ -189,11 +185,7 @@ def _load_models(options: EvalOptions, device: str) -> list[tuple[str, PlaceNetw
         return [(f"{network.spec.backbone} untrained", network)]
     settings: dict[str, Any] = {"backbone": options.backbone, "descriptor_dim": options.fc_output_dim}
     settings |= {"trust_remote_code": options.trust_remote_code, "device": device}
-    loaded = [(name, load_model(name, **settings).cpu()) for name in names]
-    for name, network in loaded:
-        if network.spec.provenance.get("untrained"):
-            logger.warning(f"{name} is a backbone that was not trained for places: evaluating it as a baseline")
-    return loaded
+    return [(name, load_model(name, **settings).cpu()) for name in names]
 
 
 def _choose_size(
@@ -211,8 +203,20 @@ def _choose_size(
     return Candidate(name, network, native, *read)
 
 
-def _takes_own_size(candidate: Candidate) -> bool:
-    return not (candidate.database.native or candidate.database.square)
+def _describe_models(candidates: list[Candidate], options: EvalOptions, published: bool) -> None:
+    """Say which models have learned no places, and that photos are brought to the size of the model."""
+    if not options.resume_model:
+        logger.warning("No --model is given: evaluating the untrained backbone, as a baseline")
+        if options.backbone_weights == "none":
+            logger.warning("--backbone_weights none: the backbone is random, and so the results mean nothing")
+    for candidate in candidates:
+        spec = candidate.network.spec
+        if spec.provenance.get("untrained"):
+            same = "" if spec.backbone == candidate.name else f" (without training it is {spec.backbone})"
+            logger.warning(f"{candidate.name} is a backbone that was not trained for places{same}: a baseline")
+    own_size = any(not (candidate.database.native or candidate.database.square) for candidate in candidates)
+    if own_size and not (published or options.resize_test_imgs):
+        logger.info("Photos are brought to the size of the model; --no_resize_test_imgs leaves them as they are")
 
 
 def _describe_set(evaluation_set: EvaluationSet) -> None:

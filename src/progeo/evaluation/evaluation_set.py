@@ -34,7 +34,7 @@ def read_evaluation_set(
     source: str | Path,
     *,
     queries_folder: str | None = None,
-    cache_folder: str | Path = "cache",
+    cache_folder: str | Path | None = None,
     protocol: Protocol | None = None,
     columns: str | None = None,
     split: str = "test",
