@@ -1,9 +1,8 @@
-"""One reading recipe: a photo has one descriptor, and a set one recall, wherever they come in."""
+"""One reading recipe: a photo has one descriptor, wherever it comes in."""
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +122,28 @@ def through_locating(town: Path) -> Descriptors:
     return np.stack(list(described.values()))
 
 
+def through_http(town: Path) -> Descriptors:
+    """What the service searches with."""
+    from fastapi.testclient import TestClient
+
+    from progeo.serve.app import create_app
+
+    found = []
+    with PlaceDatabase.open(town / "places") as database:
+        locate = database.locate_descriptors
+
+        def note(descriptors: Descriptors, **settings: Any) -> Any:
+            found.append(descriptors)
+            return locate(descriptors, **settings)
+
+        database.locate_descriptors = note  # type: ignore[assignment, method-assign]
+        with TestClient(create_app(database)) as client:
+            for path in list_paths(town):
+                answer = client.post("/api/locate", files={"photos": (path.name, path.read_bytes())})
+                assert answer.status_code == 200, answer.text
+    return np.concatenate(found)
+
+
 ENTRANCES: dict[str, Callable[[Path], Descriptors]] = {
     "path": through_python(str),
     "bytes": through_python(as_bytes),
@@ -133,6 +154,7 @@ ENTRANCES: dict[str, Callable[[Path], Descriptors]] = {
     "eval": through_evaluation,
     "index": through_index,
     "locate": through_locating,
+    "http": through_http,
 }
 WHOLE = {"image", "array", "tensor"}
 """What is decoded already, so that a large JPEG does not come reduced."""
@@ -152,37 +174,3 @@ def test_a_photo_has_one_descriptor(town: Path, expected: Descriptors, entrance:
     assert (found[0] * expected[0]).sum() >= 0.999
     # Photos are told apart, so that agreeing means something.
     assert np.abs(expected[1:] - expected[:-1]).max(axis=1).min() > 0.01
-
-
-def test_the_recall_of_an_evaluation_is_that_of_a_place_database(
-    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for part in ("database", "queries"):
-        (tmp_path / "set" / part).mkdir(parents=True)
-        for number in range(24):  # every 10 m, of four looks, so that many are confused
-            generator = np.random.default_rng((number, part == "queries"))
-            photo = np.asarray(draw_scene(80, 60, number % 4)) + generator.normal(0, 20, (60, 80, 3))
-            name = f"@{500000 + 10 * number}@4000005@31@S@@@p{number}@@0@@@@@@.jpg"
-            Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(tmp_path / "set" / part / name)
-    model = ["--model", str(town / "model.safetensors"), "--device", "cpu"]
-    evaluation = ["eval", *model, "--test_set_folder", "set", "--no_report", "--json"]
-    assert cli.main([*evaluation, "--positive_dist_threshold", "5"]) == 0
-    recalls = json.loads(capsys.readouterr().out)["recalls"]
-    assert cli.main(["index", "set/database", *model, "--database", "places"]) == 0
-    queries = sorted(map(str, Path("set/queries").iterdir()))
-    with PlaceDatabase.open("places") as database:
-        matches = database.search(database.encoder.encode(queries), k=5)
-    right = np.array(
-        [
-            [abs(_east(match) - _east(query)) <= 5 for match in table["path"]]
-            for query, table in zip(queries, matches, strict=True)
-        ]
-    )
-    assert 0 < recalls["R@1"] < recalls["R@5"] < 100
-    assert recalls["R@1"] == pytest.approx(100 * right[:, 0].mean())
-    assert recalls["R@5"] == pytest.approx(100 * right.any(axis=1).mean())
-
-
-def _east(path: str) -> float:
-    return float(Path(path).name.split("@")[1])
