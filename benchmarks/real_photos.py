@@ -19,12 +19,13 @@ from pathlib import Path
 
 from benchmarks.tables import write_table
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_training
 from progeo.devices import choose_device, derive_seed
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.models.network import PlaceNetwork, create_model
 from progeo.models.published import load_model
-from progeo.training.run import BEST_MODEL, run_training
+from progeo.training.run import BEST_MODEL
 
 IMAGE_SIZE = 128
 BACKBONE = "EfficientNet-Lite0"

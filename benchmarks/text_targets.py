@@ -23,9 +23,9 @@ from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
 from progeo.cli.eval import EvalOptions
 from progeo.cli.eval import run as run_evaluation
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_training
 from progeo.files import CONFIG, RESULTS
 from progeo.training.methods.prompt_file import PROMPTS
-from progeo.training.run import run_training
 from progeo_toy_city import CitySizes, make_toy_city
 
 KINDS = ("none", "prompts", "shuffled", "class_mean")

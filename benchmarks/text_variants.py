@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,18 @@ import torch.nn.functional as F
 from benchmarks.tables import write_table
 from benchmarks.text_targets import compare, describe
 from progeo.cli.demo import BACKBONE, CITY, IMAGE_SIZE, TRAINING
-from progeo.cli.train import TrainOptions
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.backbones.lite_clip import LiteCLIP
-from progeo.models.network import PlaceNetwork
-from progeo.training.checkpoint import TrainingState
-from progeo.training.encoder import EncoderTraining, create_state
-from progeo.training.fabric import create_fabric
-from progeo.training.interrupt import delay_interruption
-from progeo.training.resolve import resolve_options, uses_text
-from progeo.training.run import Inputs, create_run_network, read_inputs
-from progeo.training.stage1 import create_model, prepare_text_targets
-from progeo.training.stage2 import evaluate_network
+from progeo.training import Run, register_method, train
+from progeo.training.losses import CosFaceClassifier
+from progeo.training.methods.cosplace import CosPlace
+from progeo.training.methods.progeo import ProGEO, Targets, TextPhase
+from progeo.training.methods.prompt_file import PROMPTS
 from progeo_toy_city import CitySizes, make_toy_city
 
 VALIDATION_SEED = 77
-VALIDATION_CITY = dataclasses.replace(CitySizes(**CITY), train_places=2, train_dates=2, val_queries=500, val_places=60)
+VALIDATION_CITY = CITY | {"train_places": 2, "train_dates": 2, "val_queries": 500, "val_places": 60}
 LENGTH = 10.0
-
-Targets = list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,43 +45,39 @@ class Variant:
         description: what the table says.
         options: options of the training that differ from the demo's.
         change: what becomes of the text targets.
-        prepare: what becomes of the state before the first step.
+        prepare: what becomes of the phase before the first step.
         has_loss: whether there is a text loss.
     """
 
     description: str
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     change: Callable[[Targets], Targets] = list
-    prepare: Callable[[TrainingState, Targets], None] = lambda state, targets: None
+    prepare: Callable[[TextPhase], None] = lambda phase: None
     has_loss: bool = True
 
 
 def center(targets: Targets) -> Targets:
     """What all texts of a group share says nothing of a class; without it, and of one length, they are far apart."""
-    return [LENGTH * F.normalize(target - target.mean(dim=0)) for target in targets]
+    return [LENGTH * F.normalize(target.float() - target.float().mean(dim=0)) for target in targets]
 
 
 @torch.no_grad()
-def start_classifiers(state: TrainingState, targets: Targets) -> None:
+def start_classifiers(phase: TextPhase) -> None:
     """Give each classifier the directions of its texts, at the lengths that random weights have."""
-    for classifier, target in zip(state.classifiers, center(targets), strict=True):
+    for classifier, target in zip(phase.classifiers, center(phase.targets), strict=True):
+        assert isinstance(classifier, CosFaceClassifier)
         length = classifier.weight.norm(dim=1).mean()
-        classifier.weight.copy_(length * F.normalize(target))
+        classifier.weight.copy_(length * F.normalize(target.to(length.device)))
 
 
 @torch.no_grad()
-def start_head(state: TrainingState, targets: Targets) -> None:
+def start_head(phase: TextPhase) -> None:
     """Let descriptors start from LiteCLIP's own projection, in whose space texts are."""
     model = create_image_text_model(find_backbone(BACKBONE))
     assert isinstance(model, LiteCLIP)
-    head = find_head(state.network)
+    (head,) = (module for module in phase.network.aggregation.modules() if isinstance(module, torch.nn.Linear))
     head.weight.copy_(model.projection.weight)
     head.bias.zero_()
-
-
-def find_head(network: PlaceNetwork) -> torch.nn.Linear:
-    (head,) = (module for module in network.aggregation.modules() if isinstance(module, torch.nn.Linear))
-    return head
 
 
 VARIANTS = {
@@ -108,46 +98,44 @@ VARIANTS = {
 }
 
 
-def train(variant: Variant, seed: int, out: Path) -> float:
+class VariantPhase(TextPhase):
+    """Stage 2 in a variant."""
+
+    def __init__(self, run: Run, targets: Targets, variant: Variant) -> None:
+        super().__init__(run, variant.change(targets))
+        self.variant = variant
+        variant.prepare(self)
+
+    def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        if self.variant.has_loss:
+            return super().compute_losses(descriptors, labels)
+        return CosPlace.compute_losses(self, descriptors, labels)
+
+
+@register_method("text_variant")
+class VariantMethod(ProGEO):
+    """ProGEO in the variant that ``method_arguments`` name."""
+
+    def __init__(self, settings: Any, name: str) -> None:
+        super().__init__(settings)
+        self.phase = partial(VariantPhase, variant=VARIANTS[name])  # type: ignore[assignment]
+
+
+def measure(name: str, seed: int, out: Path) -> float:
     """Train one variant with one seed; return R@1 on the validation set after the last epoch, in percent."""
-    settings: dict[str, Any] = {"backbone": BACKBONE, "image_size": IMAGE_SIZE, "resize_test_imgs": True, **TRAINING}
-    options = resolve_options(
-        TrainOptions(
-            train_set_folder=str(out / "city" / "train"),
-            val_set_folder=str(out / "validation" / "val"),
-            test_set_folder=str(out / "validation" / "val"),
-            cache_feature_folder=str(out / "features"),
-            cache_folder=str(out / "cache"),
-            seed=seed,
-            **{**settings, **variant.options},
-        )
-    )
-    inputs = read_inputs(options)
-    network = create_run_network(options, resumed=False)
-    targets = make_targets(options, inputs, out) if uses_text(options) else None
-    fabric = create_fabric(inputs.device, options.use_amp16)
-    state = create_state(network, inputs.groups, options, fabric)
-    if targets:
-        targets = variant.change(targets)
-        variant.prepare(state, targets)
-    texts = targets if variant.has_loss else None
-    training = EncoderTraining(state, inputs.table, inputs.groups, options, fabric, texts)
-    assert options.epochs_num is not None
-    while state.epoch < options.epochs_num:
-        with delay_interruption() as interruption:
-            training.train_epoch(interruption)
-        state.epoch, state.step = state.epoch + 1, 0
-    return evaluate_network(network, inputs.validation_set, options, inputs.device, "Validating").recalls[1]
-
-
-def make_targets(options: TrainOptions, inputs: Inputs, out: Path) -> Targets:
-    """Return the text features of all groups; prompts of one template and seed are learned once."""
-    words = "".join(letter for letter in options.prompt_template if letter.isalpha())
-    folder = out / "texts" / f"{options.text_targets}_{words}_{options.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    model = create_model(options, None, folder, inputs.device)
-    targets = prepare_text_targets(options, inputs.table, inputs.groups, folder, inputs.device, model)
-    return [target.float() for target in targets]
+    settings = {"image_size": IMAGE_SIZE, **TRAINING, **VARIANTS[name].options}
+    folder, prompts = out / f"{name}_{seed}", out / f"prompts_{seed}" / PROMPTS
+    if name == "none":
+        settings["method"] = "cosplace"
+    else:
+        settings |= {"method": "text_variant", "method_arguments": {"name": name}}
+        settings["cache_feature_folder"] = str(out / "features")
+        # Prompts of one template and seed are learned once.
+        if prompts.is_file() and not {"prompt_template", "text_targets"} & VARIANTS[name].options.keys():
+            settings["prompts"] = str(prompts)
+    city, validation = out / "city" / "train", out / "validation" / "val"
+    result = train(BACKBONE, city, val=validation, folder=folder, seed=seed, **settings)
+    return result.history[-1]["validation_R@1"]
 
 
 def main() -> None:
@@ -157,7 +145,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("logs/text_variants"))
     arguments = parser.parse_args()
     make_toy_city(arguments.out / "city", sizes=CitySizes(**CITY), show_progress=True)
-    make_toy_city(arguments.out / "validation", seed=VALIDATION_SEED, sizes=VALIDATION_CITY, show_progress=True)
+    make_toy_city(
+        arguments.out / "validation", seed=VALIDATION_SEED, sizes=CitySizes(**VALIDATION_CITY), show_progress=True
+    )
     results = arguments.out / "results"
     results.mkdir(exist_ok=True)
     recalls: dict[str, list[float]] = {name: [] for name in arguments.variants}
@@ -165,7 +155,7 @@ def main() -> None:
         for name in arguments.variants:
             result = results / f"{name}_{seed}.json"
             if not result.is_file():
-                result.write_text(json.dumps(train(VARIANTS[name], seed, arguments.out)), encoding="utf-8")
+                result.write_text(json.dumps(measure(name, seed, arguments.out)), encoding="utf-8")
             recalls[name].append(json.loads(result.read_text(encoding="utf-8")))
     rows = [
         [

@@ -24,8 +24,8 @@ import torch
 
 from benchmarks.tables import write_table
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_training
 from progeo.devices import choose_device
-from progeo.training.run import run_training
 from progeo_toy_city import CitySizes, make_toy_city
 
 WAYS: dict[str, dict[str, Any]] = {

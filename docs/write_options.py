@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Optional, get_type_hints
 
@@ -11,6 +12,7 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativ
 
 from progeo.cli import options as config
 from progeo.cli.program import COMMANDS, find_options_class
+from progeo.cli.spelling import spell_options
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -38,6 +40,7 @@ VALUES = {
     config.HalfTurn: "number from 0 to 0.5",
     config.PortNumber: "whole number from 0 to 65535",
     float: "number",
+    dict[str, Any]: "YAML mapping",
     Literal[1, 2]: "`1`, `2`",
 }
 
@@ -48,7 +51,10 @@ def describe_options() -> str:
     for group, commands in collect_groups().items():
         takers = ", ".join(f"`progeo {command}`" for command in commands)
         types = get_type_hints(group)
-        rows = "\n".join(describe_option(option, types[option.name]) for option in own_options(group))
+        rows = "\n".join(
+            describe_option(option, config.restrict_type(types[option.name], option.metadata), types)
+            for option in own_options(group)
+        )
         sections.append(
             f"## {inspect.getdoc(group)}\n\n{takers}\n\n"
             f"| option | value | default | what it does |\n|---|---|---|---|\n{rows}\n"
@@ -73,13 +79,13 @@ def own_options(group: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(group) if field.name in inspect.get_annotations(group)]
 
 
-def describe_option(option: dataclasses.Field[Any], value_type: Any) -> str:
-    """Return one row of a table."""
+def describe_option(option: dataclasses.Field[Any], value_type: Any, known: Collection[str]) -> str:
+    """Return one row of a table; ``known`` are the names of the command's options."""
     metadata = option.metadata
-    names = [option.name] if metadata["positional"] else [f"--{option.name}", *metadata["names"]]
+    names = [option.name] if metadata["positional"] else config.list_names(option)
     spelled = ", ".join(f"`{name}`" for name in names)
     values = ", ".join(f"`{choice}`" for choice in metadata["choices"]) or describe_values(value_type)
-    help_text = metadata["help"].replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
+    help_text = spell_options(metadata["help"], known).replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
     return f"| {spelled} | {values} | {describe_default(option)} | {help_text} |"
 
 

@@ -11,9 +11,9 @@ import pytest
 from progeo.cli import program as cli
 from progeo.cli.eval import EvalOptions
 from progeo.cli.options import load_options, save_options
-from progeo.cli.train import TrainOptions
+from progeo.cli.train import TrainOptions, read_settings
 from progeo.errors import ProgeoError
-from progeo.training.resolve import resolve_options
+from progeo.training.resolve import resolve
 
 FOLDERS = ["--train_set_folder", "a", "--val_set_folder", "b", "--test_set_folder", "c"]
 
@@ -61,17 +61,20 @@ def test_help_of_a_command_explains_every_option(command: str, capsys: pytest.Ca
 
 
 def test_published_training_defaults() -> None:
-    options = resolve_options(cli.parse_options("train", FOLDERS))
+    given = cli.parse_options("train", FOLDERS)
+    assert given.save_dir == "default"
+    options = resolve(read_settings(given))
     published = {
         **{"M": 10, "alpha": 30, "N": 5, "L": 2, "groups_num": 8, "min_images_per_class": 10},
         **{"backbone": "ResNet18", "fc_output_dim": 512, "train_all_layers": False, "use_amp16": False},
         **{"batch_size": 32, "epochs_num": 50, "iterations_per_epoch": 10000, "lr": 1e-5, "classifiers_lr": 0.01},
         **{"image_size": 512, "brightness": 0.7, "contrast": 0.7, "saturation": 0.7, "hue": 0.5},
         **{"random_resized_crop": 0.5, "infer_batch_size": 16, "positive_dist_threshold": 25, "seed": 0},
-        **{"num_preds_to_save": 0, "save_only_wrong_preds": False, "save_dir": "default", "images_per_class": 1},
+        **{"num_preds_to_save": 0, "save_only_wrong_preds": False, "images_per_class": 1},
     }
     assert {name: getattr(options, name) for name in published} == published
-    options = resolve_options(cli.parse_options("train", [*FOLDERS, "--backbone", "CLIP-RN50", "--soft_triplet"]))
+    given = cli.parse_options("train", [*FOLDERS, "--backbone", "CLIP-RN50", "--soft_triplet"])
+    options = resolve(read_settings(given))
     published = {
         **{"fc_output_dim": 1024, "epochs_num": 64, "text_targets": "prompts", "images_per_class": 4},
         **{"epochs_num_stage1": 480, "batch_size_stage1": 512, "lr_stage1": 0.01, "freeze_cnn": 2, "freeze_trans": 6},

@@ -118,3 +118,18 @@ def test_same_generator_state_same_batch() -> None:
     assert first.shape == (4, 3, 16, 16)
     assert torch.equal(first, second)
     assert not torch.equal(first, augment(images, sizes, seeded(4)))
+
+
+def test_published_order_changes_the_colours_of_the_whole_photo_first() -> None:
+    image = random_images(1, 3, 20, 24)
+    image[:, :, :, 12:] //= 8  # so that contrast's mean is not that of a crop
+    frame = torch.zeros(1, 3, 40, 50, dtype=torch.uint8)
+    frame[:, :, :20, :24] = image
+    sizes = torch.tensor([[20, 24]])
+    augment = Augmentation(image_size=16, order="published")
+    generator = seeded(5)
+    boxes = draw_crops(sizes, 0.5, generator)
+    colored = augment.jitter_colors(image.float() / 255, generator)
+    expected = crop_and_resize(colored, sizes, boxes, 16)
+    torch.testing.assert_close(augment(frame, sizes, seeded(5)), expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(Augmentation(image_size=16)(frame, sizes, seeded(5)), expected, atol=1e-2)

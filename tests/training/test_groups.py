@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from progeo.data.file_names import parse_file_names
 from progeo.errors import ProgeoError
-from progeo.training.groups import assign_cells, make_groups
+from progeo.training.groups import assign_cells, group_places, make_groups
 
 
 def positions(*rows: tuple[float, float, float | None]) -> pl.DataFrame:
@@ -109,8 +109,8 @@ def test_no_class_with_enough_images_says_what_other_settings_leave() -> None:
         make_groups(table)
     message = str(error.value)
     assert "No class has 10 images with M=10 and alpha=30 (8 images in all)" in message
-    assert "--M 10 --alpha 30 --min_images_per_class: 0 with 10, 0 with 5, 2 with 4, 2 with 3, 2 with 2" in message
-    assert "--M 20 --alpha 30 --min_images_per_class: 0 with 10, 1 with 5, 1 with 4" in message
+    assert "`M` 10 `alpha` 30 `min_images_per_class`: 0 with 10, 0 with 5, 2 with 4, 2 with 3, 2 with 2" in message
+    assert "`M` 20 `alpha` 30 `min_images_per_class`: 0 with 10, 1 with 5, 1 with 4" in message
 
 
 @settings(max_examples=50, deadline=None)
@@ -144,3 +144,27 @@ def test_groups_hold_each_image_once_and_no_neighbours(
         assert (apart[is_other] >= [N, N, L]).any(axis=1).all()
     with pytest.raises(ProgeoError, match=f"make only {count} groups"):
         make_groups(table, **options, groups_num=count + 1)
+
+
+def test_places_are_classes_dealt_to_groups_always_alike() -> None:
+    names = [f"place {number % 30}" if number % 31 else None for number in range(300)]
+    table = pl.DataFrame({"place": names})
+    groups = group_places(table, min_images_per_class=5, groups_num=4)
+    assert [len(group) for group in groups] == [8, 8, 7, 7]
+    for group in groups:
+        for index in range(len(group)):
+            assert len({names[row] for row in group.images_of(index)}) == 1
+    placed = [row for group in groups for row in group.images.tolist()]
+    assert sorted(placed) == [row for row in range(300) if names[row]]
+    shuffled = table.with_row_index().sample(fraction=1, shuffle=True, seed=1)
+    for group, other in zip(groups, group_places(shuffled, min_images_per_class=5, groups_num=4), strict=True):
+        np.testing.assert_array_equal(group.classes, other.classes)
+        assert sorted(shuffled["index"].to_numpy()[other.images]) == sorted(group.images)
+
+
+def test_places_with_numbers_keep_them_and_small_ones_are_left_out() -> None:
+    (group,) = group_places(pl.DataFrame({"place": [7, 7, 12, 3, 3]}), min_images_per_class=2, groups_num=1)
+    assert group.classes.tolist() == [[3], [7]]
+    assert [group.images_of(index).tolist() for index in range(2)] == [[3, 4], [0, 1]]
+    with pytest.raises(ProgeoError, match="2 of the 3 places have 2 images or more, too few for 3 groups"):
+        group_places(pl.DataFrame({"place": [7, 7, 12, 3, 3]}), min_images_per_class=2, groups_num=3)

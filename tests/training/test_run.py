@@ -19,13 +19,14 @@ from PIL import Image
 from progeo import cli
 from progeo.cli.options import load_options
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_training
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
 from progeo.models.published import load_model
-from progeo.training.encoder import EncoderTraining
-from progeo.training.run import BEST_MODEL, run_training
+from progeo.training.run import BEST_MODEL
 from progeo.training.sampling import Batch
+from progeo.training.trainer import Trainer
 
 MakeOptions = Callable[..., TrainOptions]
 
@@ -61,14 +62,14 @@ def losses_of(folder: Path) -> list[str]:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
     """Press Ctrl-C while the given step is in flight."""
-    train_step = EncoderTraining.train_step
+    train_step = Trainer.train_step
 
-    def pressing(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+    def pressing(self: Trainer, *arguments: Any) -> torch.Tensor:
         if (self.state.epoch, self.state.step) == (epoch, step):
             os.kill(os.getpid(), signal.SIGINT)
         return train_step(self, *arguments)
 
-    monkeypatch.setattr(EncoderTraining, "train_step", pressing)
+    monkeypatch.setattr(Trainer, "train_step", pressing)
 
 
 def test_run_leaves_everything_in_its_folder(make_options: MakeOptions) -> None:
@@ -120,8 +121,8 @@ def test_interrupted_run_resumes_to_the_same_result(
     first, second = (
         torch.load(f"{name}/last_checkpoint.pth", weights_only=True) for name in ("undisturbed", "interrupted")
     )
-    for name, tensor in first["network"].items():
-        assert torch.equal(tensor, second["network"][name]), name
+    for name, tensor in first["phase"].items():
+        assert torch.equal(tensor, second["phase"][name]), name
 
 
 def test_interrupted_while_validating_resumes_with_validation(
@@ -134,7 +135,7 @@ def test_interrupted_while_validating_resumes_with_validation(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.stage2.evaluate", interrupted)
+        patch.setattr("progeo.training.run.evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
     run_training(dataclasses.replace(options, resume_train="interrupted/last_checkpoint.pth"))
@@ -162,14 +163,14 @@ def test_interrupted_while_testing_repeats_only_the_test(
         return evaluate(*arguments, description=description, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.stage2.evaluate", interrupt_test)
+        patch.setattr("progeo.training.run.evaluate", interrupt_test)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
     assert described == ["Validating"]
     output = " ".join(capsys.readouterr().err.split())
     assert "The training is done, only the test is left. Continue with: progeo train --resume_train inter" in output
     before = Path("interrupted/seed_0/last_checkpoint.pth").read_bytes()
-    monkeypatch.setattr(EncoderTraining, "train_step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained again"))
     resumed = run_training(dataclasses.replace(options, resume_train="interrupted"))
     assert "The training is done: only the test is repeated" in " ".join(capsys.readouterr().err.split())
     assert resumed == undisturbed
@@ -187,29 +188,29 @@ def test_errors_of_validation_and_test_say_how_to_go_on(
                 raise error
             return evaluate(*arguments, description=description, **others)
 
-        monkeypatch.setattr("progeo.training.stage2.evaluate", failing)
+        monkeypatch.setattr("progeo.training.run.evaluate", failing)
 
     fail_at("Validating", MemoryError())
     with pytest.raises(
-        ProgeoError, match=r"too little memory: .*\)\. The checkpoint before is kept.*`resume_train` run$"
+        ProgeoError, match=r"too little memory: .*\)\. The checkpoint before is kept.*--resume_train run$"
     ):
         run_in("run", make_options(epochs_num=1))
     fail_at("Testing", ProgeoError("The image a.jpg cannot be read."))
-    with pytest.raises(ProgeoError, match=r"a\.jpg cannot be read\. The training is done.*`resume_train` run$"):
+    with pytest.raises(ProgeoError, match=r"a\.jpg cannot be read\. The training is done.*--resume_train run$"):
         run_training(make_options(epochs_num=1, resume_train="run"))
 
 
 def test_second_interruption_stops_at_once(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    train_step = EncoderTraining.train_step
+    train_step = Trainer.train_step
 
-    def impatient(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+    def impatient(self: Trainer, *arguments: Any) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         return train_step(self, *arguments)
 
     run_in("run", make_options(epochs_num=1))
     before = Path("run/last_checkpoint.pth").read_bytes()
-    monkeypatch.setattr(EncoderTraining, "train_step", impatient)
+    monkeypatch.setattr(Trainer, "train_step", impatient)
     with pytest.raises(KeyboardInterrupt):
         run_training(make_options(resume_train="run"))
     assert Path("run/last_checkpoint.pth").read_bytes() == before  # a step that is half done is not kept
@@ -218,14 +219,14 @@ def test_second_interruption_stops_at_once(make_options: MakeOptions, monkeypatc
 def test_weights_that_are_not_finite_are_not_kept(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     run_in("run", make_options(epochs_num=1))
     before = Path("run/last_checkpoint.pth").read_bytes()
-    train_step = EncoderTraining.train_step
+    train_step = Trainer.train_step
 
-    def breaking(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+    def breaking(self: Trainer, *arguments: Any) -> torch.Tensor:
         loss = train_step(self, *arguments)
-        next(self.state.network.parameters()).data.fill_(float("nan"))
+        next(self.phase.parameters()).data.fill_(float("nan"))
         return loss.nan_to_num()
 
-    monkeypatch.setattr(EncoderTraining, "train_step", breaking)
+    monkeypatch.setattr(Trainer, "train_step", breaking)
     with pytest.raises(ProgeoError, match=r"weights are no longer finite .*checkpoint before is kept"):
         run_training(make_options(resume_train="run"))
     assert Path("run/last_checkpoint.pth").read_bytes() == before
@@ -255,7 +256,7 @@ def test_seeds_report_mean_and_deviation_and_skip_what_is_done(
     assert summary["recalls"]["R@1"] == singles
     assert summary["recalls_mean"]["R@1"] == pytest.approx(sum(singles) / 2)
     assert losses_of(folder / "seed_0") != losses_of(folder / "seed_1")
-    monkeypatch.setattr(EncoderTraining, "train_step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained again"))
     assert run_training(make_options(seeds=[0, 1], epochs_num=1, resume_train="seeds")) == summary
 
 
@@ -328,13 +329,13 @@ def test_unreadable_training_images_are_skipped_up_to_the_limit(
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_step = EncoderTraining.train_step
+    train_step = Trainer.train_step
 
-    def exploding(self: EncoderTraining, *arguments: Any) -> torch.Tensor:
+    def exploding(self: Trainer, *arguments: Any) -> torch.Tensor:
         loss = train_step(self, *arguments)
         return loss * float("nan") if self.state.epoch == 1 else loss
 
-    monkeypatch.setattr(EncoderTraining, "train_step", exploding)
+    monkeypatch.setattr(Trainer, "train_step", exploding)
     with pytest.raises(
         ProgeoError, match=r"loss is nan at step 1 of epoch 2\. Lower `lr` .*checkpoint before is kept"
     ) as error:
@@ -347,17 +348,17 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
 def test_a_run_out_of_memory_continues_with_smaller_batches(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_step = EncoderTraining.train_step
+    train_step = Trainer.train_step
     sizes = []
 
-    def step_on_a_small_device(self: EncoderTraining, batch: Batch, *others: Any) -> torch.Tensor:
-        if len(batch.images) > 2 and self.state.epoch == 1:
+    def step_on_a_small_device(self: Trainer, batch: tuple[Batch, int], *others: Any) -> torch.Tensor:
+        if len(batch[0].images) > 2 and self.state.epoch == 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        sizes.append(len(batch.images))
+        sizes.append(len(batch[0].images))
         return train_step(self, batch, *others)
 
-    monkeypatch.setattr(EncoderTraining, "train_step", step_on_a_small_device)
-    with pytest.raises(ProgeoError, match="lower `batch_size`.*`resume_train` run"):
+    monkeypatch.setattr(Trainer, "train_step", step_on_a_small_device)
+    with pytest.raises(ProgeoError, match="lower `batch_size`.*--resume_train run"):
         run_in("run", make_options())
     run_training(make_options(resume_train="run", batch_size=2))
     assert sizes == [4, 4, 2, 2, 2, 2]
@@ -367,9 +368,9 @@ def test_a_run_out_of_memory_continues_with_smaller_batches(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"M": 20}, r"started with --M 10 \(now 20\)"),
-        ({"backbone": "ResNet50"}, r"started with --backbone timm:test_resnet \(now ResNet50\)"),
-        ({"fc_output_dim": 8, "seed": 3}, r"--fc_output_dim 16 \(now 8\), --seed 0 \(now 3\)"),
+        ({"M": 20}, r"started with `M` 10 \(now 20\)"),
+        ({"backbone": "ResNet50"}, r"started with `backbone` timm:test_resnet \(now ResNet50\)"),
+        ({"fc_output_dim": 8, "seed": 3}, r"`fc_output_dim` 16 \(now 8\), `seed` 0 \(now 3\)"),
     ],
 )
 def test_resuming_with_other_options_says_which(

@@ -19,19 +19,16 @@ from safetensors.torch import load_file, save_file
 
 from progeo import cli
 from progeo.cli.train import TrainOptions
-from progeo.data.table import read_photos
+from progeo.cli.train import run as run_training
+from progeo.data.table import read_image_table
 from progeo.errors import ProgeoError
-from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.search import store
-from progeo.training import stage1
-from progeo.training.encoder import EncoderTraining
 from progeo.training.groups import make_groups
-from progeo.training.methods import image_features
+from progeo.training.methods import image_features, progeo
 from progeo.training.methods.image_features import FEATURES
+from progeo.training.methods.progeo import TEXT_TARGETS, TextPhase
 from progeo.training.methods.prompt_file import PROMPTS, load_prompts
-from progeo.training.methods.prompt_learning import STAGE1_CHECKPOINT, PromptTraining, split_features
-from progeo.training.run import run_training
-from progeo.training.stage1 import TEXT_TARGETS, learn_prompts
+from progeo.training.methods.prompt_learning import PromptPhase, split_features
 
 MakeOptions = Callable[..., TrainOptions]
 
@@ -76,7 +73,7 @@ def test_one_command_runs_both_stages_and_the_test(make_options: MakeOptions) ->
         "Stage 1, prompts:",
         "Prompts find the held-out image of their own class",
         "Training the image encoder:",
-        "drawn to their classes and the texts of these",
+        "compared with their classes and the texts of these",
     ):
         assert said in log
     prompts = load_prompts("run/prompts.safetensors")
@@ -128,13 +125,13 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
     places: dict[str, tuple[Any, str, int]] = {
-        "extraction": (store, "write_json", 1),
-        "prompts": (PromptTraining, "train_epoch", 3),
-        "between": (stage1, "compute_text_features", 0),
-        "encoder": (EncoderTraining, "train_step", 3),
+        "extraction": (store, "_write_note", 1),
+        "prompts": (PromptPhase, "forward", 9),
+        "between": (progeo, "compute_text_features", 0),
+        "encoder": (TextPhase, "forward", 3),
     }
     monkeypatch.setattr("progeo.search.store.ROWS_AT_ONCE", 8)
-    monkeypatch.setattr("progeo.training.methods.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("progeo.training.methods.prompt_learning.PromptPhase.seconds_between_checkpoints", 0)
     run_in("undisturbed", make_options())
     stop_in(monkeypatch, *places[stop], make_options())
     run_training(make_options(resume_train="stopped"))
@@ -147,7 +144,7 @@ def test_features_made_anew_do_not_count_as_done_before_they_are(
 ) -> None:
     run_in("undisturbed", make_options(stage=1))
     run_in("stopped", make_options(stage=1))
-    for name in (FEATURES, PROMPTS, STAGE1_CHECKPOINT):
+    for name in (FEATURES, PROMPTS, "stage1_checkpoint.pth"):
         Path("stopped", name).unlink()
     again = make_options(stage=1, resume_train="stopped")
     stop_in(monkeypatch, image_features, "read_ahead", 0, again)
@@ -158,18 +155,18 @@ def test_features_made_anew_do_not_count_as_done_before_they_are(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"M": 20}, r"run stopped was started with --M 10 \(now 20\)"),
-        ({"epochs_num_stage1": 8}, r"--epochs_num_stage1 6 \(now 8\)"),
-        ({"prompt_template": "A X."}, r"--prompt_template A photo of a X X X X street. \(now A X.\)"),
-        ({"prompts": "other/prompts.safetensors"}, r"--prompts None \(now other/prompts.safetensors\)"),
-        ({"text_targets": "class_mean"}, r"--text_targets prompts \(now class_mean\)"),
-        ({"seed": 1}, r"--seed 0 \(now 1\)"),
+        ({"M": 20}, r"run stopped was started with `M` 10 \(now 20\)"),
+        ({"epochs_num_stage1": 8}, r"`epochs_num_stage1` 6 \(now 8\)"),
+        ({"prompt_template": "A X."}, r"`prompt_template` A photo of a X X X X street. \(now A X.\)"),
+        ({"prompts": "other/prompts.safetensors"}, r"`prompts` None \(now other/prompts.safetensors\)"),
+        ({"text_targets": "class_mean"}, r"`text_targets` prompts \(now class_mean\)"),
+        ({"seed": 1}, r"`seed` 0 \(now 1\)"),
     ],
 )
 def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
-    stop_in(monkeypatch, PromptTraining, "train_epoch", 3, make_options(stage=1))
+    stop_in(monkeypatch, PromptPhase, "forward", 9, make_options(stage=1))
     before = Path("stopped/config.yaml").read_text(encoding="utf-8")
     with pytest.raises(ProgeoError, match=message):
         run_training(make_options(resume_train="stopped", **changes))
@@ -179,12 +176,12 @@ def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
 def test_stage1_goes_on_with_smaller_batches_and_rates(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progeo.training.methods.prompt_learning.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("progeo.training.methods.prompt_learning.PromptPhase.seconds_between_checkpoints", 0)
     with monkeypatch.context() as patch:
         patch.setattr("progeo.training.methods.prompt_learning.contrast_images_and_texts", run_out_of_memory)
-        with pytest.raises(ProgeoError, match="lower `batch_size_stage1`.*continue with: progeo train `resume_train`"):
+        with pytest.raises(ProgeoError, match="lower `batch_size_stage1`.*continue with: progeo train --resume_train"):
             run_in("run", make_options(stage=1))
-    with pytest.raises(ProgeoError, match="Lower `lr_stage1`.*continue with: progeo train `resume_train` run"):
+    with pytest.raises(ProgeoError, match="Lower `lr_stage1`.*continue with: progeo train --resume_train run"):
         run_in("run", make_options(stage=1, resume_train="run", lr_stage1=1e36))
     run_training(make_options(stage=1, resume_train="run", lr_stage1=0.001, batch_size_stage1=4))
     assert Path("run", PROMPTS).is_file()
@@ -218,13 +215,13 @@ def test_the_first_estimate_is_that_of_a_batch_drawn_at_random(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes = []
-    original = PromptTraining.compute_loss
+    original = PromptPhase.forward
 
-    def note(self: PromptTraining, prompts: Any, features: Any, labels: Any) -> torch.Tensor:
-        classes.append(len(np.unique(labels)))
-        return original(self, prompts, features, labels)
+    def note(self: PromptPhase, batch: Any) -> dict[str, torch.Tensor]:
+        classes.append(len(np.unique(batch[1])))
+        return original(self, batch)
 
-    monkeypatch.setattr(PromptTraining, "compute_loss", note)
+    monkeypatch.setattr(PromptPhase, "forward", note)
     run_in("run", make_options(stage=1, batch_size_stage1=4, held_out_images=0))
     assert classes[0] > 1  # of four classes with four photos each, one after the other
 
@@ -263,7 +260,7 @@ def test_soft_triplet_batches_hold_images_of_each_class(
         seen.append(labels)
         return descriptors.sum() * 0
 
-    monkeypatch.setattr("progeo.training.encoder.weighted_soft_margin_triplet", note)
+    monkeypatch.setattr("progeo.training.methods.cosplace.weighted_soft_margin_triplet", note)
     options = {"soft_triplet": True, "text_targets": "none", "batch_size": 8, "epochs_num": 1}
     run_in("triplet", make_options(**options))
     assert all(count == 4 for labels in seen for count in torch.unique(labels, return_counts=True)[1].tolist())
@@ -273,7 +270,7 @@ def test_soft_triplet_batches_hold_images_of_each_class(
 
 
 def test_held_out_images_are_not_learned_from(make_options: MakeOptions, tiny_city: Path) -> None:
-    table = read_photos(tiny_city / "train")
+    table = read_image_table(tiny_city / "train")
     groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
     images = sum(len(group.images) for group in groups)
     features = np.arange(images, dtype=np.float16)[:, None]
@@ -300,11 +297,11 @@ def test_prompts_show_lists_words(make_options: MakeOptions, capsys: pytest.Capt
     [
         (
             {"backbone": "vit"},
-            r"learned with --backbone open_clip:progeo-tiny-rn \(now open_clip:progeo-tiny-vit\)",
+            r"learned with `backbone` open_clip:progeo-tiny-rn \(now open_clip:progeo-tiny-vit\)",
         ),
-        ({"M": 20}, r"were learned with --M 10 \(now 20\)"),
-        ({"min_images_per_class": 3}, r"--min_images_per_class 4 \(now 3\)"),
-        ({"prompt_template": "A X X X X."}, r"--prompt_template A photo of a X X X X street. \(now A X X X X.\)"),
+        ({"M": 20}, r"were learned with `M` 10 \(now 20\)"),
+        ({"min_images_per_class": 3}, r"`min_images_per_class` 4 \(now 3\)"),
+        ({"prompt_template": "A X X X X."}, r"`prompt_template` A photo of a X X X X street. \(now A X X X X.\)"),
     ],
 )
 def test_prompts_of_other_settings_are_refused(
@@ -411,23 +408,23 @@ def test_unreadable_images_are_left_out_up_to_a_limit(make_options: MakeOptions,
     [
         (
             {"fc_output_dim": 64},
-            r"--fc_output_dim 64 does not fit.*use --fc_output_dim 48.*1024 fits CLIP-RN50",
+            r"`fc_output_dim` 64 does not fit.*use `fc_output_dim` 48.*1024 fits CLIP-RN50",
         ),
         (
             {"backbone": "ResNet18", "text_targets": "prompts"},
             "needs a backbone with a text tower",
         ),
-        ({"stage": 2}, "--stage 2 needs the prompts of stage 1: --prompts"),
-        ({"stage": 1, "text_targets": "none"}, "--stage 1 learns prompts, but --text_targets none uses none"),
-        ({"stage": 1, "prompts": "x"}, "takes no --prompts"),
+        ({"stage": 2}, "`stage` 2 needs the prompts of stage 1: `prompts`"),
+        ({"stage": 1, "text_targets": "none"}, "`stage` 1 learns prompts, but `text_targets` none uses none"),
+        ({"stage": 1, "prompts": "x"}, "takes no `prompts`"),
         ({"prompts": "x", "text_targets": "class_mean"}, "uses no prompts"),
         ({"prompt_template": "A street."}, "has 0 places for learned tokens"),
         ({"prompt_template": "X " * 77}, "with 77 learned tokens a prompt has 79 tokens, but the text tower reads 77"),
-        ({"epochs_num_stage1": 1}, "--epochs_num_stage1 1: each of the 2 groups needs an epoch of its own"),
-        ({"backbone_weights": "openai"}, "--backbone_weights openai: there are none of OpenAI for open_clip:"),
-        ({"backbone_weights": "none.pt"}, "--backbone_weights none.pt: there is no such file"),
-        ({"backbone": "vit", "image_size": 100}, "--image_size 100 is no multiple of 16"),
-        ({"soft_triplet": True, "batch_size": 6}, "--batch_size 6 is no multiple of --images_per_class 4"),
+        ({"epochs_num_stage1": 1}, "`epochs_num_stage1` 1: each of the 2 groups needs an epoch of its own"),
+        ({"backbone_weights": "openai"}, "`backbone_weights` openai: there are none of OpenAI for open_clip:"),
+        ({"backbone_weights": "none.pt"}, "`backbone_weights` none.pt: there is no such file"),
+        ({"backbone": "vit", "image_size": 100}, "`image_size` 100 is no multiple of 16"),
+        ({"soft_triplet": True, "batch_size": 6}, "`batch_size` 6 is no multiple of `images_per_class` 4"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_at_start(
@@ -439,11 +436,6 @@ def test_options_that_do_not_go_together_are_refused_at_start(
     assert not Path("logs").exists()
 
 
-def test_learned_prompts_do_not_depend_on_where_a_batch_repeats_classes(make_options: MakeOptions) -> None:
-    options = dataclasses.replace(make_options(), fc_output_dim=48)
-    model = create_image_text_model(find_backbone(options.backbone), "none")
-    table = read_photos(options.train_set_folder)
-    groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
-    Path("a").mkdir()
-    prompts = learn_prompts(options, table, groups, Path("a"), torch.device("cpu"), model)
-    assert prompts.card["measured"]["held_out_images"] == 8
+def test_prompts_are_measured_on_held_out_images(make_options: MakeOptions) -> None:
+    first = run_in("first", make_options(stage=1))
+    assert load_prompts(first["prompts"]).card["measured"]["held_out_images"] == 8

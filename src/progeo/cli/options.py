@@ -8,20 +8,24 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
 from jsonargparse.typing import (
     ClosedUnitInterval,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     restricted_number_type,
 )
 
+from progeo.cli.spelling import spell_options
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 
@@ -148,13 +152,38 @@ def add_options(parser: ArgumentParser, options_class: type) -> None:
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options, such as a run's config.yaml")
     groups = {owner: parser.add_argument_group(owner.__doc__) for owner in (options_class, *options_class.__mro__)}
     for option_field in sorted(dataclasses.fields(options_class), key=lambda f: owners[f.name] is not options_class):
-        _add_option(groups[owners[option_field.name]], option_field, types[option_field.name])
+        value_type = restrict_type(types[option_field.name], option_field.metadata)
+        _add_option(groups[owners[option_field.name]], option_field, value_type, types)
 
 
-def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: Any) -> None:
-    """Add one field as an argument."""
+def restrict_type(value_type: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return the type of the parser for a setting of the library, whose metadata have its least and largest value."""
+    limits = metadata.get("minimum"), metadata.get("maximum")
+    if limits == (None, None):
+        return value_type
+    kinds = get_args(value_type) or (value_type,)
+    restricted = _RESTRICTED[(next(kind for kind in kinds if kind is not NoneType), *limits)]
+    return restricted | None if NoneType in kinds else restricted
+
+
+_RESTRICTED: dict[tuple[type, float | None, float | None], Any] = {
+    (int, 0, None): NonNegativeInt,
+    (int, 1, None): PositiveInt,
+    (float, 0, None): NonNegativeFloat,
+    (float, 0, 1): ClosedUnitInterval,
+    (float, 0, 0.5): HalfTurn,
+}
+
+
+def list_names(option_field: dataclasses.Field[Any]) -> list[str]:
+    """Return all spellings of an option."""
+    return [f"--{name.removeprefix('--')}" for name in (option_field.name, *option_field.metadata["names"])]
+
+
+def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: Any, names: Collection[str]) -> None:
+    """Add one field as an argument; ``names`` are those of all."""
     metadata = option_field.metadata
-    settings: dict[str, Any] = {"help": metadata["help"]}
+    settings: dict[str, Any] = {"help": spell_options(metadata["help"], names)}
     if metadata["positional"]:
         if value_type == list[str]:
             settings["nargs"] = "*"
@@ -168,12 +197,12 @@ def _add_option(group: Any, option_field: dataclasses.Field[Any], value_type: An
     if value_type in (bool, bool | None):
         settings["action"] = ActionYesNo(no_prefix="no_")
     elif metadata["choices"]:
-        settings["choices"] = metadata["choices"]
+        settings |= {"choices": metadata["choices"], "type": type(metadata["choices"][0])}
     elif _item_type(value_type):
         settings |= {"nargs": "+", "type": _item_type(value_type)}
     else:
         settings["type"] = value_type
-    group.add_argument(f"--{option_field.name}", *metadata["names"], **settings)
+    group.add_argument(*list_names(option_field), **settings)
 
 
 def join_repeated(arguments: list[str], options_class: type) -> list[str]:
@@ -182,7 +211,7 @@ def join_repeated(arguments: list[str], options_class: type) -> list[str]:
     for option_field in dataclasses.fields(options_class):
         if types[option_field.name] != Repeated:
             continue
-        names = (f"--{option_field.name}", *option_field.metadata["names"])
+        names = list_names(option_field)
         values, others = [], []
         position = 0
         while position < len(arguments):

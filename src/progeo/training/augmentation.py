@@ -29,6 +29,7 @@ class Augmentation:
         brightness, contrast, saturation: factors are drawn from [max(0, 1 - value), 1 + value].
         hue: the shift is drawn from [-hue, hue] turns of the colour wheel, at most 0.5.
         random_resized_crop: the crop's share of the area is drawn from [1 - value, 1].
+        order: ``fast`` crops first; ``published`` changes the colours of the whole photo first.
     """
 
     image_size: int = 512
@@ -37,6 +38,7 @@ class Augmentation:
     saturation: float = 0.7
     hue: float = 0.5
     random_resized_crop: float = 0.5
+    order: str = "fast"
 
     def __call__(self, images: torch.Tensor, sizes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Augment a batch.
@@ -50,17 +52,23 @@ class Augmentation:
             float (B, 3, image_size, image_size) in [0, 1] on the device of ``images``.
         """
         boxes = draw_crops(sizes, self.random_resized_crop, generator)
-        # Cropped first: the colours are then changed on image_size pixels, whatever the size of the photo. Contrast
-        # takes its mean over the crop instead of the whole photo, all else commutes.
+        if self.order == "published":
+            colored = self.jitter_colors(_to_float(images), generator, sizes.prod(dim=1))
+            return crop_and_resize(colored, sizes, boxes, self.image_size)
+        # Cropped first, the colours are changed on image_size pixels, whatever the size of the photo. Contrast takes
+        # its mean over the crop instead of the whole photo, all else commutes.
         cropped = crop_and_resize(images, sizes, boxes, self.image_size)
         return self.jitter_colors(cropped, generator)
 
-    def jitter_colors(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def jitter_colors(
+        self, images: torch.Tensor, generator: torch.Generator, pixels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Change brightness, contrast, saturation and hue, each image with factors and an order of its own.
 
         Args:
             images: float (B, 3, H, W) in [0, 1].
             generator: CPU generator.
+            pixels: int64 (B,) on the CPU, how many pixels of each image are not padding, which is black; None is all.
         """
         count = len(images)
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
@@ -70,13 +78,18 @@ class Augmentation:
         factors = copy_to(low + (high - low) * torch.rand(count, 4, generator=generator), images.device)
         orders = torch.rand(count, 4, generator=generator).argsort(dim=1)
         operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+        frame = images.shape[2] * images.shape[3]
+        shares = torch.ones(count) if pixels is None else pixels / frame
+        shares = copy_to(shares.view(-1, 1, 1, 1), images.device)
         for position in range(4):
             for index, operation in enumerate(operations):
                 if strengths[index] == 0:
                     continue
                 rows = copy_to((orders[:, position] == index).nonzero().squeeze(1), images.device)
                 if len(rows):
-                    changed = operation(images.index_select(0, rows), factors[rows, index].view(-1, 1, 1, 1))
+                    arguments = images.index_select(0, rows), factors[rows, index].view(-1, 1, 1, 1)
+                    share = (shares[rows],) if operation is adjust_contrast else ()
+                    changed = operation(*arguments, *share)
                     images = images.index_copy(0, rows, changed)
         return images
 
@@ -86,9 +99,12 @@ def adjust_brightness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tens
     return (images * factors).clamp(0, 1)
 
 
-def adjust_contrast(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Blend images (B, 3, H, W) in [0, 1] with their mean grey by factors (B, 1, 1, 1)."""
-    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+def adjust_contrast(images: torch.Tensor, factors: torch.Tensor, shares: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Blend images (B, 3, H, W) in [0, 1] with their mean grey by factors (B, 1, 1, 1).
+
+    ``shares`` (B, 1, 1, 1) of each are the image, the rest black padding, which does not count.
+    """
+    mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True) / shares
     return (factors * images + (1 - factors) * mean).clamp(0, 1)
 
 
@@ -162,7 +178,7 @@ def crop_and_resize(images: torch.Tensor, sizes: torch.Tensor, boxes: torch.Tens
     """Cut a box out of each image and bring it to ``side`` x ``side`` pixels, bilinear, never reading the padding.
 
     Args:
-        images: uint8 (B, 3, H, W), each image in the upper left corner of its frame.
+        images: (B, 3, H, W), uint8 or float in [0, 1], each image in the upper left corner of its frame.
         sizes: int64 (B, 2) on the CPU, height and width of each image.
         boxes: float (B, 4) on the CPU, top, left, height and width in pixels.
         side: height and width of the result.
@@ -177,7 +193,11 @@ def crop_and_resize(images: torch.Tensor, sizes: torch.Tensor, boxes: torch.Tens
     y = copy_to(rows / frame_height * 2 - 1, images.device)
     x = copy_to(columns / frame_width * 2 - 1, images.device)
     grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], dim=3)
-    return F.grid_sample(images.float().div_(255), grid, mode="bilinear", align_corners=False)
+    return F.grid_sample(_to_float(images), grid, mode="bilinear", align_corners=False)
+
+
+def _to_float(images: torch.Tensor) -> torch.Tensor:
+    return images if images.is_floating_point() else images.float().div_(255)
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:

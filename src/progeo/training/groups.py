@@ -7,6 +7,7 @@ every L-th heading, so that no two of its classes are neighbours.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ import polars as pl
 
 from progeo.data.zones import number_zones
 from progeo.errors import ProgeoError
+
+Integers = npt.NDArray[np.int64]
 
 CELLS_BETWEEN_ZONES = 5_040_000
 """Cells that the classes of one UTM zone are set off to the east of those of the one before, so that they differ.
@@ -27,28 +30,30 @@ class Group:
     """The classes of one CosPlace group and the images of each.
 
     Attributes:
-        key: position of the group among all groups: (east mod N, north mod N, heading mod L), in cells.
+        key: position of the group among all groups: (east mod N, north mod N, heading mod L), in cells; of places, the
+            group's number.
         classes: (C, 3) int64, lower corner of each class: UTM east and north in metres, heading in degrees; ascending.
-            Where the images are in several UTM zones, M * CELLS_BETWEEN_ZONES is added to east per zone.
+            Where the images are in several UTM zones, M * CELLS_BETWEEN_ZONES is added to east per zone. Of places
+            (C, 1), the number of each.
         images: (I,) int64, rows of the image table, class after class.
         offsets: (C + 1,) int64, where each class starts in ``images``.
     """
 
-    key: tuple[int, int, int]
-    classes: npt.NDArray[np.int64]
-    images: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
+    key: tuple[int, ...]
+    classes: Integers
+    images: Integers
+    offsets: Integers
 
     def __len__(self) -> int:
         """Return the number of classes."""
         return len(self.classes)
 
-    def images_of(self, class_index: int) -> npt.NDArray[np.int64]:
+    def images_of(self, class_index: int) -> Integers:
         """Return the rows of the image table that belong to a class."""
         return self.images[self.offsets[class_index] : self.offsets[class_index + 1]]
 
 
-def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> npt.NDArray[np.int64]:
+def assign_cells(table: pl.DataFrame, M: int, alpha: int) -> Integers:
     """Return the cell of each image, (I, 3): floor(east / M), floor(north / M), floor(heading / alpha).
 
     Where the images are in several UTM zones, the cells of each but the first lie CELLS_BETWEEN_ZONES farther east.
@@ -106,13 +111,9 @@ def make_groups(
     lowest = cells.min(axis=0)
     shape = (*modulus, *(cells.max(axis=0) - lowest + 1))
     class_ids = np.ravel_multi_index((*(cells % modulus).T, *(cells - lowest).T), shape)
-    order = np.argsort(class_ids, kind="stable")
-    starts = np.flatnonzero(np.diff(class_ids[order], prepend=-1))
-    sizes = np.diff(starts, append=len(order))
-    kept = sizes >= min_images_per_class
-    if not kept.any():
+    order, starts, sizes = _sort_classes(class_ids, min_images_per_class)
+    if not len(starts):
         raise ProgeoError(_describe_settings(table, M, alpha, min_images_per_class))
-    starts, sizes = starts[kept], sizes[kept]
     class_cells = cells[order[starts]]
     keys, first_classes = np.unique(class_cells % modulus, axis=0, return_index=True)
     if len(keys) < groups_num:
@@ -121,21 +122,74 @@ def make_groups(
             f"{min_images_per_class} images per class, but {groups_num} are asked for: "
             f"use `groups_num` {len(keys)} or fewer, or lower `min_images_per_class`."
         )
-    borders = [*first_classes, len(starts)]
-    groups = []
-    for key, first, last in zip(keys[:groups_num], borders, borders[1:], strict=False):
-        images = [
-            order[start : start + size] for start, size in zip(starts[first:last], sizes[first:last], strict=True)
-        ]
-        groups.append(
-            Group(
-                key=(int(key[0]), int(key[1]), int(key[2])),
-                classes=class_cells[first:last] * np.array([M, M, alpha]),
-                images=np.concatenate(images),
-                offsets=np.concatenate([[0], np.cumsum(sizes[first:last])]),
-            )
+    classes = class_cells * np.array([M, M, alpha])
+    borders = [*first_classes, len(starts)][: groups_num + 1]
+    return [
+        _collect(tuple(key), classes, np.arange(first, last), order, starts, sizes)
+        for key, first, last in zip(keys.tolist(), borders, borders[1:], strict=False)
+    ]
+
+
+def group_places(table: pl.DataFrame, *, min_images_per_class: int = 10, groups_num: int = 8) -> list[Group]:
+    """Make a class of each value in the column ``place``, and deal the classes to groups, always in the same way.
+
+    Images without a place are in no class. What is known of a place is its name: groups may hold neighbours.
+
+    Raises:
+        ProgeoError: there are fewer places with enough images than groups.
+    """
+    names = table["place"].cast(pl.String)
+    ids = names.unique().drop_nulls().sort()
+    numbers = np.array([_number_place(name) for name in ids], dtype=np.int64)
+    class_ids = names.replace_strict(ids, numbers.argsort().argsort(), default=-1, return_dtype=pl.Int64).to_numpy()
+    order, starts, sizes = _sort_classes(class_ids, min_images_per_class)
+    if len(starts) < groups_num:
+        raise ProgeoError(
+            f"{len(starts)} of the {len(ids)} places have {min_images_per_class} images or more, too few for "
+            f"{groups_num} groups: lower `groups_num` or `min_images_per_class`."
         )
-    return groups
+    classes = np.sort(numbers)[class_ids[order[starts]], None]
+    dealt = np.random.default_rng(0).permutation(len(starts))
+    return [
+        _collect((number,), classes, np.sort(dealt[number::groups_num]), order, starts, sizes)
+        for number in range(groups_num)
+    ]
+
+
+def _number_place(name: str) -> int:
+    """Return a place's name as a number: itself where it is one, else 63 bits of its hash."""
+    is_number = name.isascii() and name.isdecimal() and len(name) < 19
+    return int(name) if is_number else int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def _sort_classes(class_ids: Integers, min_images_per_class: int) -> tuple[Integers, Integers, Integers]:
+    """Return the images in the order of their classes, and where those classes start that have enough, and their sizes.
+
+    Images with a negative number are in no class.
+    """
+    order = np.argsort(class_ids, kind="stable")
+    starts = np.flatnonzero(np.diff(class_ids[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    kept = sizes >= min_images_per_class
+    return order, starts[kept], sizes[kept]
+
+
+def _collect(
+    key: tuple[int, ...], classes: Integers, chosen: Integers, order: Integers, starts: Integers, sizes: Integers
+) -> Group:
+    """Return the group of the chosen classes."""
+    images = [order[start : start + size] for start, size in zip(starts[chosen], sizes[chosen], strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(sizes[chosen])])
+    return Group(key=key, classes=classes[chosen], images=np.concatenate(images), offsets=offsets)
+
+
+def describe_groups(groups: list[Group]) -> str:
+    """Return a fingerprint of the classes of all groups, in their order, and of how many images each has."""
+    digest = hashlib.sha256()
+    for group in groups:
+        digest.update(group.classes.tobytes())
+        digest.update(group.offsets.tobytes())
+    return digest.hexdigest()
 
 
 def _describe_settings(table: pl.DataFrame, M: int, alpha: int, min_images_per_class: int) -> str:

@@ -1,9 +1,13 @@
-"""Stopping on Ctrl-C at a moment when the work can be kept."""
+"""Stopping on Ctrl-C at a moment when the work can be kept.
+
+Signals reach the main thread alone: in another one, as where a notebook or a service trains, nothing is handled.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -11,13 +15,15 @@ from progeo.console import console
 
 
 @contextmanager
-def interrupt_on_termination() -> Iterator[None]:
-    """Let SIGTERM, with which clusters stop a job, raise KeyboardInterrupt as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def handle_signals(handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals) -> Iterator[None]:
+    """Let ``handler`` take signals within the block, in the main thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if is_main}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 class Interruption:
@@ -47,9 +53,5 @@ def delay_interruption(unit: str = "step") -> Iterator[Interruption]:
         interruption.requested = True
         console.print(f"Stopping after the {unit} in flight, to leave a checkpoint (again to stop at once)")
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handle_signals(request, signal.SIGINT, signal.SIGTERM):
         yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

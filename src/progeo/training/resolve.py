@@ -1,128 +1,219 @@
-"""Options that depend on others: filled in, and checked against each other, before anything is read or written."""
+"""Settings that depend on the model and on each other: filled in and checked, before anything is read or written."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
-from progeo.cli.train import TrainOptions
-from progeo.data.table import find_manifest
+from progeo.devices import derive_seed
 from progeo.errors import ProgeoError
-from progeo.models.backbones.create import BackboneEntry, find_backbone
-from progeo.models.network import DEFAULT_DIMENSION, create_network
+from progeo.files import CONFIG
+from progeo.models.backbones.create import find_backbone
+from progeo.models.network import DEFAULT_DIMENSION, PlaceNetwork, create_model
 from progeo.models.weights import check_weights_option
-from progeo.training.checkpoint import find_run
-from progeo.training.methods.prompt_file import PROMPTS
-from progeo.training.methods.prompts import PromptTemplate
-from progeo.training.sampling import check_batch_size
+from progeo.training.method import Method, find_method
+from progeo.training.settings import TrainSettings
+from progeo.training.state import KEPT_SETTINGS, LAST_CHECKPOINT, list_differences
 
-EPOCHS = 50
-EPOCHS_WITH_TEXT = 64
-IMAGES_PER_CLASS_WITH_TRIPLET = 4
+PUBLISHED_CELLS = {"M": 10, "alpha": 30, "N": 5, "L": 2}
+PUBLISHED_FROZEN = {"freeze_cnn": 2, "freeze_trans": 6}
+# What stage 1 and its targets must keep, beside what all phases must.
+TEXT_SETTINGS = ("prompt_template", "epochs_num_stage1", "held_out_images", "prompts", "backbone_weights")
 
 
-def resolve_options(options: TrainOptions) -> TrainOptions:
-    """Return the options with everything filled in that the backbone or other options decide.
+def is_backbone(name: str) -> bool:
+    """Tell whether ``name`` is that of a backbone, and not of a trained model."""
+    try:
+        find_backbone(name)
+    except ProgeoError:
+        return False
+    return True
+
+
+def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, resumed: bool = False) -> TrainSettings:
+    """Return the settings with everything filled in that the model or other settings decide.
+
+    Args:
+        settings: as given.
+        network: a model to start from, where there is one.
+        resumed: whether a run goes on.
 
     Raises:
-        ProgeoError: options that do not go together.
+        ProgeoError: settings that do not go together.
     """
-    entry = find_backbone(options.backbone)
-    has_text = entry.create_image_text is not None
-    resolved = dataclasses.replace(
-        _find_sets(options),
-        text_targets=options.text_targets or ("prompts" if has_text else "none"),
-        fc_output_dim=options.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION,
-        epochs_num=options.epochs_num or (EPOCHS_WITH_TEXT if has_text else EPOCHS),
-        images_per_class=options.images_per_class or (IMAGES_PER_CLASS_WITH_TRIPLET if options.soft_triplet else 1),
-    )
-    if not options.resume_train:  # a run that goes on may be done with the file
-        check_weights_option(entry, options.backbone_weights)
-    _check_stages(resolved, entry)
-    assert resolved.images_per_class is not None
-    check_batch_size(resolved.batch_size, resolved.images_per_class)
-    with torch.device("meta"):  # a network without memory, to have its sizes checked
-        network = create_network(options.backbone, resolved.fc_output_dim, weights="none")
-        network.set_image_size(options.image_size)
-    return resolved
-
-
-def _find_sets(options: TrainOptions) -> TrainOptions:
-    """Return the options with the manifest of all three sets where those of validation and test are not given."""
-    missing = [name for name in ("val_set_folder", "test_set_folder") if getattr(options, name) is None]
-    if missing and find_manifest(Path(options.train_set_folder)) is None:
-        raise ProgeoError(
-            f"please give: {', '.join(f'`{name}`' for name in missing)}. Neither is needed where `train_set_folder` is "
-            "a manifest of all three sets, as progeo data split makes one."
-        )
-    found: dict[str, Any] = dict.fromkeys(missing, options.train_set_folder)
-    return dataclasses.replace(options, **found)
-
-
-def uses_text(options: TrainOptions) -> bool:
-    """Tell whether resolved options ask for text targets, and so for stage 1 or its prompts."""
-    return options.text_targets != "none"
-
-
-def _uses_prompts(options: TrainOptions) -> bool:
-    """Tell whether the text targets are those of prompts, learned or given."""
-    return options.text_targets in ("prompts", "shuffled")
-
-
-def _check_stages(options: TrainOptions, entry: BackboneEntry) -> None:
-    learns = _uses_prompts(options)
-    if uses_text(options):
-        if entry.create_image_text is None:
-            raise ProgeoError(
-                f"`text_targets` {options.text_targets} needs a backbone with a text tower, which {entry.name} has "
-                "not: use CLIP-RN50, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 or LiteCLIP, or `text_targets` none."
-            )
-        if options.fc_output_dim != entry.text_dimension:
-            raise ProgeoError(
-                f"`fc_output_dim` {options.fc_output_dim} does not fit the texts of {entry.name}, which have "
-                f"{entry.text_dimension} dimensions: use `fc_output_dim` {entry.text_dimension}. (1024 fits "
-                "CLIP-RN50; 512 fits CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32 and LiteCLIP; with `text_targets` none "
-                "any fits a ResNet and LiteCLIP.)"
-            )
-        PromptTemplate.parse(options.prompt_template)
-    if options.stage == 1 and not learns:
-        raise ProgeoError(f"`stage` 1 learns prompts, but `text_targets` {options.text_targets} uses none.")
-    if options.stage == 1 and options.prompts:
+    settings = _describe_model(settings, network)
+    entry = find_backbone(settings.backbone or "") if is_backbone(settings.backbone or "") else None
+    has_text = entry is not None and entry.create_image_text is not None
+    wants_text = settings.text_targets != "none" and (has_text or settings.text_targets is not None)
+    method = settings.method or ("progeo" if wants_text else "cosplace")
+    uses_text = find_method(method).uses_text
+    targets = settings.text_targets or ("prompts" if uses_text else "none")
+    if uses_text != (targets != "none"):
+        raise ProgeoError(f"`method` {method} does not go with `text_targets` {targets}. Leave out one of the two.")
+    learns = targets in ("prompts", "shuffled")
+    if settings.stage == 1 and not learns:
+        raise ProgeoError(f"`stage` 1 learns prompts, but `text_targets` {targets} uses none.")
+    if settings.stage == 1 and settings.prompts:
         raise ProgeoError("`stage` 1 learns prompts, so that it takes no `prompts`. Leave out one of the two.")
-    if options.stage == 2 and learns and not options.prompts and not _has_prompts(options):
-        raise ProgeoError(f"`stage` 2 needs the prompts of stage 1: `prompts` {PROMPTS}, from its run folder.")
-    if options.prompts and not learns:
-        raise ProgeoError(f"`prompts` is given, but `text_targets` {options.text_targets} uses no prompts.")
+    if settings.prompts and not learns:
+        raise ProgeoError(f"`prompts` is given, but `text_targets` {targets} uses no prompts.")
+    freezing = [name for name in ("train_all_layers", *PUBLISHED_FROZEN) if getattr(settings, name)]
+    if settings.unfreeze is not None and freezing:
+        raise ProgeoError(f"`unfreeze` says what is trained, and so does `{freezing[0]}`. Leave out one of the two.")
+    defaults: dict[str, Any] = PUBLISHED_CELLS | (PUBLISHED_FROZEN if settings.unfreeze is None else {})
+    settings = dataclasses.replace(
+        settings,
+        method=method,
+        text_targets=targets,
+        **{name: value for name, value in defaults.items() if getattr(settings, name) is None},
+    )
+    if entry and not resumed:  # a run that goes on may be done with the file
+        check_weights_option(entry, settings.backbone_weights)
+    settings = make_method(settings).resolve(settings)
+    if entry:
+        with torch.device("meta"):  # a network without memory, to have its sizes checked
+            create_run_network(dataclasses.replace(settings, backbone_weights="none"), None)
+    return settings
 
 
-def _has_prompts(options: TrainOptions) -> bool:
-    """Tell whether the run that is resumed, if any, has learned its prompts, itself or in the folders of its seeds."""
-    return options.resume_train is not None and any(find_run(options.resume_train)[0].rglob(PROMPTS))
+def _describe_model(settings: TrainSettings, network: PlaceNetwork | None) -> TrainSettings:
+    """Fill in backbone, head, dimension and image size: those of a network, or else the usual ones.
+
+    Raises:
+        ProgeoError: they are given, and the network has others.
+    """
+    if network is None:
+        entry = find_backbone(settings.backbone or "ResNet18")
+        dimension = settings.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION
+        size = settings.image_size or 512
+        return dataclasses.replace(settings, backbone=entry.name, fc_output_dim=dimension, image_size=size)
+    spec = network.spec
+    own_size = spec.preprocessing.image_size if spec.preprocessing.square else 512
+    found: dict[str, Any] = {"backbone": spec.backbone, "head": spec.head, "fc_output_dim": spec.descriptor_dim}
+    if spec.preprocessing.square:
+        found["image_size"] = own_size
+    different = [name for name, value in found.items() if getattr(settings, name) not in (None, value)]
+    if different:
+        given = ", ".join(f"`{name}` {getattr(settings, name)}" for name in different)
+        raise ProgeoError(f"The model to start from is {spec.describe()}, but {given} was asked for. Leave that out.")
+    return dataclasses.replace(settings, **{"image_size": settings.image_size or own_size, **found})
 
 
-def check_epochs(options: TrainOptions, groups: int) -> None:
-    """Raise ProgeoError if stage 1 has too few epochs for all ``groups``."""
-    learns = _uses_prompts(options) and not options.prompts
-    if learns and options.epochs_num_stage1 < groups:
+def make_method(settings: TrainSettings) -> Method:
+    """Return the method that the settings name, with its arguments.
+
+    Raises:
+        ProgeoError: there is no such method, or it does not take these arguments.
+    """
+    arguments = settings.method_arguments or {}
+    try:
+        return find_method(settings.method or "")(settings, **arguments)
+    except TypeError as error:
         raise ProgeoError(
-            f"`epochs_num_stage1` {options.epochs_num_stage1}: each of the {groups} groups needs an epoch of its own, "
-            f"so give at least {groups}, and many times that to learn something."
+            f"`method` {settings.method} does not take `method_arguments` {arguments}: {error}"
+        ) from error
+
+
+def check_kept_settings(settings: TrainSettings, folder: Path) -> None:
+    """Raise ProgeoError, saying what differs, unless what the run in ``folder`` has done so far fits the settings.
+
+    The settings of its last start are compared, so that those which it refuses never take their place.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        return
+    try:
+        before = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ProgeoError(f"Cannot read the settings in {path}: {error}") from error
+    kept = dict.fromkeys((*KEPT_SETTINGS, *(TEXT_SETTINGS if settings.text_targets != "none" else ())))
+    different = list_differences(before, {name: getattr(settings, name) for name in kept})
+    if different:
+        raise ProgeoError(
+            f"The run {folder} was started with {', '.join(different)}. Resume with the same options, or start a new "
+            "run."
         )
 
 
-def warn_of_random_weights(options: TrainOptions) -> str | None:
+def create_run_network(
+    settings: TrainSettings, given: PlaceNetwork | None, *, resumed: bool = False, keep_frozen: bool = False
+) -> PlaceNetwork:
+    """Return the network to train: new on its pretrained backbone, or a trained one to start from.
+
+    Args:
+        settings: with nothing left open.
+        given: the network to start from, which stays as it is.
+        resumed: whether a checkpoint replaces all weights at once.
+        keep_frozen: of ``given``, train what it says itself, unless the settings say what.
+    """
+    says_what = settings.unfreeze is not None or settings.train_all_layers
+    if given is not None and (not is_backbone(given.backbone_name) or (keep_frozen and not says_what)):
+        network = copy.deepcopy(given)
+        if settings.unfreeze is not None:
+            raise ProgeoError(
+                f"`unfreeze` needs a backbone whose stages are known, which {given.backbone_name} is not."
+            )
+        if settings.train_all_layers or not any(parameter.requires_grad for parameter in network.parameters()):
+            network.requires_grad_(True)
+    else:
+        option = find_backbone(settings.backbone or "").freeze_option
+        network = create_model(
+            settings.backbone or "",
+            head=settings.head,
+            descriptor_dim=settings.fc_output_dim,
+            weights="none" if given is not None or resumed else settings.backbone_weights,
+            # The new layers are the same in every run of this seed, resumed ones too.
+            seed=derive_seed(settings.seed),
+            unfreeze=settings.unfreeze,
+            train_all_layers=settings.train_all_layers,
+            frozen_stages=getattr(settings, option) if option else None,
+            head_arguments=given.spec.head_arguments if given is not None else None,
+        )
+        if given is not None:
+            network.spec = given.spec
+    network.set_image_size(settings.image_size or 0)
+    if given is not None and not resumed:
+        start = copy.deepcopy(given)
+        start.set_image_size(settings.image_size or 0)
+        network.load_state_dict(start.state_dict())
+    return network.train()
+
+
+def warn_of_random_weights(settings: TrainSettings) -> str | None:
     """Return what to say where a training starts from random weights, else None."""
-    if options.backbone_weights != "none":
+    if settings.backbone_weights != "none":
         return None
     alternatives = "'default' or a file"
-    if uses_text(options):  # the towers of stage 1 are random, whatever model stage 2 starts from
+    if settings.text_targets != "none":  # the towers of stage 1 are random, whatever model stage 2 starts from
         return (
             "`backbone_weights` none: both towers are random, so that prompts and results mean nothing; only the "
             f"program itself can be tried like this. Otherwise use {alternatives}."
         )
-    if options.resume_model:
+    if settings.resume_model:
         return None
     return f"`backbone_weights` none: training starts from random weights; {alternatives} need far less of it."
+
+
+def find_run(path: str | Path) -> tuple[Path, Path | None]:
+    """Return the folder of the run that ``path`` names, and its checkpoint, if it has come to one.
+
+    Args:
+        path: a run folder, or a checkpoint in it.
+
+    Raises:
+        ProgeoError: there is no run.
+    """
+    path = Path(path)
+    folder, checkpoint = (path, path / LAST_CHECKPOINT) if path.is_dir() else (path.parent, path)
+    if checkpoint.is_file():
+        return folder, checkpoint
+    if path.is_dir() and (path / CONFIG).is_file():
+        return folder, None
+    raise ProgeoError(
+        f"There is no checkpoint {checkpoint}. `resume_train` takes a run folder or its {LAST_CHECKPOINT}."
+    )

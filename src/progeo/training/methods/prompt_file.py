@@ -13,21 +13,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from progeo.cli.train import TrainOptions
 from progeo.console import format_count
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
-from progeo.training.checkpoint import list_differences
 from progeo.training.groups import Group
 from progeo.training.methods.prompts import PromptTemplate
+from progeo.training.settings import TrainSettings
+from progeo.training.state import list_differences
 
 PROMPTS = "prompts.safetensors"
 FORMAT_VERSION = 1
 
 # What prompts depend on: with other values they belong to other classes, or to other texts.
-KEPT_OPTIONS = ("backbone", "prompt_template", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
+KEPT_SETTINGS = ("backbone", "prompt_template", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
 NEEDED_OF_CARD = ("options", "template", "model", "measured")
 
 
@@ -37,7 +37,8 @@ class PromptFile:
 
     Attributes:
         tokens: for each group (classes, count, width) float32.
-        classes: for each group (classes, 3) int64, lower corner of each class: UTM east, north, heading.
+        classes: for each group (classes, 3) int64, lower corner of each class: UTM east, north, heading; of places
+            (classes, 1), the number of each.
         card: the options, the template, the fingerprint of the model, and what was measured.
     """
 
@@ -76,7 +77,7 @@ def load_prompts(path: str | Path) -> PromptFile:
         classes = [tensors[f"classes.{number}"].numpy() for number in numbers]
         shape = (PromptTemplate.parse(card["template"]).count, tokens[0].shape[-1])
         for group, rows in zip(tokens, classes, strict=True):
-            if tuple(group.shape) != (len(rows), *shape) or rows.shape[1:] != (3,):
+            if tuple(group.shape) != (len(rows), *shape) or rows.shape[1:] not in ((3,), (1,)):
                 raise ValueError(f"tokens {tuple(group.shape)} of classes {rows.shape}")
         if missing := [name for name in NEEDED_OF_CARD if name not in card]:
             raise KeyError(", ".join(missing))
@@ -88,9 +89,9 @@ def load_prompts(path: str | Path) -> PromptFile:
         ) from error
 
 
-def check_prompts(prompts: PromptFile, path: str | Path, options: TrainOptions, groups: list[Group]) -> None:
+def check_prompts(prompts: PromptFile, path: str | Path, settings: TrainSettings, groups: list[Group]) -> None:
     """Raise ProgeoError, saying what differs, unless the prompts were learned for these groups and this backbone."""
-    different = list_differences(prompts.card["options"], {name: getattr(options, name) for name in KEPT_OPTIONS})
+    different = list_differences(prompts.card["options"], {name: getattr(settings, name) for name in KEPT_SETTINGS})
     if different:
         raise ProgeoError(
             f"The prompts {path} were learned with {', '.join(different)}. Give the same options, or learn prompts "

@@ -7,38 +7,34 @@ features of all the group's images, with Adam and a learning rate that falls to 
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
+from torch import nn
 
-from progeo.cli.train import TrainOptions
-from progeo.console import progress_bar
+from progeo.console import format_count
 from progeo.devices import copy_to, derive_seed
-from progeo.errors import ProgeoError
-from progeo.files import write_csv
-from progeo.models.text import TextTower
-from progeo.training.checkpoint import describe_groups, move_optimizer, read_checkpoint, write_checkpoint
-from progeo.training.fabric import get_scaler
+from progeo.models.text import ImageTextModel
 from progeo.training.groups import Group
-from progeo.training.interrupt import Interruption
 from progeo.training.losses import contrast_images_and_texts
+from progeo.training.method import Optimizers, Phase, Run, schedule
 from progeo.training.methods.image_features import Features
 from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
+from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
+from progeo.training.state import State, move_optimizer
 
-STAGE1_CHECKPOINT = "stage1_checkpoint.pth"
-STAGE1_METRICS = "stage1_metrics.csv"
-SECONDS_BETWEEN_CHECKPOINTS = 20.0
 FEWEST_IMAGES_TO_HOLD_OUT = 4
 
-# Options that stage 1 must keep to continue. Batch size and rate are not among them: lower ones are how a run goes on
+# Settings that stage 1 must keep to continue. Batch size and rate are not among them: lower ones are how a run goes on
 # that ran out of memory or out of bounds.
-KEPT_OPTIONS = ("prompt_template", "epochs_num_stage1", "held_out_images", "seed")
+KEPT_SETTINGS = ("prompt_template", "epochs_num_stage1", "held_out_images", "seed")
+
+Batch = tuple[Features, npt.NDArray[np.int64]]
+"""Image features (B, D), and the class of each (B,)."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +52,6 @@ class GroupFeatures:
     labels: npt.NDArray[np.int64]
     training: npt.NDArray[np.int64]
     held_out: npt.NDArray[np.int64]
-
-
-@dataclass
-class PromptState:
-    """Everything that changes in stage 1.
-
-    Attributes:
-        prompts: one module per group.
-        optimizers: Adam of each.
-        scaler: loss scale of float16 training; passive otherwise.
-        epoch: the next epoch, from 0.
-        history: one row of figures per finished epoch.
-    """
-
-    prompts: list[Prompts]
-    optimizers: list[torch.optim.Adam]
-    scaler: torch.amp.GradScaler
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def split_features(features: Features, groups: list[Group], held_out_images: int, seed: int) -> list[GroupFeatures]:
@@ -102,155 +79,87 @@ def split_features(features: Features, groups: list[Group], held_out_images: int
     return shares
 
 
-def create_prompt_state(
-    text: TextTower, groups: list[Group], template: PromptTemplate, options: TrainOptions, fabric: Fabric
-) -> PromptState:
-    """Return the state before the first step: new tokens, on the CPU, and their optimisers."""
-    torch.manual_seed(derive_seed(options.seed, 1))
-    prompts = [Prompts(template, text, len(group)) for group in groups]
-    return PromptState(
-        prompts=prompts,
-        optimizers=[torch.optim.Adam(group.parameters(), lr=options.lr_stage1) for group in prompts],
-        scaler=get_scaler(fabric),
-    )
+class PromptPhase(Phase):
+    """Learns the prompts of all groups from the features of their images.
 
-
-def save_prompt_state(state: PromptState, path: Path, options: TrainOptions, groups: list[Group]) -> None:
-    """Write the state to ``path``, in place of what stood there."""
-    write_checkpoint(
-        path,
-        {
-            "options": {name: getattr(options, name) for name in KEPT_OPTIONS},
-            "groups": describe_groups(groups),
-            "tokens": [group.tokens.detach() for group in state.prompts],
-            "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
-            "scaler": state.scaler.state_dict(),
-            "epoch": state.epoch,
-            "history": state.history,
-        },
-    )
-
-
-def load_prompt_state(state: PromptState, path: Path, options: TrainOptions, groups: list[Group]) -> None:
-    """Bring a new state to where the checkpoint at ``path`` was written.
-
-    Raises:
-        ProgeoError: the file is damaged, or belongs to other options or groups.
+    Attributes:
+        prompts: one module per group; only that of the current epoch's group is on the device.
+        shares: the image features of each group.
     """
-    kept = {name: getattr(options, name) for name in KEPT_OPTIONS}
-    content = read_checkpoint(path, kept, groups)
-    for group, tokens in zip(state.prompts, content["tokens"], strict=True):
-        group.tokens.data.copy_(tokens)
-    for optimizer, source in zip(state.optimizers, content["optimizers"], strict=True):
-        optimizer.load_state_dict(source)
-    if state.scaler.is_enabled() and content["scaler"]:
-        state.scaler.load_state_dict(content["scaler"])
-    state.epoch, state.history = content["epoch"], content["history"]
 
+    name = "stage1"
+    title = "Prompts, epoch"
+    seconds_between_checkpoints = 20.0
+    kept = KEPT_SETTINGS
+    remedy = "lower `lr_stage1`"
+    memory_remedy = "lower `batch_size_stage1`, or use `use_amp16`"
 
-class PromptTraining:
-    """Learns the prompts of all groups, epoch by epoch."""
+    def __init__(self, run: Run, model: ImageTextModel, features: Features) -> None:
+        """Draw new tokens; ``model`` is on the device, frozen and in evaluation mode."""
+        super().__init__(run)
+        settings = run.settings
+        self._model = [model]  # in a list, it is no part of what is trained
+        self.features = features
+        self.shares = split_features(features, run.groups, settings.held_out_images, settings.seed)
+        torch.manual_seed(derive_seed(settings.seed, 1))
+        template = PromptTemplate.parse(settings.prompt_template)
+        made = [Prompts(template, model.text, len(group)) for group in run.groups]
+        self.prompts = nn.ModuleList(made)
+        self.optimizers = [torch.optim.Adam(group.parameters(), lr=settings.lr_stage1) for group in made]
 
-    def __init__(
-        self,
-        state: PromptState,
-        text: TextTower,
-        groups: list[Group],
-        shares: list[GroupFeatures],
-        options: TrainOptions,
-        fabric: Fabric,
-    ) -> None:
-        """Keep what stage 1 needs; ``text`` is on the device, frozen and in evaluation mode."""
-        self.state = state
-        self.text = text
-        self.groups = groups
-        self.shares = shares
-        self.options = options
-        self.fabric = fabric
-        # Each group has its own course from the full rate to 0; the first groups may have one epoch more.
-        self.epochs_per_group = max(1, options.epochs_num_stage1 // len(groups))
+    @property
+    def epochs(self) -> int:
+        """Return how many epochs to train, of all groups."""
+        return self.run.settings.epochs_num_stage1
 
-    def train(self, folder: Path, interruption: Interruption) -> None:
-        """Do the epochs that are still to be done, and leave checkpoints in ``folder``.
+    def steps(self, epoch: int) -> int:
+        """Return how many batches the images of the epoch's group are."""
+        images = len(self.shares[epoch % len(self.shares)].training)
+        return -(-images // self.run.settings.batch_size_stage1)
 
-        Raises:
-            KeyboardInterrupt: a stop was asked for; the epoch in flight was finished, and is in the checkpoint.
-            ProgeoError: the loss is not finite.
-        """
-        state, options = self.state, self.options
-        checkpoint = folder / STAGE1_CHECKPOINT
-        last_checkpoint = time.monotonic()
-        with progress_bar("loss {task.fields[loss]}") as progress:
-            task = progress.add_task("Prompts", total=options.epochs_num_stage1, completed=state.epoch, loss="")
-            while state.epoch < options.epochs_num_stage1:
-                loss = self.train_epoch()
-                progress.update(task, advance=1, loss=f"{loss:.3f}")
-                if time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS or interruption.requested:
-                    save_prompt_state(state, checkpoint, options, self.groups)
-                    last_checkpoint = time.monotonic()
-                interruption.raise_if_requested()
-        save_prompt_state(state, checkpoint, options, self.groups)
-        write_csv(folder / STAGE1_METRICS, state.history)
+    def rate(self, epoch: int, step: int) -> float:
+        """Return a cosine from 1 to 0 over the group's own epochs; the first groups may have one epoch more."""
+        groups = len(self.shares)
+        return schedule("cosine", epoch // groups, max(1, self.epochs // groups), 0)
 
-    def train_epoch(self) -> float:
-        """Go once through the features of the current epoch's group, in random order; return the mean loss."""
-        state, options = self.state, self.options
-        number = state.epoch % len(self.groups)
-        prompts, optimizer, share = state.prompts[number], state.optimizers[number], self.shares[number]
-        prompts.to(self.fabric.device)
-        move_optimizer(optimizer, self.fabric.device)
-        rate = self.learning_rate(state.epoch // len(self.groups))
-        optimizer.param_groups[0]["lr"] = rate
-        start = time.monotonic()
-        order = np.random.default_rng((options.seed, 1, state.epoch)).permutation(share.training)
-        losses = []
-        for first in range(0, len(order), options.batch_size_stage1):
-            rows = order[first : first + options.batch_size_stage1]
-            losses.append(self.train_step(prompts, optimizer, share.features[rows], share.labels[rows]))
-        loss = float(torch.stack(losses).mean())
-        if not math.isfinite(loss) or not prompts.tokens.isfinite().all():
-            raise ProgeoError(
-                f"Stage 1 runs out of bounds: in epoch {state.epoch + 1} the loss is {loss}, or prompts are no longer "
-                "finite. Lower `lr_stage1`."
-            )
-        prompts.to("cpu")
-        move_optimizer(optimizer, torch.device("cpu"))
-        state.history.append(
-            {"epoch": state.epoch + 1, "group": number, "loss": loss, "lr": rate, "seconds": time.monotonic() - start}
-        )
-        state.epoch += 1
-        return loss
+    def batches(self, epoch: int, step: int) -> Iterator[Batch]:
+        """Yield the features of the epoch's group in random order."""
+        share, size = self.shares[epoch % len(self.shares)], self.run.settings.batch_size_stage1
+        order = np.random.default_rng((self.run.settings.seed, 1, epoch)).permutation(share.training)
+        for first in range(step * size, len(order), size):
+            rows = order[first : first + size]
+            yield share.features[rows], share.labels[rows]
 
-    def learning_rate(self, epoch: int) -> float:
-        """Return the rate of a group's epoch, from 0: a cosine from ``lr_stage1`` to 0."""
-        return float(self.options.lr_stage1) * (1 + math.cos(math.pi * epoch / self.epochs_per_group)) / 2
+    def start_epoch(self, epoch: int) -> Optimizers:
+        """Take the group's prompts to the device."""
+        self.group = epoch % len(self.shares)
+        self.move_prompts(self.run.device)
+        return [self.optimizers[self.group]]
 
-    def train_step(
-        self,
-        prompts: Prompts,
-        optimizer: torch.optim.Adam,
-        features: Features,
-        labels: npt.NDArray[np.int64],
-    ) -> torch.Tensor:
-        """Do one step on image features (B, D) of classes (B,); return its loss, a scalar on the device."""
-        loss = self.compute_loss(prompts, features, labels)
-        optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self.state.scaler.step(optimizer)
-        self.state.scaler.update()
-        return loss.detach()
+    def end_epoch(self, epoch: int) -> None:
+        """Take them back."""
+        self.move_prompts(torch.device("cpu"))
 
-    def compute_loss(self, prompts: Prompts, features: Features, labels: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Return the loss of image features (B, D) of classes (B,): both directions, each text computed once."""
-        device = self.fabric.device
+    def move_prompts(self, device: torch.device) -> None:
+        """Move the prompts of the current group, and the state of their optimiser."""
+        self.prompts[self.group].to(device)
+        move_optimizer(self.optimizers[self.group], device)
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the contrastive losses of a batch in both directions; each text is computed once."""
+        features, labels = batch
         classes, positions = np.unique(labels, return_inverse=True)
-        image_features = copy_to(torch.from_numpy(np.asarray(features)), device).float()
-        with self.fabric.autocast():
-            text_features = self.text(prompts(copy_to(torch.from_numpy(classes), device)))
+        image_features = copy_to(torch.from_numpy(np.asarray(features)), self.run.device).float()
+        with self.run.fabric.autocast():
+            texts = self._model[0].text(self.prompts[self.group](copy_to(torch.from_numpy(classes), self.run.device)))
         image_to_text, text_to_image = contrast_images_and_texts(
-            image_features, text_features, copy_to(torch.from_numpy(positions), device)
+            image_features, texts, copy_to(torch.from_numpy(positions), self.run.device)
         )
-        return image_to_text + text_to_image
+        return {"image_to_text": image_to_text, "text_to_image": text_to_image}
+
+    def figures(self, epoch: int) -> dict[str, float]:
+        """Return the group and its learning rate."""
+        return super().figures(epoch) | {"lr": self.run.settings.lr_stage1 * self.rate(epoch, 0)}
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -259,11 +168,12 @@ class PromptTraining:
         The images to choose from are those held out of the same group; chance is one in their number.
         """
         right, total, chance = 0, 0, 0.0
-        for prompts, share in zip(self.state.prompts, self.shares, strict=True):
+        for prompts, share in zip(self.prompts, self.shares, strict=True):
             if len(share.held_out) == 0:
                 continue
+            assert isinstance(prompts, Prompts)
             labels = torch.from_numpy(share.labels[share.held_out])
-            texts = compute_text_features(prompts, self.text).cpu()[labels]
+            texts = compute_text_features(prompts, self._model[0].text).cpu()[labels]
             images = torch.from_numpy(share.features[share.held_out].astype(np.float32))
             best = (texts @ images.T).argmax(dim=1)
             right += int((best == torch.arange(len(labels))).sum())
@@ -273,9 +183,42 @@ class PromptTraining:
             return {}
         return {"R@1": 100 * right / total, "chance": 100 * chance / total, "held_out_images": total}
 
+    def describe(self, state: State) -> str:
+        """Return the table of stage 1."""
+        settings, shares, model = self.run.settings, self.shares, self._model[0]
+        images = [len(share.training) for share in shares]
+        steps = round(self.epochs / len(shares) * sum(map(self.steps, range(len(shares)))))
+        largest = int(np.argmax(images))
+        self.start_epoch(largest)
+        share = shares[largest]
+        # At random, as in training: side by side photos are of few classes, and so of few texts.
+        rows = np.random.default_rng(settings.seed).permutation(share.training)[: settings.batch_size_stage1]
+        cost = measure_step(lambda: sum(self((share.features[rows], share.labels[rows])).values()))  # type: ignore[arg-type,return-value]
+        self.zero_grad()
+        self.end_epoch(largest)
+        text_tower, (_, learned) = count_parameters(model.text), count_parameters(self.prompts[largest])
+        parts = {
+            "image tower": (count_parameters(model)[0] - text_tower[0], 0),
+            "text tower": text_tower,
+            "prompts of one group": (0, learned),
+        }
+        held_out = sum(len(share.held_out) for share in shares)
+        return format_overview(
+            f"Stage 1, prompts: {model.name}, {settings.prompt_template!r}",
+            parts,
+            {
+                "classes": f"{sum(map(len, self.run.groups)):,} in {format_count(len(shares), 'group')}",
+                "images": f"{sum(images):,}, and {held_out:,} held out to measure with",
+                "steps": f"{steps:,} of {settings.batch_size_stage1} images, {format_count(self.epochs, 'epoch')}",
+                "memory": f"{estimate_memory(parts, cost)}; {self.features.nbytes / 1e9:.2f} GB of image features on "
+                "the disk",
+                "time": estimate_time(cost.seconds * steps * (1 - state.epoch / self.epochs)),
+            },
+        )
+
 
 def describe_measure(measured: dict[str, Any]) -> str:
-    """Say what ``PromptTraining.measure`` found."""
+    """Say what ``PromptPhase.measure`` found."""
     if not measured:
         return "No image was held out, so the prompts are not measured"
     return (

@@ -1,0 +1,349 @@
+"""What is learned: a method is one phase or several, and a phase says its losses, its batches and its optimisers.
+
+The trainer does the rest. A method of your own is a class with the decorator ``register_method``::
+
+    @register_method("triplet")
+    class Triplet(ImagePhase):
+        def compute_losses(self, descriptors, labels):
+            return {"triplet": weighted_soft_margin_triplet(descriptors, labels)}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import nn
+
+from progeo.console import format_count
+from progeo.devices import copy_to, derive_seed
+from progeo.errors import ProgeoError
+from progeo.models.network import PlaceNetwork
+from progeo.training.augmentation import Augmentation
+from progeo.training.groups import Group
+from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
+from progeo.training.sampling import Batch, BatchReader, check_batch_size, draw_batches
+from progeo.training.settings import TrainSettings
+from progeo.training.state import LAST_CHECKPOINT, State
+
+Optimizers = list[torch.optim.Optimizer]
+
+IMAGES_WITH_TRIPLET = 4
+"""Images of a class in a batch with the triplet loss, which needs others of the same class."""
+
+
+@dataclass
+class Run:
+    """What a method works with.
+
+    Attributes:
+        settings: all settings, with nothing left open.
+        table: the training images.
+        groups: their classes, which rows of ``table`` each has; epoch e trains on group e modulo their number.
+        network: the model that is trained, on the CPU.
+        fabric: Lightning Fabric: device and precision.
+        folder: where everything goes; it is there when phases are made.
+        earlier: the folder of a run that goes on, the same one; None in a new run.
+        checkpoint: where to continue, if not at the last checkpoint in the folder.
+    """
+
+    settings: TrainSettings
+    table: pl.DataFrame
+    groups: list[Group]
+    network: PlaceNetwork
+    fabric: Fabric
+    folder: Path
+    earlier: Path | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.fabric.device
+
+
+class Phase(nn.Module):
+    """Something that is trained in epochs of steps. Its losses have names, and their sum is minimised.
+
+    Everything random follows from seed, epoch and step, so that a run that goes on is one that never stopped.
+
+    Attributes:
+        name: of its files; the last phase of a method has none.
+        title: what the progress bar calls it.
+        gives_model: whether it trains the network, which is validated after each epoch, and the best one kept.
+        seconds_between_checkpoints: how often to write one, at the end of an epoch; 0 writes one after each.
+        kept: settings with which alone it can continue.
+        remedy, memory_remedy: what to lower where it runs out of bounds, or out of memory.
+        optimizers: all that it uses.
+        history: the figures of its finished epochs.
+    """
+
+    name = ""
+    title = "Epoch"
+    gives_model = False
+    seconds_between_checkpoints = 0.0
+    kept: tuple[str, ...] = ()
+    remedy = "lower `lr`"
+    memory_remedy = "lower `batch_size`, `infer_batch_size` or `image_size`, or use `use_amp16`"
+
+    def __init__(self, run: Run) -> None:
+        """Make what is trained; a phase moves its own weights to ``run.device``."""
+        super().__init__()
+        self.run = run
+        self.optimizers: Optimizers = []
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of its checkpoint in the run folder."""
+        return f"{self.name}_checkpoint.pth" if self.name else LAST_CHECKPOINT
+
+    @property
+    def metrics(self) -> str:
+        """Name of its table of figures in the run folder."""
+        return f"{self.name}_metrics.csv" if self.name else "metrics.csv"
+
+    @property
+    def epochs(self) -> int:
+        """Return how many epochs to train."""
+        return self.run.settings.epochs_num or 1
+
+    def steps(self, epoch: int) -> int:
+        """Return how many steps an epoch has."""
+        return self.run.settings.iterations_per_epoch
+
+    def start_epoch(self, epoch: int) -> Optimizers:
+        """Get ready for an epoch; return the optimisers of its steps."""
+        return self.optimizers
+
+    def end_epoch(self, epoch: int) -> None:
+        """Clean up after an epoch."""
+
+    def batches(self, epoch: int, step: int) -> Iterator[Any]:
+        """Yield the batches of an epoch from ``step`` on."""
+        raise NotImplementedError
+
+    def forward(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Return the losses of a batch, scalars, by name."""
+        raise NotImplementedError
+
+    def rate(self, epoch: int, step: int) -> float:
+        """Return what to multiply all learning rates by in a step, 0 to 1."""
+        settings = self.run.settings
+        done, total = epoch * self.steps(epoch) + step, self.epochs * self.steps(epoch)
+        return schedule(settings.schedule, done, total, settings.warmup_steps)
+
+    def figures(self, epoch: int) -> dict[str, float]:
+        """Return what the table of figures says of an epoch beside its losses."""
+        return {"group": epoch % len(self.run.groups)}
+
+    def describe(self, state: State) -> str:
+        """Return a table of what is about to be done, before its first long step."""
+        return f"{self.title}: {format_count(self.epochs - state.epoch, 'epoch')}"
+
+
+class ImagePhase(Phase):
+    """Trains the network on photos of classes, those of one group in each epoch.
+
+    What it learns is said by ``compute_losses``.
+    """
+
+    gives_model = True
+
+    def __init__(self, run: Run) -> None:
+        """Make the optimiser of the network, and what reads and augments photos."""
+        super().__init__(run)
+        settings = run.settings
+        self.network = run.network.to(run.device)
+        compiled: Any = torch.compile(self.network) if settings.compile else self.network
+        wrapped = run.fabric.setup_module(compiled, _reapply_compile=False)
+        self.encode: Callable[[torch.Tensor], torch.Tensor] = lambda images: wrapped(images)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+        self.optimizers = [kind(trained, lr=settings.lr, weight_decay=settings.weight_decay)]
+        self.augmentation_device = torch.device(settings.augmentation_device or run.device)
+        assert settings.image_size is not None
+        self.augment = Augmentation(
+            image_size=settings.image_size,
+            brightness=settings.brightness,
+            contrast=settings.contrast,
+            saturation=settings.saturation,
+            hue=settings.hue,
+            random_resized_crop=settings.random_resized_crop,
+            order=settings.augmentation,
+        )
+        self.reader = BatchReader(
+            run.table,
+            image_size=settings.image_size,
+            max_unreadable_images=settings.max_unreadable_images,
+            batch_size=settings.batch_size,
+            num_workers=settings.num_workers,
+            pin_memory=self.augmentation_device.type == "cuda",
+        )
+
+    def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the losses, by name, of descriptors (B, D) whose classes are ``labels`` (B,), rows of the group."""
+        raise NotImplementedError
+
+    def start_epoch(self, epoch: int) -> Optimizers:
+        """Put the network in training mode."""
+        self.network.train()
+        return super().start_epoch(epoch)
+
+    def batches(self, epoch: int, step: int) -> Iterator[tuple[Batch, int]]:
+        """Yield the photos of each step, and the seed of its augmentation."""
+        settings, group = self.run.settings, self.run.groups[epoch % len(self.run.groups)]
+        drawn = draw_batches(
+            group,
+            batch_size=settings.batch_size,
+            images_per_class=settings.images_per_class or 1,
+            seed=settings.seed,
+            epoch=epoch,
+        )
+        read = self.reader.read_batches(group, islice(drawn, step, self.steps(epoch)))
+        for number, batch in enumerate(read, start=step):
+            yield batch, derive_seed(settings.seed, epoch, number)
+
+    def forward(self, batch: tuple[Batch, int]) -> dict[str, torch.Tensor]:
+        """Augment photos, encode them, and return the losses."""
+        photos, seed = batch
+        pixels = copy_to(photos.images, self.augmentation_device)
+        images = self.augment(pixels, photos.sizes, torch.Generator().manual_seed(seed))
+        images = copy_to(self.network.normalize(images), self.run.device)
+        return self.compute_losses(self.encode(images), copy_to(photos.labels, self.run.device))
+
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Return how many parameters are frozen and trained, by the name of their part."""
+        return {name: count_parameters(getattr(self.network, name)) for name in ("backbone", "aggregation")}
+
+    def learns(self) -> str:
+        """Say what the losses compare descriptors with."""
+        return "their classes"
+
+    def describe(self, state: State) -> str:
+        """Return a table of the training: parameters, classes, steps, memory and time."""
+        settings, groups, device = self.run.settings, self.run.groups, self.run.device
+        size = self.augment.image_size
+        images = torch.rand(settings.batch_size, 3, size, size, device=device)
+
+        def step() -> torch.Tensor:
+            with self.run.fabric.autocast():
+                return F.normalize(self.network(self.network.normalize(images)).float()).sum()
+
+        self.network.eval()  # so that the statistics of batch normalisation stay as they are
+        cost = measure_step(step)
+        self.zero_grad()
+        parts = self.parts()
+        rows = {
+            "classes": f"{sum(len(group) for group in groups):,} in {format_count(len(groups), 'group')}",
+            "descriptors": f"{self.network.descriptor_dim} dimensions, compared with {self.learns()}",
+            "steps": f"{format_count(self.epochs, 'epoch')} of {settings.iterations_per_epoch:,}, "
+            f"{settings.batch_size} images of {size} px each, {settings.images_per_class} of a class",
+            "memory": estimate_memory(parts, cost),
+            "time": estimate_time(cost.seconds * settings.iterations_per_epoch * (self.epochs - state.epoch))
+            + ", without validation",
+        }
+        title = f"Training the image encoder: {self.network.backbone_name} on {device}"
+        if state.epoch or state.step:
+            title += f", resumed at epoch {state.epoch + 1} after step {state.step}"
+        return format_overview(title, parts, rows)
+
+
+class Method:
+    """What is learned, in one phase or several.
+
+    Attributes:
+        epochs: how many epochs its last phase has where the user says nothing.
+        images_per_class: how many images of a class its batches hold where the user says nothing.
+        uses_text: whether it needs a backbone with a text tower.
+        phase: what is trained, or what is trained last.
+        results: what a run has come to that trains no network.
+    """
+
+    epochs = 50
+    images_per_class = 1
+    uses_text = False
+    phase: Callable[..., Phase]
+
+    def __init__(self, settings: TrainSettings, **arguments: Any) -> None:
+        """Keep the arguments that the user gives to a method of their own; TypeError where its phase lacks them."""
+        if arguments:
+            inspect.signature(self.phase).bind(None, **arguments)
+        self.arguments = arguments
+        self.results: dict[str, Any] = {}
+
+    def resolve(self, settings: TrainSettings) -> TrainSettings:
+        """Return the settings with those filled in that follow from others.
+
+        Raises:
+            ProgeoError: settings that do not go together.
+        """
+        images = settings.images_per_class or (IMAGES_WITH_TRIPLET if settings.soft_triplet else self.images_per_class)
+        check_batch_size(settings.batch_size, images)
+        epochs = settings.epochs_num or self.epochs
+        return dataclasses.replace(settings, epochs_num=epochs, images_per_class=images)
+
+    def prepare(self, run: Run) -> None:
+        """Read and check what the method needs, before anything is written."""
+
+    def phases(self, run: Run) -> Iterator[Phase]:
+        """Yield the phases one after the other; each has been trained when the next is asked for."""
+        yield self.phase(run, **self.arguments)
+
+
+_METHODS: dict[str, type[Method]] = {}
+
+Registered = TypeVar("Registered", bound=type[Method] | type[Phase])
+
+
+def register_method(name: str) -> Callable[[Registered], Registered]:
+    """Make the decorated class known as method ``name``: a ``Method``, or a ``Phase`` that is one by itself.
+
+    Such a phase may say its ``images_per_class``.
+    """
+
+    def decorate(one: Registered) -> Registered:
+        if issubclass(one, Method):
+            _METHODS[name] = one
+        else:
+            images = getattr(one, "images_per_class", Method.images_per_class)
+            _METHODS[name] = type(one.__name__, (Method,), {"phase": one, "images_per_class": images})
+        return one
+
+    return decorate
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the class of method ``name``; ProgeoError with the nearest name when there is none."""
+    import progeo.training.methods.cosplace
+    import progeo.training.methods.progeo  # noqa: F401 (both register themselves)
+
+    if name not in _METHODS:
+        near = get_close_matches(name, _METHODS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ProgeoError(f"There is no method '{name}'{hint}. The methods are: {', '.join(sorted(_METHODS))}.")
+    return _METHODS[name]
+
+
+def schedule(kind: str, step: int, total: int, warmup: int) -> float:
+    """Return the share of the full learning rate in a step, from 0, of ``total``: ``constant``, ``cosine``, ``linear``.
+
+    It rises in equal parts over ``warmup`` steps, the last of which has the full rate. Written as a function of the
+    step, because a run that goes on with another rate, or with more epochs, takes it as it would be; the values are
+    those of ``CosineAnnealingLR`` and ``LinearLR``.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    share = min(1.0, (step - warmup) / max(1, total - warmup))
+    return {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[kind]

@@ -1,0 +1,304 @@
+"""Running a phase on Lightning Fabric: steps, checkpoints, validation, stopping and going on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from rich.progress import Progress, TaskID
+
+from progeo.console import logger, progress_bar
+from progeo.devices import derive_seed
+from progeo.errors import ProgeoError, explain_lack_of_memory
+from progeo.files import write_csv
+from progeo.training.groups import describe_groups
+from progeo.training.interrupt import Interruption, delay_interruption
+from progeo.training.method import Optimizers, Phase
+from progeo.training.state import KEPT_SETTINGS, State, load_checkpoint, save_checkpoint
+
+SECONDS_BETWEEN_READINGS = 1.0
+"""Reading the loss waits for the device, so it is done this often and not at every step."""
+COMPILER = ("torch._dynamo", "torch._inductor")
+
+Recalls = dict[int, float]
+
+
+class Trainer:
+    """Trains one phase of a run, from where an earlier start left it."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        validate: Callable[[], Recalls] | None = None,
+        keep: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        """Load the checkpoint of the phase, where there is one.
+
+        Args:
+            phase: what to train.
+            validate: measures the network after each epoch: R@N by N.
+            keep: keeps the network, which is the best so far, with the figures of its epoch.
+
+        Raises:
+            ProgeoError: the checkpoint is damaged, or belongs to other settings or classes.
+        """
+        run = phase.run
+        self.run, self.phase, self.fabric = run, phase, run.fabric
+        self.validate, self.keep = validate, keep
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in phase.optimizers]
+        wrapped: list[Any] = [self.fabric.setup_optimizers(optimizer) for optimizer in phase.optimizers]
+        self.wrapped = {id(optimizer): one for optimizer, one in zip(phase.optimizers, wrapped, strict=True)}
+        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None) or torch.amp.GradScaler(enabled=False)
+        kept = dict.fromkeys((*KEPT_SETTINGS, *phase.kept))
+        self.belongs_to = {
+            "options": {name: getattr(run.settings, name) for name in kept},
+            "groups": describe_groups(run.groups),
+        }
+        self.path = (run.checkpoint if phase.gives_model else None) or run.folder / phase.checkpoint
+        self.last_saved = time.monotonic()
+        self.is_between_steps = True
+        self.state = State()
+        if self.path.is_file():
+            self.state = load_checkpoint(self.path, phase, phase.optimizers, self.scaler, self.belongs_to)
+            self.state.losses = {name: values.to(run.device) for name, values in self.state.losses.items()}
+        self.path = run.folder / phase.checkpoint
+        phase.history = self.state.history
+
+    def fit(self) -> list[dict[str, float]]:
+        """Train epoch by epoch until the last one, or until patience ends; return the figures of all epochs.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for; the state is that after the last whole step.
+            ProgeoError: a loss or a weight is not finite, or too many images cannot be read.
+        """
+        phase, state = self.phase, self.state
+        if self.is_finished:
+            if phase.gives_model:
+                logger.info("The training is done: only the test is repeated")
+            return state.history
+        with explain_lack_of_memory(phase.memory_remedy):
+            logger.info(phase.describe(state))
+            return self._fit()
+
+    def _fit(self) -> list[dict[str, float]]:
+        phase, state = self.phase, self.state
+        try:
+            with progress_bar("loss {task.fields[loss]}") as bar:
+                task = bar.add_task(phase.title, total=None, loss="")
+                while not self.is_finished:
+                    with delay_interruption() as interruption:
+                        start = time.monotonic()
+                        self.train_epoch(bar, task, interruption)
+                        figures = self.read_figures()
+                        # Before validation, so that being killed there costs no training.
+                        if self.validate:
+                            self.save()
+                        seconds = time.monotonic() - start
+                        if not self.validate:
+                            self.finish_epoch(figures, {}, seconds)
+                    if self.validate:
+                        bar.stop()
+                        recalls = self.validate()
+                        with delay_interruption() as interruption:
+                            self.finish_epoch(figures, recalls, seconds)
+                        interruption.raise_if_requested()
+                        bar.start()
+        except KeyboardInterrupt:
+            # A second Ctrl-C may stop in the middle of a step: then the checkpoint before is the good one.
+            if self.is_between_steps:
+                self.read_figures()
+                self.save()
+            raise
+        return state.history
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch is done, or patience is at its end."""
+        return self.state.epoch >= self.phase.epochs or self.is_out_of_patience
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether too many epochs have brought no better model."""
+        patience = self.run.settings.patience
+        return bool(self.validate and patience and self.state.epochs_without_improvement >= patience)
+
+    def train_epoch(self, bar: Progress, task: TaskID, interruption: Interruption) -> None:
+        """Do the steps of the current epoch that are still to be done."""
+        phase, state = self.phase, self.state
+        bar.reset(task, total=phase.steps(state.epoch), completed=state.step)
+        bar.update(task, description=f"{phase.title} {state.epoch + 1}/{phase.epochs}")
+        optimizers = phase.start_epoch(state.epoch)
+        last_reading = time.monotonic()
+        for batch in phase.batches(state.epoch, state.step):
+            self.raise_if_requested(interruption)
+            self.is_between_steps = False
+            with explain_compiler():
+                self.note_loss("loss", self.train_step(batch, optimizers))
+            state.step += 1
+            self.is_between_steps = True
+            bar.advance(task)
+            if time.monotonic() - last_reading > SECONDS_BETWEEN_READINGS:
+                bar.update(task, loss=f"{self.read_losses()['loss']:.3f}")
+                last_reading = time.monotonic()
+        bar.update(task, loss=f"{self.read_losses()['loss']:.3f}")
+        phase.end_epoch(state.epoch)
+        self.raise_if_requested(interruption)
+
+    def train_step(self, batch: Any, optimizers: Optimizers) -> torch.Tensor:
+        """Do one step; return its loss, a scalar on the device, without waiting for it."""
+        phase, state, settings = self.phase, self.state, self.run.settings
+        torch.manual_seed(derive_seed(settings.seed, state.epoch, state.step))  # for dropout and the like
+        factor = phase.rate(state.epoch, state.step)
+        for optimizer, rates in zip(phase.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+        losses: dict[str, torch.Tensor] = phase(batch)
+        loss: torch.Tensor = sum(losses.values())  # type: ignore[assignment]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if settings.clip_gradients is not None and phase.gives_model:
+            self.fabric.clip_gradients(
+                self.run.network, optimizers[0], max_norm=settings.clip_gradients, error_if_nonfinite=False
+            )
+        for optimizer in optimizers:
+            self.wrapped[id(optimizer)].step()
+        self.scaler.update()
+        if len(losses) > 1:
+            for name, value in losses.items():
+                self.note_loss(f"loss_{name}", value.detach())
+        return loss.detach()
+
+    def note_loss(self, name: str, value: torch.Tensor) -> None:
+        """Keep a loss of the current step, on the device."""
+        state = self.state
+        if state.step == 0 or name not in state.losses:
+            steps = self.phase.steps(state.epoch)
+            state.losses[name] = torch.full((steps,), torch.nan, device=self.run.device)
+        state.losses[name][state.step] = value
+
+    def read_losses(self) -> dict[str, float]:
+        """Return the mean losses of the epoch so far.
+
+        Raises:
+            ProgeoError: a loss was not finite.
+        """
+        state = self.state
+        done = {name: values[: state.step].cpu() for name, values in state.losses.items()}
+        losses = done.get("loss", torch.zeros(0))
+        bad = torch.nonzero(~torch.isfinite(losses))
+        if len(bad):
+            self.complain(f"The loss is {losses[bad[0, 0]].item()} at step {bad[0, 0].item() + 1}")
+        means = {name: float(values.nanmean()) for name, values in sorted(done.items())}
+        return means | {"loss": float(losses.mean()) if len(losses) else 0.0}
+
+    def read_figures(self) -> dict[str, float]:
+        """Return the figures of the current epoch, after checking that nothing that would be kept is broken.
+
+        Raises:
+            ProgeoError: a loss or a weight is not finite.
+        """
+        state = self.state
+        figures = {"epoch": state.epoch + 1, **self.phase.figures(state.epoch), **self.read_losses()}
+        if not all(bool(parameter.detach().isfinite().all()) for parameter in self.phase.parameters()):
+            self.complain(f"The weights are no longer finite after step {state.step}")
+        return figures
+
+    def complain(self, what: str) -> None:
+        """Raise ProgeoError, with what to lower."""
+        amp = ", or leave out `use_amp16`" if self.run.settings.use_amp16 else ""
+        remedy = f"{self.phase.remedy[0].upper()}{self.phase.remedy[1:]}{amp}"
+        raise ProgeoError(f"{what} of epoch {self.state.epoch + 1}. {remedy}.")
+
+    def finish_epoch(self, figures: dict[str, float], recalls: Recalls, seconds: float) -> None:
+        """Record the epoch, keep the model if it is the best so far, and move on to the next."""
+        state, phase = self.state, self.phase
+        figures = figures | {f"validation_R@{rank}": recall for rank, recall in recalls.items()}
+        state.history.append(figures | {"seconds": seconds})
+        improved = not recalls or recalls[1] > state.best_recall
+        state.epochs_without_improvement = 0 if improved else state.epochs_without_improvement + 1
+        if improved and recalls:
+            state.best_recall = recalls[1]
+        if improved and self.keep:
+            self.keep(figures)
+        if phase.gives_model:
+            text = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in recalls.items())
+            text = f", validation {text}{', the best so far' if improved else ''}" if text else ""
+            logger.info(f"Epoch {state.epoch + 1}/{phase.epochs}: loss {figures['loss']:.4f}{text}")
+            self.write_events(figures)
+        state.epoch, state.step, state.losses = state.epoch + 1, 0, {}
+        if self.is_out_of_patience:
+            logger.info(f"No better R@1 for {self.run.settings.patience} epochs: stopping early")
+        if self.is_finished or time.monotonic() - self.last_saved >= phase.seconds_between_checkpoints:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint and the table of figures; one process does."""
+        if self.fabric.is_global_zero:
+            arguments = (self.state, self.phase, self.phase.optimizers, self.scaler, self.belongs_to)
+            save_checkpoint(self.path, *arguments)
+            if self.state.history:
+                write_csv(self.path.with_name(self.phase.metrics), self.state.history)
+        self.last_saved = time.monotonic()
+
+    def write_events(self, figures: dict[str, float]) -> None:
+        """Write the losses of an epoch, step by step, and its validation as TensorBoard events."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        state = self.state
+        first_step = state.epoch * self.phase.steps(state.epoch)
+        # Events of a stretch that is trained again after a resume are hidden by purge_step.
+        with SummaryWriter(str(self.path.parent), purge_step=first_step) as events:
+            for name, losses in state.losses.items():
+                for step, loss in enumerate(losses.tolist()):
+                    events.add_scalar(name, loss, first_step + step)
+            for name, value in figures.items():
+                if name.startswith("validation"):
+                    events.add_scalar(name, value, first_step + self.phase.steps(state.epoch))
+
+    def raise_if_requested(self, interruption: Interruption) -> None:
+        """Raise KeyboardInterrupt if a stop was asked for, in all processes after the same step."""
+        if self.fabric.world_size > 1:
+            requested = self.fabric.all_reduce(torch.tensor(float(interruption.requested)), reduce_op="max")
+            interruption.requested = bool(requested)
+        interruption.raise_if_requested()
+
+
+class SteadyMixedPrecision(MixedPrecision):
+    """Mixed precision whose loss scale changes once a step, however many optimisers take it."""
+
+    def optimizer_step(self, optimizer: Any, **kwargs: Any) -> Any:
+        """Do the step of one optimiser."""
+        return self.scaler.step(optimizer, **kwargs) if self.scaler else optimizer.step(**kwargs)
+
+
+def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
+    """Return Lightning Fabric for one device, in float32 or mixed precision (float16 on CUDA, else bfloat16)."""
+    precision = Precision()
+    if use_amp16 and device.type == "cuda":
+        precision = SteadyMixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
+    elif use_amp16:
+        precision = SteadyMixedPrecision("bf16-mixed", device.type)
+    fabric = Fabric(accelerator=device.type, devices=1, plugins=[precision])
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def explain_compiler() -> Iterator[None]:
+    """Turn an error of the compiler, which runs in the first step, into a ProgeoError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(COMPILER):
+            raise
+        reason = " ".join(str(error).split("\n\n")[0].split())
+        raise ProgeoError(
+            f"PyTorch cannot compile this network here: {reason}. On the CPU it needs a C++ compiler such as g++; "
+            "without one leave out `compile`."
+        ) from error
