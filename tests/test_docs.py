@@ -43,14 +43,19 @@ from PIL import Image
 from progeo.cli import program as cli
 from progeo.cli.eval import EvalOptions
 from progeo.cli.train import TrainOptions
+from progeo.cli.train import run as run_training
 from progeo.data.file_names import FILE_NAME_FIELDS
 from progeo.data.table import read_photos
 from progeo.evaluation.protocols import PROTOCOLS
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
 from progeo.models.hub import HUB_MODELS
+<<<<<<< HEAD
 from progeo.models.network import create_model
 from progeo.training.run import run_training
+=======
+from progeo.models.network import create_network
+>>>>>>> e24b3ab (Training: image features by the one encoder; methods from plugins)
 
 from .conftest import REPOSITORY
 from .data import published as published_sets

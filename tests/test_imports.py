@@ -25,7 +25,6 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 
 KNOWN: set[tuple[str, str]] = {
     ("pixels", "torch"),
-    ("training", "cli"),
 }
 """What is still to be put in order: a room, and what it should not name. To be emptied."""
 

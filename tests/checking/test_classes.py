@@ -9,9 +9,10 @@ import pytest
 from progeo.checking import classes
 from progeo.checking.classes import count_classes, estimate_training_memory, estimate_training_time, recommend
 from progeo.cli.data_check import spell_settings
-from progeo.cli.train import TrainOptions
+from progeo.cli.train import TrainOptions, read_settings
 from progeo.training.groups import make_groups
 from progeo.training.overview import StepCost
+from progeo.training.resolve import resolve
 
 
 def photos(places: int, each: int, step: float, *, headings: bool = True) -> pl.DataFrame:
@@ -85,7 +86,8 @@ def test_time_is_that_of_all_steps_with_a_whole_batch(monkeypatch: pytest.Monkey
 
 
 def test_costs_are_those_of_the_published_training() -> None:
-    published = TrainOptions(train_set_folder="")
+    sets = {f"{part}_set_folder": "photos" for part in ("train", "val", "test")}
+    published = resolve(read_settings(TrainOptions(**sets)))
     assert (published.backbone, published.image_size, published.batch_size) == (
         *(classes.BACKBONE, classes.IMAGE_SIZE, classes.BATCH_SIZE),
     )

@@ -14,13 +14,13 @@ import os, random, signal, sys, threading
 import open_clip, torch
 from pathlib import Path
 from progeo.cli.train import TrainOptions
-from progeo.training import prompt_learning
-from progeo.training.run import run_training
+from progeo.cli.train import run as run_training
+from progeo.training.methods.prompt_learning import PromptPhase
 
 city, configs = sys.argv[1:]
 open_clip.add_model_config(configs)
 torch.set_num_threads(1)
-prompt_learning.SECONDS_BETWEEN_CHECKPOINTS = 0
+PromptPhase.seconds_between_checkpoints = 0
 settings = dict(
     train_set_folder=f"{city}/train", val_set_folder=f"{city}/val", test_set_folder=f"{city}/test",
     backbone="open_clip:progeo-tiny-rn", backbone_weights="none", M=10, alpha=360, N=2, L=1, groups_num=2,

@@ -13,7 +13,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
 import progeo.training.method as methods
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.models.network import create_model
 from progeo.training import ImagePhase, Method, Phase, Run, register_method, train
@@ -175,7 +175,7 @@ def test_a_network_is_trained_as_it_is_and_stays_so(tiny_city: Path) -> None:
 
 
 def test_places_of_a_table_are_classes(tiny_city: Path) -> None:
-    table = read_image_table(tiny_city / "train").with_columns(place=pl.col("utm_east").floor().cast(pl.String))
+    table = read_photos(tiny_city / "train").with_columns(place=pl.col("utm_east").floor().cast(pl.String))
     settings = {name: value for name, value in SETTINGS.items() if name not in ("M", "alpha", "N", "L")}
     result = train(BACKBONE, table, **settings)
     assert [row["group"] for row in result.history] == [0, 1]

@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from progeo import cli
 from progeo.cli.train import TrainOptions
 from progeo.cli.train import run as run_training
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
+from progeo.models.encoder import Encoder
 from progeo.search import store
 from progeo.training.groups import make_groups
-from progeo.training.methods import image_features, progeo
+from progeo.training.methods import progeo
 from progeo.training.methods.image_features import FEATURES
 from progeo.training.methods.progeo import TEXT_TARGETS, TextPhase
 from progeo.training.methods.prompt_file import PROMPTS, load_prompts
@@ -125,7 +126,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
     places: dict[str, tuple[Any, str, int]] = {
-        "extraction": (store, "_write_note", 1),
+        "extraction": (store, "write_json", 1),
         "prompts": (PromptPhase, "forward", 9),
         "between": (progeo, "compute_text_features", 0),
         "encoder": (TextPhase, "forward", 3),
@@ -147,7 +148,7 @@ def test_features_made_anew_do_not_count_as_done_before_they_are(
     for name in (FEATURES, PROMPTS, "stage1_checkpoint.pth"):
         Path("stopped", name).unlink()
     again = make_options(stage=1, resume_train="stopped")
-    stop_in(monkeypatch, image_features, "read_ahead", 0, again)
+    stop_in(monkeypatch, Encoder, "encode_readable", 0, again)
     run_training(again)
     assert rows_of(Path("stopped/stage1_metrics.csv")) == rows_of(Path("undisturbed/stage1_metrics.csv"))
 
@@ -270,7 +271,7 @@ def test_soft_triplet_batches_hold_images_of_each_class(
 
 
 def test_held_out_images_are_not_learned_from(make_options: MakeOptions, tiny_city: Path) -> None:
-    table = read_image_table(tiny_city / "train")
+    table = read_photos(tiny_city / "train")
     groups = make_groups(table, M=10, alpha=360, N=2, L=1, min_images_per_class=4, groups_num=2)
     images = sum(len(group.images) for group in groups)
     features = np.arange(images, dtype=np.float16)[:, None]

@@ -30,6 +30,7 @@ from progeo.console import format_count
 from progeo.devices import copy_to, derive_seed
 from progeo.errors import ProgeoError
 from progeo.models.network import PlaceNetwork
+from progeo.plugins import load_plugins, note_registration
 from progeo.training.augmentation import Augmentation
 from progeo.training.groups import Group
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
@@ -314,6 +315,7 @@ def register_method(name: str) -> Callable[[Registered], Registered]:
     """
 
     def decorate(one: Registered) -> Registered:
+        note_registration("method", name)
         if issubclass(one, Method):
             _METHODS[name] = one
         else:
@@ -329,6 +331,7 @@ def find_method(name: str) -> type[Method]:
     import progeo.training.methods.cosplace
     import progeo.training.methods.progeo  # noqa: F401 (both register themselves)
 
+    load_plugins()
     if name not in _METHODS:
         near = get_close_matches(name, _METHODS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from progeo.console import format_count, logger
-from progeo.data.table import read_image_table
+from progeo.data.table import read_photos
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.evaluation.evaluate import evaluate
@@ -192,7 +192,7 @@ class Training:
         if isinstance(photos, pl.DataFrame):
             self.table = photos.filter(pl.col("split") == "train") if "split" in photos.columns else photos
         else:
-            self.table = read_image_table(photos, **reading, split="train", heading_from=settings.heading_from)
+            self.table = read_photos(photos, **reading, split="train", heading_from=settings.heading_from)
             if photos in (val, test) and "split" not in self.table.columns:
                 raise ProgeoError(
                     f"{photos} has no column split that tells training from validation and test photos. "
