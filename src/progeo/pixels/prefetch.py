@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,26 +46,3 @@ def read_ahead(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def pad_images(images: Any, pin_memory: bool = False) -> tuple[Any, Any]:
-    """Put images of any size into one batch; to be moved to where training uses it.
-
-    Args:
-        images: uint8 tensors (3, H, W).
-        pin_memory: put it into pinned memory, from which CUDA copies while the computing goes on.
-
-    Returns:
-        uint8 (B, 3, H, W) with each image in the upper left corner, and the sizes, int64 (B, 2), height and width.
-    """
-    import torch
-
-    sizes = torch.tensor([image.shape[1:] for image in images])
-    shape = (len(images), 3, *sizes.amax(dim=0).tolist())
-    # Channels last, as decoded images are, so that nothing is turned round.
-    batch = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory, memory_format=torch.channels_last)
-    if (sizes != sizes[0]).any():
-        batch.zero_()
-    for frame, image in zip(batch, images, strict=True):
-        frame[:, : image.shape[1], : image.shape[2]] = image
-    return batch, sizes

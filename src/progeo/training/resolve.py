@@ -152,34 +152,31 @@ def create_run_network(
         keep_frozen: of ``given``, train what it says itself, unless the settings say what.
     """
     says_what = settings.unfreeze is not None or settings.train_all_layers
-    if given is not None and (not is_backbone(given.backbone_name) or (keep_frozen and not says_what)):
-        network = copy.deepcopy(given)
-        if settings.unfreeze is not None:
-            raise ProgeoError(
-                f"`unfreeze` needs a backbone whose stages are known, which {given.backbone_name} is not."
-            )
-        if settings.train_all_layers or not any(parameter.requires_grad for parameter in network.parameters()):
-            network.requires_grad_(True)
-    else:
-        option = find_backbone(settings.backbone or "").freeze_option
-        network = create_model(
-            settings.backbone or "",
-            head=settings.head,
-            descriptor_dim=settings.fc_output_dim,
-            weights="none" if given is not None or resumed else settings.backbone_weights,
-            # The new layers are the same in every run of this seed, resumed ones too.
-            seed=derive_seed(settings.seed),
-            unfreeze=settings.unfreeze,
-            train_all_layers=settings.train_all_layers,
-            frozen_stages=getattr(settings, option) if option else None,
-            head_arguments=given.spec.head_arguments if given is not None else None,
-        )
-        if given is not None:
-            network.spec = given.spec
-    network.set_image_size(settings.image_size or 0)
-    if given is not None and not resumed:
-        start = copy.deepcopy(given)
+    start = copy.deepcopy(given)
+    if start is not None:
         start.set_image_size(settings.image_size or 0)
+        if not is_backbone(start.backbone_name) or (keep_frozen and not says_what):
+            if settings.unfreeze is not None:
+                raise ProgeoError(f"`unfreeze` needs a backbone with known stages, which {start.backbone_name} is not.")
+            if settings.train_all_layers or not any(parameter.requires_grad for parameter in start.parameters()):
+                start.requires_grad_(True)
+            return start.train()
+    option = find_backbone(settings.backbone or "").freeze_option
+    network = create_model(
+        settings.backbone or "",
+        head=settings.head,
+        descriptor_dim=settings.fc_output_dim,
+        weights="none" if start is not None or resumed else settings.backbone_weights,
+        # The new layers are the same in every run of this seed, resumed ones too.
+        seed=derive_seed(settings.seed),
+        unfreeze=settings.unfreeze,
+        train_all_layers=settings.train_all_layers,
+        frozen_stages=getattr(settings, option) if option else None,
+        head_arguments=start.spec.head_arguments if start is not None else None,
+    )
+    network.set_image_size(settings.image_size or 0)
+    if start is not None:
+        network.spec = start.spec
         network.load_state_dict(start.state_dict())
     return network.train()
 

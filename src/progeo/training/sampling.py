@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,12 +11,11 @@ import numpy as np
 import polars as pl
 import torch
 
+from progeo.console import logger
 from progeo.errors import ProgeoError
-from progeo.pixels.decoding import read_image
-from progeo.pixels.prefetch import pad_images, read_ahead
+from progeo.pixels.prefetch import read_ahead
+from progeo.pixels.recipe import Preprocessing, read_pixels
 from progeo.training.groups import Group
-
-logger = logging.getLogger("progeo")
 
 
 def check_batch_size(batch_size: int, images_per_class: int) -> None:
@@ -97,7 +95,7 @@ class BatchReader:
         ``pin_memory`` is for batches that are copied to a CUDA device.
         """
         self._path_column = table["path"]
-        self._image_size = image_size
+        self._preprocessing = Preprocessing(image_size, native=True, native_limit=image_size)
         self._max_unreadable_images = max_unreadable_images
         self._batch_size = batch_size
         self._num_workers = num_workers
@@ -132,7 +130,7 @@ class BatchReader:
             if path in self.unreadable:
                 continue
             try:
-                return read_image(path, shorter_side=self._image_size)
+                return torch.from_numpy(read_pixels(path, self._preprocessing)).permute(2, 0, 1)
             except ProgeoError as error:
                 self._note_unreadable(path, str(error))
         raise ProgeoError(
@@ -151,3 +149,24 @@ class BatchReader:
                     f"{len(self.unreadable)} training images cannot be read, more than `max_unreadable_images` "
                     f"{self._max_unreadable_images} allows; the last one: {reason}"
                 )
+
+
+def pad_images(images: Sequence[torch.Tensor], pin_memory: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put images of any size into one batch.
+
+    Args:
+        images: uint8 tensors (3, H, W).
+        pin_memory: put it into pinned memory, from which CUDA copies while the computing goes on.
+
+    Returns:
+        uint8 (B, 3, H, W) with each image in the upper left corner, and the sizes, int64 (B, 2), height and width.
+    """
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    shape = (len(images), 3, *sizes.amax(dim=0).tolist())
+    # Channels last, as decoded images are, so that nothing is turned round.
+    batch = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory, memory_format=torch.channels_last)
+    if (sizes != sizes[0]).any():
+        batch.zero_()
+    for frame, image in zip(batch, images, strict=True):
+        frame[:, : image.shape[1], : image.shape[2]] = image
+    return batch, sizes
