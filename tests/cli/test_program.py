@@ -121,7 +121,10 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
         (["trian"], "no command 'trian'. Did you mean progeo train?"),
         (["data", "toycity"], "Did you mean progeo data toy-city?"),
         (["train", *FOLDERS, "--fc_outpt_dim", "3"], "--fc_outpt_dim 3. Did you mean --fc_output_dim?"),
-        (["train", *FOLDERS, "--M", "-3"], "--M: Not of type PositiveInt: does not conform to restriction v>0, given -3"),
+        (
+            ["train", *FOLDERS, "--M", "-3"],
+            "--M: Not of type PositiveInt: does not conform to restriction v>0, given -3",
+        ),
         (["train", *FOLDERS, "--lr", "fast"], "--lr: Not of type NonNegativeFloat"),
         (["train", *FOLDERS, "--hue", "0.6"], "--hue: Not of type HalfTurn: 0.6 does not conform to restriction"),
         (
