@@ -50,12 +50,7 @@ from progeo.evaluation.protocols import PROTOCOLS
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
 from progeo.models.hub import HUB_MODELS
-<<<<<<< HEAD
 from progeo.models.network import create_model
-from progeo.training.run import run_training
-=======
-from progeo.models.network import create_network
->>>>>>> e24b3ab (Training: image features by the one encoder; methods from plugins)
 
 from .conftest import REPOSITORY
 from .data import published as published_sets
