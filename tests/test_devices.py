@@ -7,6 +7,7 @@ import torch
 
 from progeo.devices import channel_constant, choose_device, copy_to, derive_seed
 from progeo.errors import ProgeoError
+from progeo.models.images import normalize
 from progeo.pixels.recipe import Preprocessing
 
 
@@ -45,8 +46,8 @@ def test_constants_are_made_once_and_serve_training_after_describing() -> None:
     channel_constant.cache_clear()
     images, preprocessing = torch.rand(2, 3, 4, 5, requires_grad=True), Preprocessing()
     with torch.inference_mode():
-        described = preprocessing.normalize(images)
-    trained = preprocessing.normalize(images)
+        described = normalize(images, preprocessing)
+    trained = normalize(images, preprocessing)
     trained.sum().backward()
     assert torch.equal(described, trained.detach())
     torch.testing.assert_close(images.grad[0, :, 0, 0], 1 / torch.tensor(preprocessing.std))

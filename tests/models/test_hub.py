@@ -270,7 +270,7 @@ def own():
 """
     )
     network = load(f"hub:{repository}:own")
-    with pytest.raises(ProgeoError, match=r"cannot describe images of 60x50 pixels \(it exits with too small for me"):
+    with pytest.raises(ProgeoError, match=r"cannot encode images of 60x50 pixels \(it exits with too small for me"):
         network(torch.rand(1, 3, 50, 60))
     with pytest.raises(RuntimeError, match="out of memory"):
         network(torch.rand(1, 3, 600, 60))
@@ -355,3 +355,11 @@ def own():
     images = torch.rand(1, 3, 8, 8)
     torch.testing.assert_close(network(images), 2 * load(f"hub:{tmp_path}:model:dimension=4")(images))
     assert "parts" not in sys.modules
+
+
+def test_a_fetched_repository_is_taken_from_where_torch_hub_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub/someone_thing_main").mkdir(parents=True)
+    assert hub.fetch_repository("someone/thing:main") == (tmp_path / "hub/someone_thing_main").resolve()

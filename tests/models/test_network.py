@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.models.images import normalize
 from progeo.models.network import Preprocessing, create_model
 
 
 def test_normalisation_is_that_of_imagenet_by_default() -> None:
     images = torch.rand(2, 3, 4, 5)
-    normalised = Preprocessing().normalize(images)
+    normalised = normalize(images, Preprocessing())
     torch.testing.assert_close(normalised[1, 2, 3, 4], (images[1, 2, 3, 4] - 0.406) / 0.225)
-    torch.testing.assert_close(Preprocessing().normalize(images[0]), normalised[0])
+    torch.testing.assert_close(normalize(images[0], Preprocessing()), normalised[0])
 
 
 def test_normalisation_keeps_the_type_of_the_images() -> None:
-    assert Preprocessing().normalize(torch.rand(1, 3, 2, 2, dtype=torch.float64)).dtype == torch.float64
+    assert normalize(torch.rand(1, 3, 2, 2, dtype=torch.float64), Preprocessing()).dtype == torch.float64
 
 
 @pytest.mark.parametrize("dimension", [0, -3, 1.5, True, "64"])
@@ -31,7 +32,7 @@ def test_dimension_must_be_a_positive_whole_number(dimension: Any) -> None:
 def test_any_dimension_works_and_gradients_reach_only_what_is_trained() -> None:
     network = create_model("ResNet18", descriptor_dim=7, weights="none")
     assert network.training and network.spec.provenance == {}
-    assert (network.backbone_name, network.fc_output_dim) == ("ResNet18", 7)
+    assert (network.backbone_name, network.descriptor_dim) == ("ResNet18", 7)
     network(torch.rand(2, 3, 40, 32)).sum().backward()
     for name, parameter in network.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name

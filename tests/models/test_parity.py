@@ -61,7 +61,7 @@ def test_descriptors_are_as_published(parity_dir: Path, backbone: str, dimension
     )
     network.load_state_dict(filled, assign=True)
     with torch.no_grad():
-        descriptors = network(network.preprocessing.normalize(torch.from_numpy(golden["images"]))).numpy()
+        descriptors = network(network.normalize(torch.from_numpy(golden["images"]))).numpy()
     expected = golden[f"{backbone}_{dimension}_descriptors"]
     errors = np.linalg.norm(descriptors - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert errors.max() < 1e-5

@@ -9,7 +9,8 @@ from PIL import Image
 
 from progeo.errors import ProgeoError
 from progeo.pixels import decoding
-from progeo.pixels.decoding import TooLargeError, read_image
+from progeo.pixels.decoding import TooLargeError
+from progeo.pixels.recipe import Preprocessing, read_pixels
 
 
 @pytest.fixture()
@@ -17,6 +18,12 @@ def scene() -> Image.Image:
     """A smooth picture, left dark and right bright, reddish above and bluish below, 64 x 48."""
     x, y = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 48))
     return Image.fromarray((np.stack([x * (1 - y), x * 0.5, x * y], axis=2) * 255).astype(np.uint8))
+
+
+def read_image(path: Path, shorter_side: int | None = None) -> torch.Tensor:
+    """The photo as an uint8 tensor (3, H, W), at its own size or shrunk to a shorter side."""
+    pixels = read_pixels(path, Preprocessing(native=True, native_limit=shorter_side))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def expected(image: Image.Image) -> torch.Tensor:

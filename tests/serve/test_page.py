@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from progeo.models.network import create_network
+from progeo.models.network import create_model
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
 
@@ -46,7 +46,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def database(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaceDatabase]:
-    network = create_network("timm:test_resnet", 32, weights="none").eval()
+    network = create_model("timm:test_resnet", descriptor_dim=32, weights="none").eval()
     positions = pl.DataFrame(
         {
             "path": [str(path) for path in photos],

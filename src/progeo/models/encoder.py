@@ -248,5 +248,9 @@ def extract_descriptors(
 ) -> Descriptors:
     """Describe photos at their native size, or with ``resize`` at that of the network: the name of 0.1.0."""
     preprocessing = network.preprocessing if resize else replace(network.preprocessing, native=True)
-    settings = {"batch_size": batch_size, "num_workers": num_workers, "preprocessing": preprocessing}
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "preprocessing": preprocessing,
+    }
     return Encoder.create(network, device=str(device), **settings).encode(paths, description=description)

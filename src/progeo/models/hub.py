@@ -6,7 +6,10 @@ Loading from torch.hub downloads somebody's code and runs it. That needs the use
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -253,10 +256,11 @@ def fetch_repository(repository: str) -> Path:
     """Return the folder of a repository: itself, or the copy that torch.hub keeps, fetched if it is not there."""
     if Path(repository).is_dir():
         return Path(repository).resolve()
-    fetched = torch.hub._get_cache_or_reload(  # type: ignore[no-untyped-call]
-        repository, force_reload=False, trust_repo=True, calling_fn="load", verbose=False
-    )
-    return Path(fetched).resolve()
+    # Not by torch.hub.load, which would run the code before anybody has seen whether it is the one expected.
+    fetch: Any = torch.hub._get_cache_or_reload
+    older = {"calling_fn": "load"} if "calling_fn" in inspect.signature(fetch).parameters else {}
+    with redirect_stdout(sys.stderr):
+        return Path(fetch(repository, force_reload=False, trust_repo=True, verbose=False, **older)).resolve()
 
 
 def _unwrap(model: Any) -> Any:

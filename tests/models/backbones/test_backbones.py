@@ -15,6 +15,7 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_backbone, find_backbone, list_backbones
+from progeo.models.images import normalize
 from progeo.models.network import PlaceNetwork, Preprocessing, create_model
 
 REGISTERED = [name for name in list_backbones() if not name.endswith("<name>")]
@@ -40,7 +41,7 @@ def test_every_backbone_describes_images_of_any_shape(backbone: str) -> None:
     gives_descriptors = find_backbone(backbone).head == "identity"
     network = create_quickly(backbone, None if gives_descriptors else 4).eval()
     with torch.no_grad():
-        descriptors = network(network.preprocessing.normalize(torch.rand(2, 3, 32, 40)))
+        descriptors = network(network.normalize(torch.rand(2, 3, 32, 40)))
     assert descriptors.shape == (2, 512 if gives_descriptors else 4)
     if not gives_descriptors:
         torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(2))
@@ -52,7 +53,7 @@ def test_every_backbone_describes_images_of_any_shape(backbone: str) -> None:
 def test_any_timm_network_describes_images(backbone: str) -> None:
     network = create_model(backbone, descriptor_dim=4, weights="none").eval()
     with torch.no_grad():
-        descriptors = network(network.preprocessing.normalize(torch.rand(2, 3, 64, 70)))
+        descriptors = network(network.normalize(torch.rand(2, 3, 64, 70)))
     assert descriptors.shape == (2, 4)
 
 
@@ -227,7 +228,7 @@ def test_lite0_knows_what_grace_hopper_wears() -> None:
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
         image = transforms.to_dtype(transforms.to_image(photo.convert("RGB")), torch.float32, scale=True)
     side = entry.preprocessing.image_size
-    images = entry.preprocessing.normalize(transforms.resize(image, [side, side], antialias=True)[None])
+    images = normalize(transforms.resize(image, [side, side], antialias=True)[None], entry.preprocessing)
     with torch.no_grad():
         probability, label = classifier(images).softmax(dim=1).max(dim=1)
     assert label.item() == 652  # military uniform

@@ -15,6 +15,7 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipModel, interpolate_positions
 from progeo.models.backbones.create import create_backbone, create_image_text_model, find_backbone
 from progeo.models.files import load_model_file
+from progeo.models.images import normalize
 from progeo.models.network import PlaceNetwork, create_model
 from progeo.pixels.recipe import Preprocessing
 from progeo.training.losses import (
@@ -42,7 +43,7 @@ def golden(parity_dir: Path, kind: str) -> Golden:
 
 
 def normalized(golden: Golden, name: str = "images") -> torch.Tensor:
-    return Preprocessing().normalize(torch.from_numpy(golden[name]))
+    return normalize(torch.from_numpy(golden[name]), Preprocessing())
 
 
 def create_stage2_network(kind: str, golden: Golden, backbone: str, weights: Path) -> PlaceNetwork:

@@ -22,6 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones import lite_clip
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.backbones.lite_clip import LiteCLIP, create_lite_clip
+from progeo.models.images import normalize
 from progeo.models.network import create_model
 from progeo.models.text import ImageTextModel
 from progeo.training.methods.prompts import PromptTemplate
@@ -48,7 +49,7 @@ def grace_hopper(model: LiteCLIP) -> torch.Tensor:
 
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
         image = transforms.to_dtype(transforms.to_image(photo.convert("RGB")), torch.float32, scale=True)
-    return model.preprocessing.normalize(transforms.resize(image, [224, 224], antialias=True)[None])
+    return normalize(transforms.resize(image, [224, 224], antialias=True)[None], model.preprocessing)
 
 
 def describe(model: ImageTextModel, *texts: str) -> torch.Tensor:
