@@ -23,9 +23,7 @@ WITHOUT_TORCH = {"pixels", "data", "search", "html", "locating", "places", "serv
 SPELLS_OPTIONS = {"cli", "serve"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
-KNOWN: set[tuple[str, str]] = {
-    ("pixels", "torch"),
-}
+KNOWN: set[tuple[str, str]] = set()
 """What is still to be put in order: a room, and what it should not name. To be emptied."""
 
 

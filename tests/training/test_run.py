@@ -85,7 +85,7 @@ def test_run_leaves_everything_in_its_folder(make_options: MakeOptions) -> None:
     assert set(results["recalls"]) == {"R@1", "R@5", "R@10", "R@20"}
     assert "Epoch 3/3: loss" in (folder / "log.txt").read_text()
     model = load_model(str(folder / BEST_MODEL))
-    assert (model.backbone_name, model.fc_output_dim, model.preprocessing.image_size) == ("timm:test_resnet", 16, 32)
+    assert (model.backbone_name, model.descriptor_dim, model.preprocessing.image_size) == ("timm:test_resnet", 16, 32)
 
 
 def test_config_of_a_run_repeats_it(make_options: MakeOptions) -> None:
@@ -277,7 +277,7 @@ def test_compiled_it_trains_the_same(make_options: MakeOptions, monkeypatch: pyt
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compiled, _ = run_in("compiled", make_options(compile=True, **settings))
     assert [float(loss) for loss in losses_of(compiled)] == pytest.approx([float(loss) for loss in losses_of(plain)])
-    assert load_model(compiled / "best_model.safetensors").fc_output_dim == 16
+    assert load_model(compiled / "best_model.safetensors").descriptor_dim == 16
 
 
 def test_compiler_that_fails_is_one_clear_error(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:

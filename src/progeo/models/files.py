@@ -74,7 +74,6 @@ def load_model_file(
     descriptor_dim: int | None = None,
     trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
-    fc_output_dim: int | None = None,
 ) -> PlaceNetwork:
     """Load a trained network from a model file, or from a published state dict, in evaluation mode.
 
@@ -89,7 +88,6 @@ def load_model_file(
     Raises:
         ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
     """
-    descriptor_dim = descriptor_dim or fc_output_dim
     tensors, entries = read_tensors(path)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(TEXT_TOWER)}
     if "format_version" in entries:

@@ -99,16 +99,6 @@ class PlaceNetwork(nn.Module):
         """The registry's name of the backbone."""
         return self.spec.backbone
 
-    @property
-    def fc_output_dim(self) -> int:
-        """``descriptor_dim``; to be removed when its callers have moved."""
-        return self.spec.descriptor_dim
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What the spec says, as 0.1.0 had it; to be removed when its callers have moved."""
-        return {**self.spec.provenance, "licence": self.spec.licence}
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode normalised float images (B, 3, H, W) into descriptors (B, ``descriptor_dim``).
 

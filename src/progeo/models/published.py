@@ -52,7 +52,6 @@ def load_model(
     trust_remote_code: bool = False,
     backbone: str | None = None,
     descriptor_dim: int | None = None,
-    fc_output_dim: int | None = None,
 ) -> PlaceNetwork:
     """Load a model in evaluation mode.
 
@@ -68,7 +67,6 @@ def load_model(
         ProgeoError: there is no such model, or the file is not one, or not the one asked for.
     """
     device = choose_device(str(device))
-    descriptor_dim = descriptor_dim or fc_output_dim
     name = str(name_or_path)
     is_file = Path(name).is_file()
     if is_file:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -165,16 +165,6 @@ def describe_source(source: object) -> str:
         return str(source)
     path = getattr(source, "filename", None) or getattr(source, "name", None)
     return path if isinstance(path, str) and path else f"given as {type(source).__name__}"
-
-
-def read_image(path: Any, shorter_side: int | None = None, *, name: str | None = None) -> Any:
-    """Read an image as an uint8 tensor (3, H, W); to be replaced by ``recipe.read_pixels``."""
-    import torch
-
-    from progeo.pixels.recipe import Preprocessing, read_pixels
-
-    preprocessing = Preprocessing(native=True, native_limit=shorter_side)
-    return torch.from_numpy(read_pixels(path, preprocessing, name=name)).permute(2, 0, 1)
 
 
 @cache

@@ -83,19 +83,6 @@ class Preprocessing:
         """Return what ``to_dict`` made plain; raises TypeError or KeyError where it is damaged."""
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
 
-    def normalize(self, images: Any) -> Any:
-        """Return normalised tensors; to be replaced by ``progeo.models.images.normalize``."""
-        from progeo.devices import channel_constant
-
-        mean, std = (channel_constant(values, images.dtype, images.device) for values in (self.mean, self.std))
-        return (images - mean) / std
-
-    def resize(self, image: Any) -> Any:
-        """Resize a tensor (3, H, W); to be replaced by ``to_pixels``."""
-        import torch
-
-        return torch.from_numpy(read_pixels(image, self)).permute(2, 0, 1)
-
     def describe(self) -> str:
         """Return the size in words."""
         if self.native:

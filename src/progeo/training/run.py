@@ -174,7 +174,7 @@ class Training:
             self.network = load_model(
                 settings.resume_model,
                 backbone=settings.backbone if settings.backbone and is_backbone(settings.backbone) else None,
-                fc_output_dim=settings.fc_output_dim if settings.backbone and is_backbone(settings.backbone) else None,
+                descriptor_dim=settings.fc_output_dim if settings.backbone and is_backbone(settings.backbone) else None,
                 trust_remote_code=settings.trust_remote_code,
                 device=choose_device(settings.device),
             )
