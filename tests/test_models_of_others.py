@@ -30,10 +30,28 @@ class Pool(torch.nn.Module):
     def forward(self, features):
         return torch.nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
 """
-SMALL = (
-    "--M 10 --alpha 360 --N 1 --L 1 --groups_num 1 --min_images_per_class 2 --batch_size 4 --image_size 32 "
-    "--epochs_num 1 --iterations_per_epoch 2"
-).split()
+SMALL = [
+    "--M",
+    "10",
+    "--alpha",
+    "360",
+    "--N",
+    "1",
+    "--L",
+    "1",
+    "--groups_num",
+    "1",
+    "--min_images_per_class",
+    "2",
+    "--batch_size",
+    "4",
+    "--image_size",
+    "32",
+    "--epochs_num",
+    "1",
+    "--iterations_per_epoch",
+    "2",
+]
 
 
 @pytest.fixture

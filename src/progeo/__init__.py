@@ -10,16 +10,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from progeo.errors import explain_missing_library
+
 if TYPE_CHECKING:
     from progeo.data.table import read_photos
     from progeo.errors import ProgeoError
     from progeo.evaluation.evaluate import evaluate
-    from progeo.models import create_model, create_network, encode, extract_descriptors, list_models, load_model
-    from progeo.models.backbones.registry import register_backbone
-    from progeo.models.heads import register_head
+    from progeo.models import create_model, encode, list_models, load_model, register_backbone, register_head
     from progeo.places.database import PlaceDatabase
-    from progeo.training import train
-    from progeo.training.methods import register_method
+    from progeo.training import register_method, train
 
     __version__: str
 
@@ -32,13 +31,17 @@ _HOMES = {
     "list_models": "models",
     "load_model": "models",
     "read_photos": "data.table",
-    "register_backbone": "models.backbones.registry",
-    "register_head": "models.heads",
-    "register_method": "training.methods",
+    "register_backbone": "models",
+    "register_head": "models",
+    "register_method": "training",
     "train": "training",
 }
-_BEFORE = {"create_network": "models", "extract_descriptors": "models"}
-"""Names of 0.1.0, which warn."""
+
+_OLD = {
+    "create_network": ("models.network", "progeo.create_model"),
+    "extract_descriptors": ("models.encoder", "progeo.encode"),
+}
+"""Names of 0.1.0: where they are, and what takes their place."""
 
 __all__ = [
     "PlaceDatabase",
@@ -59,19 +62,25 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that ``import progeo`` costs nothing."""
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+    if name in _HOMES:
+        with explain_missing_library(f"progeo.{name}"):
+            found = getattr(import_module(f"progeo.{_HOMES[name]}"), name)
+    elif name in _OLD:
+        import warnings
 
-        try:
-            return version("progeo")
-        except PackageNotFoundError:  # a clone that is not installed
-            return "not installed"
-    home = (_HOMES | _BEFORE).get(name)
-    if home is None:
+        home, instead = _OLD[name]
+        warnings.warn(f"progeo.{name} is now {instead}.", DeprecationWarning, stacklevel=2)
+        found = getattr(import_module(f"progeo.{home}"), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        found = version("progeo")
+    else:
         raise AttributeError(f"module 'progeo' has no attribute {name!r}")
-    return getattr(import_module(f"progeo.{home}"), name)
+    globals()[name] = found  # asked for once
+    return found
 
 
 def __dir__() -> list[str]:
     """Return the public names, and nothing else."""
-    return list(__all__)
+    return __all__

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from progeo.models.files import save_model
     from progeo.models.heads import list_heads, register_head
     from progeo.models.network import PlaceNetwork, build, create_model
-    from progeo.models.published import list_models, load_model
+    from progeo.models.published import encode, list_models, load_model
     from progeo.models.spec import ModelSpec
 
 _HOMES = {
@@ -22,7 +22,7 @@ _HOMES = {
     "save_model": "progeo.models.files",
     **dict.fromkeys(("list_heads", "register_head"), "progeo.models.heads"),
     **dict.fromkeys(("PlaceNetwork", "build", "create_model"), "progeo.models.network"),
-    **dict.fromkeys(("list_models", "load_model"), "progeo.models.published"),
+    **dict.fromkeys(("encode", "list_models", "load_model"), "progeo.models.published"),
     "ModelSpec": "progeo.models.spec",
 }
 
@@ -32,6 +32,7 @@ __all__ = [
     "PlaceNetwork",
     "build",
     "create_model",
+    "encode",
     "list_backbones",
     "list_heads",
     "list_models",

@@ -6,8 +6,10 @@ import dataclasses
 import errno
 import http.client
 import urllib.request
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -19,6 +21,9 @@ from progeo.models.backbones.registry import is_backbone, list_backbones, sugges
 from progeo.models.files import load_model_file
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork, create_untrained
+
+if TYPE_CHECKING:
+    from progeo.pixels.recipe import Source
 
 RELEASE = "https://github.com/gmberton/CosPlace/releases/download/v1.0"
 PREFIX = "cosplace:"
@@ -94,6 +99,23 @@ def load_model(
             f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
         )
     return network.to(device)
+
+
+def encode(
+    model: PlaceNetwork | str | Path,
+    photos: Source | Sequence[Source],
+    *,
+    device: torch.device | str | None = None,
+    batch_size: int = 16,
+    num_workers: int | None = None,
+    progress: bool = False,
+    output: Literal["numpy", "torch"] = "numpy",
+) -> Any:
+    """Return the descriptors of photos, as ``PlaceNetwork.encode`` does; ``model`` may be what ``load_model`` takes."""
+    network = model if isinstance(model, PlaceNetwork) else load_model(model)
+    return network.encode(
+        photos, device=device, batch_size=batch_size, num_workers=num_workers, progress=progress, output=output
+    )
 
 
 def _load_cosplace(name: str, backbone: str | None, descriptor_dim: int | None) -> PlaceNetwork:
