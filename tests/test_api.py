@@ -25,16 +25,16 @@ PARAMETERS = {
     "evaluate": "model, evaluation_set, *, protocol, image_size, native, positive_dist_threshold, k, rerank, device, "
     "batch_size, num_workers, description, descriptors_folder, trust_remote_code",
     "list_models": "pattern",
-    "load_model": "name_or_path, *, backbone, descriptor_dim, weights, trust_remote_code, device",
+    "load_model": "name_or_path, *, device, trust_remote_code, backbone, descriptor_dim, fc_output_dim",
     "read_photos": "source, cache_folder, *, columns, split, heading_from, one_plane, faults",
     "register_backbone": "*names",
     "register_head": "name, *, needs, fixed_dim",
     "register_method": "name",
     "train": "model, photos, *, method, val, test, folder, seed, device, **settings",
-    "PlaceDatabase.create": "address, model, *, trust_remote_code, **encoding",
-    "PlaceDatabase.open": "address, *, model, trust_remote_code, **encoding",
+    "PlaceDatabase.create": "address, model, *, exist_ok, **settings",
+    "PlaceDatabase.open": "address, *, model, trust_remote_code, device, batch_size, num_workers, show_progress",
     "PlaceDatabase.add": "self, photos",
-    "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_uncalibrated, exact",
+    "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_uncalibrated, exact, rerank",
 }
 
 

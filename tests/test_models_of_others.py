@@ -30,28 +30,10 @@ class Pool(torch.nn.Module):
     def forward(self, features):
         return torch.nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
 """
-SMALL = [
-    "--M",
-    "10",
-    "--alpha",
-    "360",
-    "--N",
-    "1",
-    "--L",
-    "1",
-    "--groups_num",
-    "1",
-    "--min_images_per_class",
-    "2",
-    "--batch_size",
-    "4",
-    "--image_size",
-    "32",
-    "--epochs_num",
-    "1",
-    "--iterations_per_epoch",
-    "2",
-]
+SMALL = {
+    **{"M": 10, "alpha": 360, "N": 1, "L": 1, "groups_num": 1, "min_images_per_class": 2},
+    **{"batch_size": 4, "epochs_num": 1, "iterations_per_epoch": 2},
+}
 
 
 @pytest.fixture
@@ -114,7 +96,8 @@ def test_every_command_takes_a_model_of_torch_hub(
     )
 
     sets = [f"--{part}_set_folder={tiny_city / part}" for part in ("train", "val", "test")]
-    run("train", *sets, *SMALL, "--resume_model", model, "--trust_remote_code", "--save_dir", "tuned")
+    small = [f"--{name}={value}" for name, value in SMALL.items()]
+    run("train", *sets, *small, "--resume_model", model, "--trust_remote_code", "--save_dir", "tuned")
     (tuned,) = Path("logs/tuned").glob("*/best_model.safetensors")
     assert load_model(tuned, trust_remote_code=True).descriptor_dim == 12
 

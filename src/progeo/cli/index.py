@@ -117,9 +117,7 @@ def load_resized(options: IndexOptions) -> PlaceNetwork | None:
 
     if options.model is None:
         return None
-    network = load_network(
-        options.model, trust_remote_code=options.trust_remote_code, device=options.device
-    )
+    network = load_network(options.model, trust_remote_code=options.trust_remote_code, device=options.device)
     if options.image_size is not None:
         network.set_image_size(options.image_size)
     return network
