@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 
 import polars as pl
-from scipy.spatial import cKDTree
 
 from progeo.data.datasets.rows import Columns, match_files, read_columns
 from progeo.data.faults import Faults
@@ -145,6 +144,8 @@ def _read_part(part: Path, role: str, files: pl.DataFrame, folder: str, faults: 
 
 def _mark_queries(table: pl.DataFrame) -> pl.DataFrame:
     """Take from ``subtask_all`` the queries that have no positive, and all that is no query."""
+    from scipy.spatial import cKDTree  # which only this set needs
+
     is_candidate = (pl.col("role") == "queries") & pl.col("subtask_all").fill_null(False) & ~pl.col("pano")
     table = table.with_columns(subtask_all=is_candidate)
     database = table.filter((pl.col("role") == "database") & ~pl.col("pano"))
