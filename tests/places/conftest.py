@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from progeo.data.table import read_photos as read_image_table
+from progeo.data.table import read_photos as read_set
 from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork, create_model
 from progeo.places import rebuilding
@@ -38,7 +38,7 @@ def filled(tiny_city: Path, model_file: Path, tmp_path_factory: pytest.TempPathF
     """A database of the tiny city's eight places; not to be changed."""
     folder = tmp_path_factory.mktemp("filled") / "places"
     with PlaceDatabase.create(folder, model_file) as database:
-        database.add(read_image_table(tiny_city / "test/database", tmp_path_factory.mktemp("cache")))
+        database.add(read_set(tiny_city / "test/database", tmp_path_factory.mktemp("cache")))
     return folder
 
 
@@ -56,4 +56,4 @@ def database(photos: Path, model_file: Path, tmp_path: Path) -> PlaceDatabase:
 
 @pytest.fixture
 def read_photos(tmp_path: Path) -> Callable[[Path], object]:
-    return lambda folder: read_image_table(folder, tmp_path / "cache")
+    return lambda folder: read_set(folder, tmp_path / "cache")

@@ -108,9 +108,6 @@ def read_photos(
     return table
 
 
-read_image_table = read_photos
-
-
 def find_manifest(source: Path) -> Path | None:
     """Return the manifest or structure that ``source`` is or holds; None where it is a folder without one.
 
