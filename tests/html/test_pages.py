@@ -133,6 +133,7 @@ def test_thousands_of_points_are_drawn_at_once(browser: Browser, tmp_path: Path)
     with open_file(browser, path) as page:
         assert count_pixels(page, "good") > 1000
         page.locator(".leaflet-control-zoom-in").click()
+        assert count_pixels(page, "good") > 100
         slowest = page.evaluate(
             """() => { const start = performance.now();
                 document.querySelector(".leaflet-control-zoom-out").click(); return performance.now() - start; }"""
@@ -168,6 +169,7 @@ def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, 
             expect(buttons.nth(0)).to_have_attribute("aria-pressed", "false")
             expect(page.locator("path.circle")).to_have_count(1)
             page.get_by_role("button", name="Show all").click()
+            assert count_pixels(page, "dot") > 5 and count_pixels(page, "accent") > 5  # drawn anew after the move
             box = page.locator(".pin.chosen").bounding_box()
             ground = page.locator(".map").bounding_box()
             assert box is not None and ground is not None

@@ -54,9 +54,6 @@ class ColourEncoder:
         self.before_describing(list(images))
         yield list(keys), np.stack([image.mean(axis=(0, 1), dtype=np.float32) for image in images])
 
-    def encode(self, photos: list[Pixels]) -> Descriptors:
-        return next(self.encode_pixels(enumerate(photos)))[1]
-
 
 class ColourDatabase:
     """Photos of one colour each, 20 metres apart going north; whatever is nearest in colour is the place."""

@@ -48,8 +48,10 @@ def warm_up(database: PlaceDatabase) -> None:
             f"The place database {database.address} is empty. Add photos with: progeo index PHOTOS `database` "
             f"{database.address}"
         )
-    size = database.encoder.preprocessing.image_size
-    database.locate_descriptors(database.encoder.encode([np.zeros((size, size, 3), dtype=np.uint8)]))
+    encoder = database.encoder
+    size = encoder.preprocessing.image_size
+    ((_, descriptors),) = encoder.encode_pixels([(0, np.zeros((size, size, 3), dtype=np.uint8))])
+    database.locate_descriptors(descriptors)
 
 
 def listen(host: str, port: int) -> socket.socket:

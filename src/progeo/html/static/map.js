@@ -19,7 +19,7 @@ const Points = L.Canvas.extend({
   onAdd(map) {
     this.projected = this.points.map(([at]) => map.options.crs.latLngToPoint(L.latLng(at), 0));
     L.Canvas.prototype.onAdd.call(this, map);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this._update());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this._redraw());
   },
 
   // Where a point is, in pixels of the map's pane.
@@ -28,9 +28,8 @@ const Points = L.Canvas.extend({
     return [x * scale - origin.x, y * scale - origin.y];
   },
 
-  _update() {
-    if (this._map._animatingZoom && this._bounds) return;
-    L.Canvas.prototype._update.call(this);
+  // Called by Leaflet on a canvas that is empty and in place.
+  _draw() {
     const {min, max} = this._bounds, shown = [];
     this.points.forEach(([, kind], index) => {
       const [x, y] = this.place(index);
