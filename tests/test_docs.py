@@ -13,7 +13,8 @@ a misspelt option, a missing file or a removed command fails while nothing takes
 - ``walk.mp4`` and ``walk.gpx`` are ten seconds of one walk;
 - published data sets are tiny samples in their publishers' structure;
 - published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder;
-- ``progeo serve`` opens the database and all else but the port, and ``curl`` asks that service.
+- ``progeo serve`` opens the database and all else but the port, and ``curl`` asks that service;
+- ``progeo.train`` takes the same small settings, and backbones of torchvision have random weights.
 
 The commands of docs/benchmarks.md take hours, so only their options are read.
 """
@@ -36,6 +37,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -57,9 +59,13 @@ from .data import published as published_sets
 from .data.footage import write_track, write_video
 from .data.photos import write_photo
 
+EXAMPLES = REPOSITORY / "examples"
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-NAMES = ("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving")
+NAMES = (
+    *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving"),
+    "extend",
+)
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
 HUBCONF = """
 import torch
@@ -175,6 +181,18 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
         east_and_north = "@".join(photo.name.split("@")[:3])
         photo.rename(photo.with_name(f"{east_and_north}@@@@@{photo.name.split('@')[7]}@.jpg"))
     (folder / "serve.yaml").write_text("token: open-sesame\n")
+    shutil.copytree(folder / "phone_photos", folder / "my_set")
+    labels = [
+        {
+            "file": path.name,
+            "lat": 36.1,
+            "lon": 3.0 + number / 1e5,
+            "compass": 90 * number % 360,
+            "drive": 1 + number % 2,
+        }
+        for number, path in enumerate(sorted((folder / "my_set").iterdir()))
+    ]
+    (folder / "my_set/labels.json").write_text(json.dumps(labels))
 
     photos = sorted((tiny_city / "train").iterdir())[:2]
     (folder / "originals").mkdir()
@@ -237,6 +255,9 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
         return load(str(REPOSITORY), name, source="local", **settings)
 
     monkeypatch.setattr(torch.hub, "load", load_from_here)
+    train, mobilenet = progeo.train, torchvision.models.mobilenet_v3_small
+    monkeypatch.setattr(progeo, "train", lambda *given, **settings: train(*given, **(settings | SMALL_SETTINGS)))
+    monkeypatch.setattr(torchvision.models, "mobilenet_v3_small", lambda **_: mobilenet(weights=None))
     return folder
 
 
@@ -287,7 +308,7 @@ def run_snippet(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
     code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
     exec(code, {"__name__": "__main__"})
     printed = capsys.readouterr().out.splitlines()
-    prints = [line for line in block.text.splitlines() if line.startswith("print(")]
+    prints = [line for line in block.text.splitlines() if line.lstrip().startswith("print(")]
     assert len(printed) == len(prints), block.place
     for line, output in zip(prints, printed, strict=True):
         _, _, comment = line.partition("  # ")
@@ -421,6 +442,12 @@ def small_settings(name: str, arguments: list[str]) -> list[str]:
         stage1 = [word for setting, value in SMALL_STAGE1.items() for word in (f"--{setting}", str(value))]
         return [*SMALL_TRAINING, *stage1, "--backbone", TINY_CLIP]
     return SMALL_TRAINING if shown.resume_model else [*SMALL_TRAINING, "--backbone", TINY_BACKBONE]
+
+
+def test_examples_are_those_of_the_page() -> None:
+    text = (DOCS / "extend.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^`(examples/\w+\.py)`:\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert shown == {f"examples/{path.name}": path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
 
 
 def test_options_of_benchmark_commands_are_known() -> None:
