@@ -464,7 +464,8 @@ def known_options() -> set[str]:
     known = {"--config", "--debug", "--help", "--version", "--name", "--no_name"}
     for command in cli.COMMANDS:
         for option in dataclasses.fields(cli.find_options_class(command)):
-            known |= {f"--{option.name}", f"--no_{option.name}", *option.metadata["names"]}
+            names = (option.name, *option.metadata["names"])
+            known |= {f"--{name.removeprefix('--')}" for name in names} | {f"--no_{option.name}"}
     return known
 
 
