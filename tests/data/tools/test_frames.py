@@ -77,6 +77,20 @@ def test_frames_of_photos(walk: Path) -> None:
     assert [str(moment)[-4:] for moment in table["timestamp"]] == [":05Z", ":09Z", ":13Z"]
 
 
+def test_photos_of_one_name_become_frames_of_their_own(walk: Path) -> None:
+    names = ["IMG_1.jpg", "IMG_1.JPG", "IMG_1.png", "IMG_2.webp", "a/b.jpg", "a_b.jpg", "A_B.png", "c.jpg"]
+    for second, name in enumerate(names):
+        write_photo(Path("photos", name), time=f"2023:04:06 10:19:{5 + second:02}")
+    assert take("--every", "1", source="photos") == 0
+    table = read_photos("frames").sort("timestamp")
+    assert [str(moment)[-3:] for moment in table["timestamp"]] == [f"{5 + second:02}Z" for second in range(len(names))]
+    assert len({path.lower() for path in table["path"]}) == len(names) == len(list(Path("frames").glob("*.jpg")))
+    assert [Path(table["path"][number]).name for number in (3, 7)] == ["IMG_2.jpg", "c.jpg"]
+    for name, frame in zip(names, table["path"], strict=True):
+        if name.endswith((".jpg", ".JPG")):
+            assert Path(frame).read_bytes() == Path("photos", name).read_bytes()
+
+
 def test_photos_at_even_intervals(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(6):
         write_photo(Path(f"photos/{number}.png"))

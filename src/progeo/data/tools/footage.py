@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -76,8 +80,19 @@ class Photos:
     seconds: Floats
 
     def name(self, number: int) -> str:
-        """Return the name of the photo, with those of the folders it is in."""
-        return Path(self.paths[number]).with_suffix("").as_posix().replace("/", "_")
+        """Return the name of the photo, with those of the folders it is in.
+
+        Where several photos would have it, as ``IMG_1.jpg`` and ``IMG_1.heic``, each gets a sign of its own path: no
+        number, which would go to another photo once one is added.
+        """
+        path = self.paths[number]
+        name = _flatten(path)
+        is_shared = self._counts[_fold(name)] > 1
+        return f"{name}_{hashlib.sha256(path.encode()).hexdigest()[:8]}" if is_shared else name
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(_fold(_flatten(path)) for path in self.paths)
 
     def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
         """Copy JPEG files, and write others anew."""
@@ -88,6 +103,16 @@ class Photos:
             else:
                 open_photo(source, Preprocessing(native=True)).save(target, "JPEG", quality=JPEG_QUALITY)
             yield number
+
+
+def _flatten(path: str) -> str:
+    """Return a path without extension as a single name."""
+    return Path(path).with_suffix("").as_posix().replace("/", "_")
+
+
+def _fold(name: str) -> str:
+    """Return what names have in common that some file systems take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _read_photos(folder: Path, start: float | None, fps: float | None) -> Photos:
