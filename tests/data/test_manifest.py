@@ -48,6 +48,42 @@ def test_no_spelling_means_two_things() -> None:
     assert SPELLINGS.keys() <= FIELDS.keys()
 
 
+@pytest.mark.parametrize(
+    ("columns", "row", "position"),
+    [
+        ("GPSLatitude,GPSLatitudeRef,GPSLongitude,GPSLongitudeRef", "33.86,S,70.65,W", (-33.86, -70.65)),
+        ("GPSLatitude,GPSLatitudeRef,GPSLongitude,GPSLongitudeRef", "-33.86,South,-70.65,West", (-33.86, -70.65)),
+        ("lat,lat_ref,lon,lon_ref", "33.86,n,70.65,w", (33.86, -70.65)),
+        ("lat,N/S,lon,E/W", "33.86,S,70.65,E", (-33.86, 70.65)),
+        ("lat,lat_hemisphere,lng,lng_hemisphere", "33.86,Sur,70.65,Este", (-33.86, 70.65)),
+        ("lat,hemisphere,lon,longitude_direction", "33.86,South,70.65,W", (-33.86, -70.65)),
+        ("lat,latitude_sign,lon,longitude_sign", "33.86,-,70.65,+", (-33.86, 70.65)),
+        ("lat,lat_ref,lon,lon_ref", "-33.86,,70.65,E", (-33.86, 70.65)),
+        ("lat,lat_ref,lon,lon_ref", "33.86,,70.65,", (33.86, 70.65)),
+    ],
+)
+def test_hemispheres_in_columns_of_their_own(
+    folder: Path, columns: str, row: str, position: tuple[float, float]
+) -> None:
+    table = read(folder, f"path,{columns}\na.jpg,{row}\n")
+    assert table.select("latitude", "longitude").row(0) == position
+    write_manifest(table, folder / "again.csv")
+    assert read_manifest(folder / "again.csv").select("latitude", "longitude").row(0) == position
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "message"),
+    [
+        ("lat,lat_ref,lon,lon_ref", "33.86,0,70.65,1", "latitude 33.86 may be north or south, which its reference '0'"),
+        ("lat,lat_ref,lon,lon_ref", "33.86,S,70.65,Ost", "longitude 70.65 may be east or west, which its reference"),
+        ("lat,lat_ref,lon,lon_ref", "-33.86,N,70.65,E", "latitude -33.86 and its reference 'N' contradict each other"),
+        ("lat,a,lon,b", "33.86,S,70.65,W", "`columns` latitude_reference=a,longitude_reference=b"),
+    ],
+)
+def test_hemispheres_that_are_not_understood_are_refused(folder: Path, columns: str, row: str, message: str) -> None:
+    assert message in error_of(folder, f"path,{columns}\na.jpg,{row}\n")
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separators_and_byte_order_mark(folder: Path, separator: str) -> None:
     table = read(folder, "\ufeffpath,lat,lon\r\na.jpg,59.3,18.1\r\n".replace(",", separator))

@@ -15,6 +15,8 @@ from progeo.errors import ProgeoError
 FIELDS: dict[str, pl.DataType] = {
     "path": pl.String(),
     **FILE_NAME_FIELDS,
+    "latitude_reference": pl.String(),
+    "longitude_reference": pl.String(),
     "heading_reference": pl.String(),
     "place": pl.String(),
     "split": pl.String(),
@@ -41,6 +43,15 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "pano_id": ("pano", "panoramaid"),
 }
 """Other names of the columns, in small letters and without spaces and signs."""
+
+_SAID = r"(ref|reference|hemi|hemisphere|dir|direction|cardinal|sign|{})[a-z]*"
+REFERENCES = {
+    "latitude_reference": r"(?!.*dest)([a-z]*lat(itude)?" + _SAID.format("ns") + "|(ref|hemi(sphere)?)lat(itude)?|ns|"
+    "north(or)?south)",
+    "longitude_reference": r"(?!.*dest)([a-z]*(lon|lng|long|longitude)" + _SAID.format("ew") + "|(ref|hemi(sphere)?)"
+    "(lon|lng|long|longitude)|ew|east(or)?west)",
+}
+"""What columns are called that say north or south, east or west, after simplifying."""
 
 LIKELY: dict[str, str] = {
     "path": ".*(name|path|file).*",
@@ -95,6 +106,8 @@ def find_columns(names: list[str], chosen: dict[str, str], source: Path) -> dict
             )
         if candidates:
             columns[field] = field if field in candidates else candidates[0]
+    if "hemi" in columns.get("utm_letter", "").lower() and not columns.keys() & {"utm_east", "latitude_reference"}:
+        columns["latitude_reference"] = columns.pop("utm_letter")
     _check_complete(columns, names, source)
     return columns
 
@@ -130,7 +143,10 @@ def _guess(field: str, names: list[str]) -> str | None:
 def _find_field(name: str) -> str | None:
     """Return the field that a name means, or None."""
     simple = _simplify(name)
-    return next((field for field in FIELDS if simple in (_simplify(field), *SPELLINGS.get(field, ()))), None)
+    return next(
+        (field for field in FIELDS if simple in (_simplify(field), *SPELLINGS.get(field, ()))),
+        next((field for field, pattern in REFERENCES.items() if re.fullmatch(pattern, simple)), None),
+    )
 
 
 def _simplify(name: str) -> str:

@@ -40,6 +40,9 @@ NEAR_DEGREES = 1.0
 HEMISPHERES = {"NORTH": "N", "SOUTH": "M", "NORTHERN": "N", "SOUTHERN": "M"}
 """Letters for those who write hemispheres: N and M are the latitude bands beside the equator."""
 
+SIGNS = {"latitude": {"N": 1, "S": -1, "+": 1, "-": -1}, "longitude": {"E": 1, "W": -1, "+": 1, "-": -1}}
+"""What references say, by their first sign: N, North and Nord, S, South, Sud and Sur."""
+
 
 def read_manifest(
     path: Path, columns: str | Mapping[str, str] | None = None, faults: Faults | None = None
@@ -64,7 +67,9 @@ def read_manifest(
     table = table.select(*(pl.col(name).alias(field) for field, name in names.items()), *others)
     table = table.with_columns(pl.lit(None, FIELDS[name]).alias(name) for name in POSITION if name not in names)
     table = _read_values(table, path)
-    problem = _find_problems(table, names, path)
+    _check_unread_references(table.select(others), table, path)
+    table, contradiction = _apply_references(table)
+    problem = contradiction.fill_null(_find_problems(table, names, path))
     if faults is None:
         _check_positions(table, problem, path)
     table = table.with_columns(path=_resolve_paths(table["path"], path.parent))
@@ -144,6 +149,52 @@ def _read_numbers(table: pl.DataFrame, name: str, source: Path) -> pl.Series:
             f"{_name_row(table, wrong, source)}: the {name} {texts.filter(wrong)[0]!r} is no number: write {unit}."
         )
     return numbers.set(~numbers.is_finite(), None).alias(name)
+
+
+def _apply_references(table: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Give latitude and longitude the signs that columns such as GPSLatitudeRef say, and drop these.
+
+    Returns:
+        The table, and what is wrong (string) where a sign stays unknown or is contradicted, else null.
+    """
+    problem = pl.Series("problem", [None], pl.String).new_from_index(0, len(table))
+    for name, signs in SIGNS.items():
+        reference = f"{name}_reference"
+        if reference not in table.columns or table[reference].is_null().all():
+            continue
+        value, text = pl.col(name), pl.col(reference)
+        sign = text.str.to_uppercase().str.head(1).replace_strict(signs, default=None, return_dtype=pl.Int8)
+        said = "north or south" if name == "latitude" else "east or west"
+        wrong = (
+            pl.when((value > 0) & sign.is_null())
+            .then(pl.format(f"{name} {{}} may be {said}, which its reference '{{}}' does not say", value,
+                            text.fill_null("")))
+            .when((value < 0) & (sign > 0))
+            .then(pl.format(f"{name} {{}} and its reference '{{}}' contradict each other", value, text))
+        )  # fmt: skip
+        problem = problem.fill_null(table.select(wrong).to_series())
+        table = table.with_columns(pl.when(sign == -1).then(-value.abs()).otherwise(value).alias(name))
+    return table.drop("latitude_reference", "longitude_reference", strict=False), problem
+
+
+def _check_unread_references(others: pl.DataFrame, table: pl.DataFrame, source: Path) -> None:
+    """Raise an error where columns that mean nothing to progeo hold N and S, and E and W, and numbers have no sign."""
+    if (table.select(pl.min_horizontal(pl.col("latitude", "longitude").min())).item() or 0) < 0:
+        return
+    found = {}
+    for name, words in (("latitude", ("N", "S", "NORTH", "SOUTH")), ("longitude", ("E", "W", "EAST", "WEST"))):
+        for column in others.select(cs.string()).iter_columns():
+            if f"{name}_reference" not in table.columns and column.head(100).str.to_uppercase().is_in(words).all():
+                found[f"{name}_reference"] = column.name
+    negative = [
+        name for name in found.values() if table[name].str.to_uppercase().is_in(["S", "W", "SOUTH", "WEST"]).any()
+    ]
+    if len(found) == 2 and negative:
+        pairs = ",".join(f"{field}={name}" for field, name in found.items())
+        raise ProgeoError(
+            f"{source}: latitudes and longitudes have no signs, and {' and '.join(found.values())} look as if they "
+            f"said north or south, east or west. If they do: `columns` {pairs}. If not, rename them or leave them out."
+        )
 
 
 def _read_zones(table: pl.DataFrame, source: Path) -> pl.DataFrame:
