@@ -89,6 +89,34 @@ def test_clocks_that_were_never_set(tmp_path: Path, time: str) -> None:
     assert read_one(write_photo(tmp_path / "photo.jpg", (10, 20), time=time))["timestamp"] is None
 
 
+@pytest.mark.parametrize(
+    ("details", "gps", "timestamp"),
+    [
+        ({BASE.DateTimeOriginal: "2023:04:06 10:19:05.250"}, {}, "2023-04-06T10:19:05.250"),
+        ({BASE.DateTimeOriginal: "2023:04:06 10:19:05+02:00", BASE.OffsetTimeOriginal: "+01:00"}, {},
+         "2023-04-06T10:19:05+02:00"),
+        ({BASE.DateTimeOriginal: "0000:00:00 00:00:00", BASE.DateTimeDigitized: "2023:04:06 10:19:05",
+          BASE.SubsecTimeDigitized: "25", BASE.OffsetTimeDigitized: "+02:00"}, {}, "2023-04-06T10:19:05.25+02:00"),
+        ({BASE.DateTimeOriginal: "yesterday", BASE.DateTime: "2023:04:06 10:19:05", BASE.OffsetTime: "Z"}, {},
+         "2023-04-06T10:19:05Z"),
+        ({}, {GPS.GPSDateStamp: "2023:04:06", GPS.GPSTimeStamp: (8.0, 19.0, 5.5)}, "2023-04-06T08:19:05.500Z"),
+        ({}, {GPS.GPSDateStamp: "2023:04:06", GPS.GPSTimeStamp: (8.0, 19.0, IFDRational(0, 0))}, None),
+        ({BASE.DateTime: "2023:04:06 10:19:05"}, {GPS.GPSDateStamp: "2023:04:06", GPS.GPSTimeStamp: (8.0, 1.0, 5.0)},
+         "2023-04-06T10:19:05"),
+    ],
+)  # fmt: skip
+def test_times_and_what_stands_in_for_them(
+    tmp_path: Path, details: dict[int, Any], gps: dict[int, Any], timestamp: str | None
+) -> None:
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10, 20), gps=gps, details=details))
+    assert (row["timestamp"], row["unread_time"]) == (timestamp, None)
+
+
+def test_time_that_is_not_understood_is_kept_as_such(tmp_path: Path) -> None:
+    row = read_one(write_photo(tmp_path / "photo.jpg", (10, 20), time="4/6/2023 10:19"))
+    assert (row["timestamp"], row["unread_time"]) == (None, "4/6/2023 10:19")
+
+
 def test_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("no image")
     assert "it cannot be read" in read_one(tmp_path / "photo.jpg")["problem"]

@@ -176,6 +176,13 @@ def test_single_row_with_latitude_and_longitude_swapped(folder: Path) -> None:
     assert "look swapped: the other way round, they lie among those of the other rows" in message
 
 
+def test_times_that_are_not_understood_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "img,lat,lon,time\na.jpg,1,1,1680776345.0\nb.jpg,1,1,4/6/2023 10:19\ninner/c.jpg,1,1,\n"
+    assert read(folder, text)["timestamp"].to_list() == ["2023-04-06T10:19:05Z", "4/6/2023 10:19", None]
+    assert "row 2" in caplog.text
+    assert "the time '4/6/2023 10:19' is not understood, and so it is with 1 row" in caplog.text
+
+
 def test_heading_that_is_no_angle(folder: Path) -> None:
     assert "row 1 (a.jpg): the heading 1234.0 is no angle" in error_of(folder, "img,lat,lon,yaw\na.jpg,1,1,1234\n")
 

@@ -216,7 +216,7 @@ def test_folder_of_photos_with_exif(tmp_path: Path, caplog: pytest.LogCaptureFix
     photos = tmp_path / "photos"
     write_photo(photos / "a.jpg", (59.3293, 18.0686), heading=90, time="2023:04:06 10:19:05")
     write_photo(photos / "b.jpg", (59.3294, 18.0686), heading=45, gps={GPS.GPSImgDirectionRef: "M"})
-    write_photo(photos / "c.jpg")
+    write_photo(photos / "c.jpg", time="4/6/2023 10:19")
     for _ in ("read", "cached"):
         table = read_photos(photos, cache_folder=tmp_path / "cache")
         assert table.columns == ["path", *FILE_NAME_FIELDS, "heading_reference"]
@@ -230,6 +230,8 @@ def test_folder_of_photos_with_exif(tmp_path: Path, caplog: pytest.LogCaptureFix
         )
     assert "1 of 3 photos in" in caplog.text
     assert "without a position, first c.jpg: it holds no GPS position" in caplog.text
+    assert "1 of 3 photos in" in caplog.text
+    assert "with a time that is not understood, first c.jpg: '4/6/2023 10:19'" in caplog.text
     assert "1 heading in" in caplog.text
     assert "against magnetic north" in caplog.text
 

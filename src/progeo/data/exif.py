@@ -1,8 +1,8 @@
 """Where, which way and when a photo was taken, from what the camera wrote into it (EXIF 2.32, section 4.6).
 
 Read are GPSLatitude and GPSLongitude with their hemispheres, GPSImgDirection with its reference (true or magnetic
-north; magnetic headings are not corrected, they are off by the declination of the place), and DateTimeOriginal with
-its fraction of a second and its offset from UTC.
+north; magnetic headings are not corrected, they are off by the declination of the place), and the time with its
+fraction of a second and its offset from UTC: DateTimeOriginal, or else DateTimeDigitized, DateTime, the GPS's time.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from PIL import ExifTags
 from progeo.console import progress_bar
 from progeo.data.geodesy import describe_impossible
 from progeo.data.listing import UNREADABLE
-from progeo.data.timestamps import normalise_timestamps
+from progeo.data.timestamps import IS_NORMAL, normalise_timestamps
 from progeo.pixels.decoding import open_image
 from progeo.pixels.prefetch import read_ahead
 
 GPS, BASE = ExifTags.GPS, ExifTags.Base
+TIMES = (
+    (BASE.DateTimeOriginal, BASE.SubsecTimeOriginal, BASE.OffsetTimeOriginal),
+    (BASE.DateTimeDigitized, BASE.SubsecTimeDigitized, BASE.OffsetTimeDigitized),
+    (BASE.DateTime, BASE.SubsecTime, BASE.OffsetTime),
+)
+"""Where a time stands, its fraction of a second and its offset from UTC; first what says best when a photo was taken."""
 EXIF_COLUMNS = {
     "path": pl.String(),
     "latitude": pl.Float64(),
@@ -29,6 +35,7 @@ EXIF_COLUMNS = {
     "heading": pl.Float64(),
     "heading_reference": pl.String(),
     "timestamp": pl.String(),
+    "unread_time": pl.String(),
     "problem": pl.String(),
 }
 
@@ -47,7 +54,7 @@ def read_exif(
     Returns:
         One row per path, with the columns of EXIF_COLUMNS: latitude and longitude in degrees, heading in degrees
         clockwise from north, ``heading_reference`` "true" or "magnetic", ``timestamp`` in ISO 8601. What a photo does
-        not say is null, and ``problem`` says why there is no position.
+        not say is null; ``unread_time`` is a time that is not understood, ``problem`` says why there is no position.
     """
 
     def read(path: str) -> dict[str, Any]:
@@ -60,9 +67,9 @@ def read_exif(
             rows.append(row)
             bar.advance(task)
     problem = describe_impossible(pl.col("latitude"), pl.col("longitude"))
-    table = pl.DataFrame(rows, schema=EXIF_COLUMNS).with_columns(
-        problem=pl.col("problem").fill_null(problem), timestamp=normalise_timestamps(pl.col("timestamp"))
-    )
+    schema = {**EXIF_COLUMNS, "times": pl.List(pl.String)}
+    table = pl.DataFrame(rows, schema=schema).with_columns(problem=pl.col("problem").fill_null(problem))
+    table = table.with_columns(_choose_time(table["times"])).drop("times")
     is_located = pl.col("problem").is_null()
     return table.with_columns(pl.when(is_located).then(name).alias(name) for name in ("latitude", "longitude"))
 
@@ -79,7 +86,7 @@ def _read_photo(path: str) -> dict[str, Any]:
     found = {
         "heading": heading % 360 if heading is not None and 0 <= heading <= 360 else None,
         "heading_reference": {"T": "true", "M": "magnetic"}.get(_read_text(gps.get(GPS.GPSImgDirectionRef)).upper()),
-        "timestamp": _read_time(details),
+        "times": _read_times({**exif, **details}, gps),
     }
     latitude, longitude = _read_degrees(gps.get(GPS.GPSLatitude)), _read_degrees(gps.get(GPS.GPSLongitude))
     if latitude is None or longitude is None:
@@ -116,12 +123,33 @@ def _read_text(value: Any) -> str:
     return text.strip("\0 ")
 
 
-def _read_time(details: dict[int, Any]) -> str | None:
-    """Return when the photo was taken, as far as the camera says; clocks that were never set write zeros or blanks."""
-    moment = _read_text(details.get(BASE.DateTimeOriginal))
-    if not re.fullmatch(r"[12]\d{3}:\d\d:\d\d \d\d:\d\d:\d\d", moment):
-        return None
-    fraction = "".join(re.findall(r"^\d+", _read_text(details.get(BASE.SubsecTimeOriginal))))
-    offset = _read_text(details.get(BASE.OffsetTimeOriginal))
-    is_offset = re.fullmatch(r"[+-]\d\d:\d\d", offset)
-    return moment + (f".{fraction}" if fraction else "") + (offset if is_offset else "")
+def _read_times(tags: dict[int, Any], gps: dict[int, Any]) -> list[str | None]:
+    """Return what a photo says of its time, the best first; clocks that were never set write zeros or blanks."""
+    times: list[str | None] = []
+    for time, fraction, offset in TIMES:
+        text = _read_text(tags.get(time)).strip()
+        if not re.search("[1-9]", text):
+            continue
+        digits = re.match(r"\d+", _read_text(tags.get(fraction)))
+        if digits and re.search(r":\d\d$", text):
+            text += f".{digits[0]}"
+        zone = _read_text(tags.get(offset))
+        is_zone = re.fullmatch(r"[+-]\d\d:\d\d|Z", zone) and not re.search(r"[+-]\d\d:?\d\d$|[zZTC]$", text)
+        times.append(text + (zone if is_zone else ""))
+    date, clock = _read_text(gps.get(GPS.GPSDateStamp)), gps.get(GPS.GPSTimeStamp)
+    parts = [_read_number(part) for part in clock] if isinstance(clock, tuple) else []
+    if len(parts) == 3 and None not in parts and re.search("[1-9]", date):
+        hour, minute, second = (part or 0.0 for part in parts)
+        times.append(f"{date} {hour:02.0f}:{minute:02.0f}:{second:06.3f}Z".replace(".000Z", "Z"))
+    return times or [None]  # as an empty list would be no row when the lists are laid out
+
+
+def _choose_time(times: pl.Series) -> list[pl.Series]:
+    """Return the first time of each photo that is understood, and the first text of those that have none."""
+    rows = pl.DataFrame({"row": range(len(times)), "text": times}).explode("text")
+    rows = rows.with_columns(time=normalise_timestamps(pl.col("text")))
+    rows = rows.with_columns(time=pl.when(pl.col("time").str.contains(IS_NORMAL)).then("time"))
+    chosen = rows.group_by("row", maintain_order=True).agg(
+        timestamp=pl.col("time").drop_nulls().first(), text=pl.col("text").first()
+    )
+    return chosen.select("timestamp", unread_time=pl.when(pl.col("timestamp").is_null()).then("text")).get_columns()

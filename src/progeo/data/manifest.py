@@ -20,7 +20,7 @@ from progeo.data.faults import Fault, Faults, set_aside
 from progeo.data.geodesy import describe_impossible
 from progeo.data.listing import list_folders
 from progeo.data.table_files import read_table_file, write_table_file
-from progeo.data.timestamps import normalise_timestamps
+from progeo.data.timestamps import IS_NORMAL, normalise_timestamps
 from progeo.errors import ProgeoError
 from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
@@ -117,6 +117,13 @@ def _read_values(table: pl.DataFrame, source: Path) -> pl.DataFrame:
             table = table.rename({"split": "role"}).with_columns(pl.col("role").replace(VALUES["role"]))
     if "timestamp" in table.columns:
         table = table.with_columns(timestamp=normalise_timestamps(pl.col("timestamp")))
+        unread = (table["timestamp"] != "") & ~table["timestamp"].str.contains(IS_NORMAL)
+        if unread.any():
+            logger.warning(
+                f"{_name_row(table, unread, source)}: the time {table['timestamp'].filter(unread)[0]!r} is not "
+                f"understood, and so it is with {format_count(int(unread.sum()), 'row')}: it stays a text. Write "
+                "2023-04-06T10:19:05, with +02:00 where it is known."
+            )
     if "heading" in table.columns:
         wrong = table["heading"].abs() > 360
         if wrong.any():

@@ -168,13 +168,20 @@ def _leave_out(table: pl.DataFrame, folder: Path, faults: Faults | None) -> pl.D
             f"Left out: {len(problems):,} of {format_count(len(table), 'photo')} in {folder} without a position, "
             f"{example}"
         )
+    unread = table.filter(pl.col("unread_time").is_not_null())
+    if len(unread):
+        path, text = unread.row(0, named=True)["path"], unread["unread_time"][0]
+        logger.warning(
+            f"{len(unread):,} of {format_count(len(table), 'photo')} in {folder} with a time that is not understood, "
+            f"first {os.path.relpath(path, folder)}: {text!r}"
+        )
     magnetic = len(table.filter(pl.col("heading_reference") == "magnetic"))
     if magnetic:
         logger.warning(
             f"{format_count(magnetic, 'heading')} in {folder} against magnetic north: true north differs by the local "
             "declination"
         )
-    return table.filter(pl.col("problem").is_null()).drop("problem")
+    return table.filter(pl.col("problem").is_null()).drop("problem", "unread_time")
 
 
 def _read_parts(relative_paths: pl.Series) -> list[pl.Series]:

@@ -8,39 +8,78 @@ from __future__ import annotations
 
 import polars as pl
 
-PATTERN = (
+OFFSET = r"\s?(Z|z|UTC|GMT|[+-]\d{1,2}(?::?\d\d)?)?"
+COMPACT = (
     r"^((?:18|19|20|21)\d\d)[-:]?(\d\d)"  # year and month
     r"(?:[-:]?(\d\d)"  # day
-    r"(?:[ T_-]?(\d\d):?(\d\d)(?::?(\d\d)(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?$"  # time, offset
+    r"(?:[ T_-]?(\d\d):?(\d\d)(?::?(\d\d)(?:\.(\d+))?)?()" + OFFSET + r")?)?$"  # time of day, offset
 )
-EPOCH = r"^(1\d{9}|1\d{12})$"
-"""Seconds or milliseconds since 1970, from September 2001 to May 2033."""
+SPELLED = (
+    r"^((?:18|19|20|21)\d\d)[-:/._](\d{1,2})[-:/._](\d{1,2})"
+    r"(?:(?:[T_-]|,? ?T?)(\d{1,2})[:._h](\d{1,2})(?:[:._m](\d{1,2})(?:[.,:_](\d+))?)?s?"
+    r"(?: ?([AaPp])\.?[Mm]\.?)?" + OFFSET + r")?$"
+)
+"""The same with signs between all parts, which may then be short, and be followed by am or pm."""
+EPOCH = r"^(1\d{9})(\d{3}|\d{6}|\d{9})?(?:\.(\d+))?$"
+"""Seconds, milli-, micro- or nanoseconds since 1970, from September 2001 to May 2033."""
+OTHER_ORDERS = (
+    (r"^(\d{4}-\d\d-\d\d[-_T ]\d\d)-(\d\d)-(\d\d)", "$1:$2:$3"),
+    (r"^(\d{1,2})\.(\d{1,2})\.(\d{4})", "$3-$2-$1"),
+    # With slashes, day and month come in both orders: only a number that is no month tells which it is.
+    (r"^(1[3-9]|2\d|3[01])/(\d{1,2})/(\d{4})", "$3-$2-$1"),
+    (r"^(\d{1,2})/(1[3-9]|2\d|3[01])/(\d{4})", "$3-$1-$2"),
+    (r"^(?:[A-Za-z]{3,9},? )?(\d{1,2})[ -]([A-Za-z]{3})[a-z]*\.?,?[ -](\d{4})", "$3-$2-$1"),
+    (r"^(?:[A-Za-z]{3,9},? )?([A-Za-z]{3})[a-z]*\.? (\d{1,2}),? (\d{4})", "$3-$1-$2"),
+    (r"^(?:[A-Za-z]{3} )?([A-Za-z]{3}) (\d{1,2}) ([\d:.]+)(?: (UTC|GMT))? (\d{4})$", "$5-$1-$2 $3$4"),
+)
+"""Forms with other orders or signs, and what takes their place."""
+NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = {f"-{name}-": f"-{number:02}-" for number, name in enumerate(NAMES, 1)}
+IS_NORMAL = r"^\d{4}-\d\d"
+"""What a text begins with that is a time."""
 
 
 def normalise_timestamps(text: pl.Expr) -> pl.Expr:
     """Bring times of day and dates into ISO 8601.
 
-    Understood are the forms of SF-XL names (``201311``, ``20230406``), EXIF (``2023:04:06 10:19:05``), ISO 8601 itself
-    with or without punctuation, and seconds or milliseconds since 1970. Any other text stays as it is.
+    Understood are the forms of SF-XL names (``201311``, ``20230406``), EXIF (``2023:04:06 10:19:05``) and what cameras
+    and programs make of it, ISO 8601 with or without punctuation, dates with the names of months, and seconds to
+    nanoseconds since 1970. Any other text stays as it is, ``4/6/2023`` too, which can be in April or June.
     """
-    parts = text.str.strip_chars().str.extract_groups(PATTERN).struct
-    year, month, day, hour, minute, second, fraction, offset = (parts.field(str(k)) for k in range(1, 9))
-    date = pl.concat_str(year, month, day.fill_null("01")).str.to_date("%Y%m%d", strict=False)
-    clock = pl.concat_str(hour.fill_null("00"), minute.fill_null("00"), second.fill_null("00"))
-    is_valid = date.is_not_null() & clock.str.to_time("%H%M%S", strict=False).is_not_null()
-    iso = pl.concat_str(
-        year + "-" + month,
-        "-" + day,
-        "T" + hour + ":" + minute,
-        ":" + second,
-        fraction,
-        offset.str.replace(r"^([+-]\d\d)(\d\d)$", "${1}:${2}"),
-        ignore_nulls=True,
+    plain = text.str.strip_chars().str.replace_all("\u2212", "-", literal=True).str.replace_all(r"\s+", " ")
+    for pattern, order in OTHER_ORDERS:
+        plain = plain.str.replace(pattern, order)
+    plain = plain.str.replace_many(MONTHS)
+    compact, spelled = (plain.str.extract_groups(pattern).struct for pattern in (COMPACT, SPELLED))
+    year, month, day, hour, minute, second, fraction, half, offset = (
+        pl.when(compact.field("1").is_not_null()).then(compact.field(str(k))).otherwise(spelled.field(str(k)))
+        for k in range(1, 10)
     )
-    epoch = text.str.extract(EPOCH).cast(pl.Int64)
-    moment = pl.from_epoch(pl.when(epoch < 10**10).then(epoch * 1000).otherwise(epoch), "ms")
-    utc = moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").str.replace(".000Z", "Z", literal=True)
-    return pl.when(is_valid).then(iso).when(epoch.is_not_null()).then(utc).otherwise(text)
+    month, day = month.str.zfill(2), day.str.zfill(2)
+    on_clock = hour.cast(pl.Int32)
+    afternoon = pl.when(half.str.to_uppercase() == "P").then(12).when(half.str.to_uppercase() == "A").then(0)
+    on_clock = pl.when(afternoon.is_not_null() & (on_clock <= 12)).then(on_clock % 12 + afternoon).otherwise(on_clock)
+    date = pl.concat_str(year, month, day.fill_null("01")).str.to_date("%Y%m%d", strict=False)
+    minutes, seconds = (part.cast(pl.Int32).fill_null(0) for part in (minute, second))
+    in_day = on_clock.fill_null(0) * 3600 + minutes * 60 + seconds
+    is_valid = date.is_not_null() & (minutes < 60) & (seconds <= 60) & (in_day <= 86_400)
+    # Midnight as 24:00 and leap seconds belong to what follows.
+    moment = date.cast(pl.Datetime("us")) + pl.duration(seconds=in_day)
+    sign_and_hours = offset.str.replace(r"^([+-])(\d)(:|$)", "${1}0${2}${3}").str.replace(r"^([+-]\d\d)$", "${1}:00")
+    iso = pl.concat_str(
+        pl.when(day.is_null()).then(moment.dt.strftime("%Y-%m")).otherwise(moment.dt.strftime("%Y-%m-%d")),
+        pl.when(hour.is_not_null()).then(moment.dt.strftime("T%H:%M")),
+        pl.when(second.is_not_null()).then(moment.dt.strftime(":%S")),
+        pl.when(fraction != "").then("." + fraction),
+        pl.when(offset.str.contains("[A-Za-z]")).then(pl.lit("Z"))
+        .otherwise(sign_and_hours.str.replace(r"^([+-]\d\d)(\d\d)$", "${1}:${2}")),
+        ignore_nulls=True,
+    )  # fmt: skip
+    epoch = text.str.strip_chars().str.extract_groups(EPOCH).struct
+    utc = pl.from_epoch(epoch.field("1").cast(pl.Int64), "s").dt.strftime("%Y-%m-%dT%H:%M:%S")
+    digits = (epoch.field("2").fill_null("") + epoch.field("3").fill_null("")).str.strip_chars_end("0")
+    utc = utc + pl.when(digits != "").then("." + digits).otherwise(pl.lit("")) + "Z"
+    return pl.when(is_valid).then(iso).when(epoch.field("1").is_not_null()).then(utc).otherwise(text)
 
 
 def compact_timestamps(text: pl.Expr) -> pl.Expr:
