@@ -27,7 +27,7 @@ TIMES = (
     (BASE.DateTimeDigitized, BASE.SubsecTimeDigitized, BASE.OffsetTimeDigitized),
     (BASE.DateTime, BASE.SubsecTime, BASE.OffsetTime),
 )
-"""Where a time stands, its fraction of a second and its offset from UTC; first what says best when a photo was taken."""
+"""Where a time stands, its fraction of a second and its offset from UTC; first what says best when."""
 EXIF_COLUMNS = {
     "path": pl.String(),
     "latitude": pl.Float64(),
