@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from progeo.data.geodesy import find_convergence
 from progeo.data.timestamps import parse_timestamps
 from progeo.errors import ProgeoError
 
@@ -20,7 +21,7 @@ SHORTEST_STEP_METRES = 0.5
 
 
 def add_headings_from_track(table: pl.DataFrame) -> pl.DataFrame:
-    """Fill in missing headings with the course over ground, from the photo before to the photo after.
+    """Fill in missing headings with the course over ground, against true north, from the photo before to the photo after.
 
     Photos are ordered by time, and within each ``sequence`` where the table has that column. A photo that stands alone
     keeps no heading.
@@ -50,6 +51,9 @@ def add_headings_from_track(table: pl.DataFrame) -> pl.DataFrame:
         ways["seconds"].to_numpy(),
         (ways["sequence"] != ways["sequence"].shift(1)).fill_null(True).to_numpy(),
     )
+    # The course is one on the grid, and headings count from true north; made-up coordinates have no other north.
+    degrees = table.select(pl.col("latitude", "longitude", "utm_zone").cast(pl.Float64)).to_numpy()
+    course = (course + np.nan_to_num(find_convergence(*degrees.T))) % 360
     return table.with_columns(heading=table["heading"].fill_null(pl.Series(course).fill_nan(None)))
 
 

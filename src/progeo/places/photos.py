@@ -96,7 +96,7 @@ def _read_files(paths: pl.Series) -> PhotoSet:
     others = read_exif(paths.filter(~is_named))
     failed = {fault.path: fault.problem for fault in faults}
     failed |= dict(others.select("path", "problem").drop_nulls().iter_rows())
-    others = others.filter(pl.col("problem").is_null()).drop("problem")
+    others = others.filter(pl.col("problem").is_null()).drop("problem", "unread_time")
     return PhotoSet(pl.concat([named, others], how="diagonal_relaxed"), failed)
 
 

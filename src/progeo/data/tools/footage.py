@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,8 @@ from progeo.errors import ProgeoError, require
 from progeo.pixels.recipe import Preprocessing, open_photo
 
 JPEG_QUALITY = 95
+WITHOUT_INDEX = ("mpegts", "mpeg", "vob")
+"""Kinds of video that can only be searched by guessing, which misses frames: they are decoded from their start."""
 
 
 class Footage(Protocol):
@@ -154,18 +157,13 @@ class Video:
         return f"{self.path.stem}_{round((self.seconds[number] - self.seconds[0]) * 1000):09}"
 
     def save(self, wanted: list[tuple[int, Path]]) -> Iterator[int]:
-        """Decode the video from the first frame that is wanted to the last."""
+        """Decode the video from the first frame that is wanted to the last; frames that do not decode are left out."""
         av = require("av", "Reading videos")
         targets = {self.timestamps[number]: (number, path) for number, path in wanted}
         try:
             with av.open(str(self.path)) as container:
-                (stream, *_) = container.streams.video
-                stream.thread_type = "AUTO"
-                container.seek(min(targets), stream=stream)
-                for frame in container.decode(stream):
-                    if frame.pts not in targets:
-                        continue
-                    number, path = targets.pop(frame.pts)
+                for frame, timestamp in _match(_decode_from(container, min(targets)), sorted(targets)):
+                    number, path = targets.pop(timestamp)
                     picture = frame.to_image()
                     # Phones film across and note how the picture is to be turned.
                     picture.rotate(frame.rotation, expand=True).save(path, "JPEG", quality=JPEG_QUALITY)
@@ -176,7 +174,38 @@ class Video:
             raise ProgeoError(
                 f"The video {self.path} cannot be decoded to its end ({error}); {len(targets)} frames are missing."
             ) from error
-        raise ProgeoError(f"The video {self.path} ends {len(targets)} frames before its index says so.")
+
+
+def _decode_from(container: Any, timestamp: int) -> Iterator[Any]:
+    """Yield the frames of a video, from ``timestamp`` or before, as they are shown."""
+    (stream, *_) = container.streams.video
+    stream.thread_type = "AUTO"
+    has_index = container.format.name not in WITHOUT_INDEX
+    if has_index:
+        container.seek(timestamp, stream=stream)
+    frames = container.decode(stream)
+    first = next(frames, None)
+    if has_index and (first is None or first.pts is None or first.pts > timestamp):
+        container.seek(0, backward=True)
+        first, frames = None, container.decode(stream)
+    yield from (frame for frame in chain([first], frames) if frame is not None and frame.pts is not None)
+
+
+def _match(frames: Iterator[Any], timestamps: list[int]) -> Iterator[tuple[Any, int]]:
+    """Pair frames with the times in ascending order at which they are shown; those that no frame is shown at go.
+
+    Of interlaced video, each half of a frame has a time of its own: the second comes half a frame later.
+    """
+    shown, step = None, 0.0
+    pending = deque(timestamps)
+    for frame in chain(frames, [None]):
+        while pending and shown is not None and (frame is None or pending[0] < frame.pts):
+            timestamp = pending.popleft()
+            if 0 <= timestamp - shown.pts <= step:
+                yield shown, timestamp
+        if frame is not None:
+            step = 0.75 * (frame.duration or 0)
+            shown = frame
 
 
 def _read_video(path: Path, start: float | None) -> Video:
@@ -187,7 +216,12 @@ def _read_video(path: Path, start: float | None) -> Video:
             if not container.streams.video:
                 raise ProgeoError(f"{path} holds no pictures.")
             (stream, *_) = container.streams.video
-            timestamps = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None})
+            # What is cut off by an edit list is in the file all the same, and is not shown.
+            shown = (packet.pts for packet in container.demux(stream) if not packet.is_discard)
+            timestamps = sorted({pts for pts in shown if pts is not None})
+            container.seek(0)
+            first = next((frame.pts for frame in container.decode(stream) if frame.pts is not None), None)
+            timestamps = [pts for pts in timestamps if first is not None and pts >= first]
             unit = float(stream.time_base)
             created = container.metadata.get("creation_time") or stream.metadata.get("creation_time")
     except av.error.FFmpegError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from progeo.console import format_count, progress_bar
-from progeo.data.geodesy import Floats
+from progeo.data.geodesy import Floats, find_convergence
 from progeo.data.manifest import write_manifest
 from progeo.data.tools.footage import Footage, open_footage
 from progeo.data.tools.gpx import Track, format_moment, read_track
@@ -78,7 +78,16 @@ def take_frames(
     _claim(out, source)
     paths = [out / f"{footage.name(number)}.jpg" for number in numbers]
     _write_frames(footage, numbers, paths)
-    table = make_table(track, seconds[numbers], positions[numbers], headings, paths, source.stem)
+    written = [row for row, path in enumerate(paths) if path.is_file()]
+    if len(written) < len(paths):
+        logger.warning(
+            f"Left out: {len(paths) - len(written):,} of {format_count(len(paths), 'frame')} of {source} that cannot be "
+            "decoded"
+        )
+    if not written:
+        raise ProgeoError(f"Not one frame of {source} can be decoded: it may be damaged.")
+    numbers, paths = [numbers[row] for row in written], [paths[row] for row in written]
+    table = make_table(track, seconds[numbers], positions[numbers], headings[written], paths, source.stem)
     write_manifest(table, out / "manifest.csv")
     return table
 
@@ -143,8 +152,9 @@ def check_overlap(seconds: Floats, track: Track, source: Path, offset: float = 0
 def make_table(
     track: Track, seconds: Floats, positions: Floats, headings: Floats, paths: list[Path], sequence: str
 ) -> pl.DataFrame:
-    """Return the table of the chosen frames, for a manifest."""
+    """Return the table of the chosen frames, for a manifest; headings, given against grid north, against true north."""
     latitude, longitude = track.to_degrees(positions)
+    headings = (headings + find_convergence(latitude, longitude, track.zone.number)) % 360
     return pl.DataFrame(
         {
             "path": [str(path) for path in paths],
