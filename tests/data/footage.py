@@ -14,20 +14,35 @@ METRES_PER_DEGREE = 111_300.0
 """A little less than there are, so that frames meant to be five metres apart are so after rounding."""
 
 
-def write_video(path: Path, frames: int = 40, fps: int = 4, start: str | None = f"{START}Z") -> Path:
-    """Write frames that grow brighter, 64 x 48 pixels."""
+def write_video(
+    path: Path,
+    frames: int = 40,
+    fps: int = 4,
+    start: str | None = f"{START}Z",
+    *,
+    codec: str = "mpeg4",
+    options: dict[str, str] | None = None,
+    cut: int = 0,
+) -> Path:
+    """Write frames that grow brighter, 64 x 48 pixels; an edit list hides the first that are ``cut``."""
     import av
 
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"} if cut else {}) as container:
         if start:
             container.metadata["creation_time"] = start
-        stream = container.add_stream("mpeg4", rate=fps)
+        stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.time_base = Fraction(1, fps)
+        packets = []
         for number in range(frames):
             pixels = np.full((48, 64, 3), 5 * number, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode()]:
+            if packet.pts is not None:
+                packet.pts, packet.dts = packet.pts - cut, packet.dts - cut
+            container.mux(packet)
     return path
 
 

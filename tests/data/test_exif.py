@@ -5,9 +5,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from progeo.data.exif import EXIF_COLUMNS, read_exif
+from progeo.data.table import read_photos
 from progeo.pixels import decoding
 
 from .photos import BASE, GPS, write_photo
@@ -39,6 +41,29 @@ def test_position_heading_and_time(tmp_path: Path, extension: str) -> None:
     assert row["problem"] is None
 
 
+@pytest.mark.parametrize("extension", ["tif", "jfif", "jpe", "avif"])
+def test_other_formats_of_photos(tmp_path: Path, extension: str) -> None:
+    write_photo(tmp_path / f"photo.{extension}", (-33.856784, 151.215297))
+    table = read_photos(tmp_path, None)
+    assert table["latitude"].to_list() == pytest.approx([-33.856784], abs=1e-8)
+
+
+def test_heic_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pillow_heif")
+    assert decoding.can_open_heic()
+    write_photo(tmp_path / "photo.heic", (59.3293, 18.0686)).rename(tmp_path / "photo.jpg")
+    monkeypatch.delitem(Image.OPEN, "HEIF")  # as in a run that has met no HEIC before
+    decoding.can_open_heic.cache_clear()
+    assert read_one(tmp_path / "photo.jpg")["latitude"] == pytest.approx(59.3293)
+
+
+def test_position_of_a_photo_of_200_megapixels(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    image = Image.new("1", (16384, 12288))
+    row = read_one(write_photo(tmp_path / "photo.png", (59.3293, 18.0686), image=image))
+    assert (row["problem"], row["latitude"]) == (None, pytest.approx(59.3293))
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
 def test_hemispheres(tmp_path: Path, signs: tuple[int, int]) -> None:
     row = read_one(write_photo(tmp_path / "photo.jpg", (10.5 * signs[0], 20.25 * signs[1])))
@@ -48,6 +73,7 @@ def test_hemispheres(tmp_path: Path, signs: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("gps", "problem"),
     [
+        ({GPS.GPSLatitude: (-10.0, 0.0, 0.0)}, "its latitude or longitude contradicts N, S, E or W"),
         ({GPS.GPSLatitude: None}, "no GPS position"),
         ({GPS.GPSLatitude: (IFDRational(0, 0), 0.0, 0.0)}, "no GPS position"),
         ({GPS.GPSLatitudeRef: None}, "does not say north or south"),
@@ -61,6 +87,12 @@ def test_photos_without_a_position_say_why(tmp_path: Path, gps: dict[int, Any], 
     assert problem in row["problem"]
     assert (row["latitude"], row["longitude"]) == (None, None)
     assert row["heading"] == 5
+
+
+@pytest.mark.parametrize("reference", ["S", "South", None])
+def test_signed_position(tmp_path: Path, reference: str | None) -> None:
+    gps = {GPS.GPSLatitude: (-33.0, -51.0, -24.0), GPS.GPSLatitudeRef: reference}
+    assert read_one(write_photo(tmp_path / "photo.tif", (10, 20), gps=gps))["latitude"] == pytest.approx(-33.856667)
 
 
 def test_odd_ways_to_write_a_position(tmp_path: Path) -> None:

@@ -34,6 +34,28 @@ def test_lists_all_image_formats_below_the_folder_in_order(tmp_path: Path) -> No
     assert all(Path(path).is_file() for path in table["path"])
 
 
+def test_folders_that_are_called_like_photos(tmp_path: Path) -> None:
+    touch(tmp_path / "photos", "@1@1@.jpg", "panorama.jpg/@2@1@.jpg", "@eaDir/@1@1@.jpg/SYNOPHOTO_THUMB_M.jpg")
+    table = read_photos(tmp_path / "photos", tmp_path / "cache")
+    assert table["utm_east"].to_list() == [1.0, 2.0]
+    touch(tmp_path / "photos", "panorama.jpg/@3@1@.jpg")
+    assert len(read_photos(tmp_path / "photos", tmp_path / "cache")) == 3
+
+
+def test_files_that_are_not_read_are_counted_each_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path / "photos", "@1@1@.tif", "@2@1@.AVIF", "@3@1@.jfif", "@4@1@.jpe", "@5@1@.bmp", "notes.txt", "a.mp4")
+    touch(tmp_path / "photos", "c/@6@1@.DNG", "@7@1@.dng", "@8@1@.gif", "list")
+    for _ in range(2):
+        caplog.clear()
+        assert len(read_photos(tmp_path / "photos", tmp_path / "cache")) == 5
+        assert "no photos of a known kind: 2 .dng, 1 .gif, 1 list in " in caplog.text
+    (tmp_path / "photos/@1@1@.tif").unlink()
+    for rest in "@2@1@.AVIF", "@3@1@.jfif", "@4@1@.jpe", "@5@1@.bmp":
+        (tmp_path / "photos" / rest).unlink()
+    with pytest.raises(ProgeoError, match=r"There are no images .* known kind: 2 \.dng"):
+        read_photos(tmp_path / "photos", tmp_path / "cache")
+
+
 def test_cache_is_used_until_the_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos, cache = tmp_path / "photos", tmp_path / "cache"
     touch(photos, "@1@1@.jpg", "inner/@2@1@.jpg")
@@ -134,7 +156,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "readme.txt")
-    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .png, .webp, .ppm, .heic, .heif\) in"):
+    with pytest.raises(ProgeoError, match=r"no images \(.jpg, .jpeg, .*, .heic, .heif, .hif\) in"):
         read_photos(tmp_path)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from progeo.data.geodesy import choose_zone
+from progeo.data.positions import into_zone
 from progeo.data.track import add_headings_from_track, find_course
 from progeo.errors import ProgeoError
 
@@ -34,7 +36,9 @@ def test_leaps_in_space_or_time_are_no_way() -> None:
 def table(**columns: list[Any]) -> pl.DataFrame:
     length = len(columns["timestamp"])
     return pl.DataFrame(
-        {"path": [f"{k}.jpg" for k in range(length)], "heading": [None] * length, **columns},
+        {"path": [f"{k}.jpg" for k in range(length)], "heading": [None] * length}
+        | dict.fromkeys(("latitude", "longitude", "utm_zone"), [None] * length)
+        | columns,
         schema_overrides={"heading": pl.Float64, "utm_east": pl.Float64, "utm_north": pl.Float64},
     )
 
@@ -55,3 +59,13 @@ def test_time_without_seconds_is_refused() -> None:
     photos = table(utm_east=[0, 10], utm_north=[0, 0], timestamp=["2023-04-06", None])
     with pytest.raises(ProgeoError, match=r"time of each photo to the second, and 2 of 2 .* first 0\.jpg"):
         add_headings_from_track(photos)
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(60.39, 5.32), (-33.86, 151.2), (59.33, 18.07), (-1.29, 36.82)])
+def test_headings_count_from_true_north(latitude: float, longitude: float) -> None:
+    way = table(timestamp=[f"2023-04-06T10:00:0{second}" for second in range(3)]).with_columns(
+        latitude=latitude + np.arange(3) / 20_000, longitude=pl.lit(longitude)
+    )
+    zone = choose_zone(way["latitude"], way["longitude"])
+    found = add_headings_from_track(into_zone(way, zone))["heading"].to_numpy()
+    assert (found + 180) % 360 - 180 == pytest.approx([0] * 3, abs=0.001)

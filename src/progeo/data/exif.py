@@ -92,12 +92,17 @@ def _read_photo(path: str) -> dict[str, Any]:
     if latitude is None or longitude is None:
         return {**found, "problem": "it holds no GPS position"}
     signs = [
-        {positive: 1, negative: -1}.get(_read_text(gps.get(tag)).upper()[:1])
-        for tag, positive, negative in ((GPS.GPSLatitudeRef, "N", "S"), (GPS.GPSLongitudeRef, "E", "W"))
+        {positive: 1, negative: -1}.get(_read_text(gps.get(tag)).upper()[:1], -1 if degrees < 0 else None)
+        for degrees, tag, positive, negative in (
+            (latitude, GPS.GPSLatitudeRef, "N", "S"),
+            (longitude, GPS.GPSLongitudeRef, "E", "W"),
+        )
     ]
     if signs[0] is None or signs[1] is None:
         return {**found, "problem": "its GPS position does not say north or south, east or west"}
-    return {**found, "latitude": signs[0] * latitude, "longitude": signs[1] * longitude}
+    if (latitude < 0 < signs[0]) or (longitude < 0 < signs[1]):
+        return {**found, "problem": "its latitude or longitude contradicts N, S, E or W"}
+    return {**found, "latitude": signs[0] * abs(latitude), "longitude": signs[1] * abs(longitude)}
 
 
 def _read_degrees(value: Any) -> float | None:
@@ -105,7 +110,8 @@ def _read_degrees(value: Any) -> float | None:
     parts = [_read_number(part) for part in value] if isinstance(value, tuple) else [_read_number(value)]
     if not 1 <= len(parts) <= 3 or parts[0] is None:
         return None
-    return math.fsum((part or 0.0) / 60**power for power, part in enumerate(parts))
+    degrees = math.fsum(abs(part or 0.0) / 60**power for power, part in enumerate(parts))
+    return -degrees if any((part or 0.0) < 0 for part in parts) else degrees
 
 
 def _read_number(value: Any) -> float | None:

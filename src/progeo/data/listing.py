@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,13 +20,50 @@ from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
+logger = logging.getLogger("progeo")
+
 CACHE_FORMAT = "5"
 """Written into every cached table, and to be raised when tables of older caches would differ: they are read anew."""
 
+OF_SYSTEMS = ("@eaDir", "__MACOSX")
+"""Folders that storage devices and archives make of their own, with small copies of photos."""
+NO_PHOTOS = {
+    *(
+        ".txt",
+        ".md",
+        ".pdf",
+        ".html",
+        ".htm",
+        ".csv",
+        ".tsv",
+        ".xlsx",
+        ".parquet",
+        ".geojson",
+        ".json",
+        ".yaml",
+        ".yml",
+    ),
+    *(".xml", ".xmp", ".aae", ".thm", ".gpx", ".kml", ".kmz", ".nmea", ".srt", ".lrf", ".mp4", ".mov", ".avi", ".mkv"),
+    *(".mts", ".m2ts", ".ts", ".mpg", ".mp3", ".wav", ".mat", ".npy", ".npz", ".pth", ".pt", ".db", ".ini", ".log"),
+    *(".zip", ".tar", ".gz", ".yml", ".py", ".sh", ".tmp"),
+}
+"""What else lies in folders of photos, and is not missed by anybody."""
+EXTENSIONS_SHOWN = 6
 UNREADABLE = "it cannot be read"
 """How problems of files begin that could not be opened."""
 
 Fingerprint = dict[str, list[int] | None]  # places on disk, and the state of each; None where it is not there
+
+
+class Listing(NamedTuple):
+    """The images of a folder."""
+
+    paths: pl.Series
+    """Sorted, relative to the folder."""
+    fingerprint: Fingerprint
+    """Of what was listed."""
+    remark: str
+    """What is to be said of files that are not read; may be empty."""
 
 
 def read_folder(
@@ -60,11 +100,16 @@ def read_folder(
     cached = name_cached(folder, cache_folder)
     described_by = _fingerprint([str(source.resolve()) for source in sources])
     table = _read_cached(cached, described_by, complete=faults is not None) if cached else None
+    remark = ""
     if table is None:
-        relative_paths, fingerprint = list_images(folder)
+        relative_paths, fingerprint, remark = list_images(folder)
         table = read(relative_paths, folder)
         if cached and not faults and "problem" not in table.columns:
-            _write_cached(cached, table, fingerprint | described_by, complete=faults is not None)
+            _write_cached(cached, table, fingerprint | described_by, complete=faults is not None, remark=remark)
+    elif cached:
+        remark = pl.read_parquet_metadata(cached).get("remark", "")
+    if remark:
+        logger.warning(remark)
     return table.with_columns(path=pl.concat_str(pl.lit(str(folder) + os.sep), "path"))
 
 
@@ -139,10 +184,11 @@ def _check_encoding(paths: list[str], folder: str = "") -> None:
         raise ProgeoError(f"{len(bad):,} of {total} not in UTF-8, first {example}: please rename it.")
 
 
-def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
-    """Return the sorted relative paths of the images in ``folder``, and the fingerprint of what was listed."""
+def list_images(folder: Path) -> Listing:
+    """Return the sorted relative paths of the images in ``folder``."""
     list_file = folder.resolve().with_name(folder.resolve().name + "_images_paths.txt")
     fingerprint = _fingerprint([str(list_file)])
+    remark = ""
     if list_file.is_file():
         paths = _read_list(list_file)
         if len(paths) and not (folder / paths[0]).is_file():
@@ -152,14 +198,25 @@ def list_images(folder: Path) -> tuple[pl.Series, Fingerprint]:
             )
         source = str(list_file)
     else:
-        found, directories = _walk(folder)
+        found, directories, others = _walk(folder)
         _check_encoding(found, str(folder))
         paths = pl.Series("path", found, dtype=pl.String).sort()
         fingerprint |= directories
         source = str(folder)
+        remark = describe_others(others, folder)
     if paths.is_empty():
-        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}.")
-    return paths, fingerprint
+        raise ProgeoError(f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {source}. {remark}".rstrip())
+    return Listing(paths, fingerprint, remark)
+
+
+def describe_others(others: Counter[str], folder: Path) -> str:
+    """Say which files of a folder are none that are read; nothing where there are none."""
+    if not others:
+        return ""
+    counts = ", ".join(f"{count:,} {extension}" for extension, count in others.most_common(EXTENSIONS_SHOWN))
+    rest = sum(others.values()) - sum(count for _, count in others.most_common(EXTENSIONS_SHOWN))
+    more = f" and {rest:,} of other kinds" if rest else ""
+    return f"Not read, as they are no photos of a known kind: {counts}{more} in {folder}"
 
 
 def _read_list(list_file: Path) -> pl.Series:
@@ -188,9 +245,13 @@ def _read_list(list_file: Path) -> pl.Series:
         raise ProgeoError(f"{list_file} cannot be read as paths, one on each line: {error}.") from error
 
 
-def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
-    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted."""
+def _walk(folder: Path) -> tuple[list[str], Fingerprint, Counter[str]]:
+    """Return the relative paths of the images below ``folder`` (links followed, each directory once), unsorted.
+
+    And what they were read from, and how many files there are of each extension that is not read.
+    """
     paths: list[str] = []
+    others: Counter[str] = Counter()
     fingerprint: Fingerprint = {}
     pending = [(str(folder.resolve()), "")]
     seen = set()
@@ -210,11 +271,19 @@ def _walk(folder: Path) -> tuple[list[str], Fingerprint]:
                 f"Cannot list the folder {directory}: {error.strerror}. Get the right to read it, or move it away."
             ) from error
         for entry in visible:
-            if entry.name.lower().endswith(IMAGE_EXTENSIONS):
+            if entry.is_dir():  # whatever it is called
+                if entry.name not in OF_SYSTEMS:
+                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+            elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
                 paths.append(prefix + entry.name)
-            elif entry.is_dir():
-                pending.append((entry.path, f"{prefix}{entry.name}/"))
-    return paths, fingerprint
+            elif find_extension(entry.name) not in NO_PHOTOS:
+                others[find_extension(entry.name)] += 1
+    return paths, fingerprint, others
+
+
+def find_extension(name: str) -> str:
+    """Return the extension of a file's name in small letters; without one, the name."""
+    return Path(name).suffix.lower() or name
 
 
 def list_photos(places: Iterable[str | Path]) -> list[str]:
@@ -227,8 +296,10 @@ def list_photos(places: Iterable[str | Path]) -> list[str]:
     for place in map(str, places):
         _check_encoding([place])
         if Path(place).is_dir():
-            found, _ = list_images(Path(place))
-            paths += [str(Path(place, path)) for path in found]
+            listed = list_images(Path(place))
+            paths += [str(Path(place, path)) for path in listed.paths]
+            if listed.remark:
+                logger.warning(listed.remark)
         else:
             paths.append(place)
     return paths
@@ -277,7 +348,9 @@ def _read_cached(cached: Path, sources: Fingerprint, *, complete: bool) -> pl.Da
         return None  # a damaged cache is only a slower start
 
 
-def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint, *, complete: bool) -> None:
+def _write_cached(
+    cached: Path, table: pl.DataFrame, fingerprint: Fingerprint, *, complete: bool, remark: str = ""
+) -> None:
     """Write the table for the next run."""
     try:
         with atomic_write(cached) as temporary:
@@ -285,6 +358,7 @@ def _write_cached(cached: Path, table: pl.DataFrame, fingerprint: Fingerprint, *
                 "format": CACHE_FORMAT,
                 "fingerprint": json.dumps(fingerprint),
                 "complete": "yes" if complete else "unknown",
+                "remark": remark,
             }
             # Names compress as well at level 1 as at the default, in half the time.
             table.write_parquet(temporary, compression_level=1, metadata=metadata)

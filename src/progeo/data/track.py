@@ -21,7 +21,7 @@ SHORTEST_STEP_METRES = 0.5
 
 
 def add_headings_from_track(table: pl.DataFrame) -> pl.DataFrame:
-    """Fill in missing headings with the course over ground, against true north, from the photo before to the photo after.
+    """Fill in missing headings with the course over ground from the photo before to the photo after, from true north.
 
     Photos are ordered by time, and within each ``sequence`` where the table has that column. A photo that stands alone
     keeps no heading.

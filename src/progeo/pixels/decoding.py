@@ -21,8 +21,13 @@ from PIL import Image, ImageOps
 
 from progeo.errors import ProgeoError
 
-HEIC_EXTENSIONS = (".heic", ".heif")
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".ppm", *HEIC_EXTENSIONS)
+HEIC_EXTENSIONS = (".heic", ".heif", ".hif")
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2"),
+    *(".ppm", ".pgm", ".pnm"),
+    *HEIC_EXTENSIONS,
+)
+"""What the names of photos end with where a folder is listed; a file that is named is opened whatever it is called."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "HEIF", "AVIF", "PPM", "TIFF", "BMP", "GIF", "JPEG2000", "TGA")
 """What is read, whatever the file is called. Pillow knows more, some of which run other programs."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from PIL import Image
 
 from progeo import cli
 from progeo.data.table import read_photos
-from progeo.data.tools.footage import Video
+from progeo.data.tools.footage import Video, _match
 from progeo.data.tools.frames import choose_frames
 from progeo.data.tools.gpx import format_moment, read_track
+from progeo.errors import ProgeoError
 
 from ..footage import write_track, write_video
 from ..photos import write_photo
@@ -45,6 +49,35 @@ def test_frames_of_a_video(walk: Path) -> None:
     # Each frame is five brighter than the one before.
     brightness = [float(np.asarray(Image.open(path)).mean()) for path in table["path"]]
     assert brightness == pytest.approx([0, 50, 100, 150], abs=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "cut"),
+    [
+        ("walk.ts", "mpeg2video", {"bf": "2", "g": "8"}, 0),
+        ("walk.mpg", "mpeg2video", {"bf": "2", "g": "8"}, 0),
+        ("walk.avi", "mpeg4", {"bf": "2"}, 0),
+        ("walk.mp4", "mpeg4", {"g": "4"}, 8),
+    ],
+)
+def test_each_frame_goes_with_its_time(walk: Path, name: str, codec: str, options: dict[str, str], cut: int) -> None:
+    write_video(Path(name), 40, 25 if codec == "mpeg2video" else 4, codec=codec, options=options, cut=cut)
+    assert take("--every", "0.4", "--start", "2023-04-06T10:19:05Z", source=name) == 0
+    table = read_photos("frames")
+    seconds = [datetime.fromisoformat(str(text)).timestamp() - 1680776345 for text in table["timestamp"]]
+    fps = 25 if codec == "mpeg2video" else 4
+    assert seconds[0] == 0
+    assert len(seconds) == pytest.approx((40 - cut) / fps * 2 / 0.4, rel=0.3)
+    brightness = np.array([np.asarray(Image.open(path)).mean() for path in table["path"]])
+    assert brightness / 5 == pytest.approx(cut + np.array(seconds) * fps, abs=0.99)
+
+
+def test_halves_of_frames_and_frames_that_do_not_decode() -> None:
+    frames = [SimpleNamespace(pts=pts, duration=2) for pts in (4, 6, 12)]  # of which 0, 2, 8 and 10 do not decode
+    found = [
+        (frame.pts, timestamp) for frame, timestamp in _match(iter(frames), [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13])
+    ]
+    assert found == [(4, 4), (4, 5), (6, 6), (6, 7), (12, 12), (12, 13)]
 
 
 def test_frames_are_there_again_after_a_stop(walk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +237,78 @@ def test_chosen_frames_are_apart_and_leave_nothing_out(steps: list[tuple[float, 
         distances = np.hypot(*(positions - positions[first]).T)
         assert (distances[first:following] < every).all()
         assert following == len(positions) or distances[following] >= every
+
+
+TRACK = """<?xml version="1.0" encoding="{}"?><gpx><trk><name>Café</name><trkseg>
+<trkpt lat="59.3293" lon="18.0686"><time>2023-04-06T10:00:00Z</time></trkpt>
+<trkpt lat="59.3294" lon="18.0686"><time>2023-04-06T10:00:05Z</time></trkpt>
+<trkpt lat="59.3295" lon="18.0686"><time>2023-04-06T10:00:10.5Z</time></trkpt></trkseg></trk></gpx>"""
+NMEA = "$GPGGA,100000,5919.7580,N,01804.1160,E,1,08,0.9,5.4,M,,M,,*47\n" + "".join(
+    f"$GNRMC,{time},{status},5919.{minutes},N,01804.1160,E,2.0,0.0,060423,,,A*65\r\n"
+    for time, status, minutes in (("100000.00", "A", "7580"), ("100003", "V", "0000"), ("100005", "A", "7640"))
+)
+KML = """<kml xmlns="http://www.opengis.net/kml/2.2" xmlns:gx="http://www.google.com/kml/ext/2.2"><Placemark><gx:Track>
+<when>2023-04-06T10:00:00Z</when><when>2023-04-06T10:00:05Z</when>
+<gx:coord>18.0686 59.3293 0</gx:coord><gx:coord>18.0686 59.3294 0</gx:coord></gx:Track></Placemark></kml>"""
+TCX = """<TrainingCenterDatabase><Trackpoint><Time>2023-04-06T10:00:00Z</Time><Position><LatitudeDegrees>59.3293
+</LatitudeDegrees><LongitudeDegrees>18.0686</LongitudeDegrees></Position></Trackpoint><Trackpoint>
+<Time>2023-04-06T10:00:05Z</Time><Position><LatitudeDegrees>59.3294</LatitudeDegrees><LongitudeDegrees>18.0686
+</LongitudeDegrees></Position></Trackpoint></TrainingCenterDatabase>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "points"),
+    [
+        (TRACK.format("UTF-8").encode(), 3),
+        (TRACK.format("ISO-8859-1").encode("latin-1"), 3),
+        (TRACK.format("windows-1252").encode("cp1252"), 3),
+        (TRACK.format("UTF-16").encode("utf-16"), 3),
+        (TRACK.format("UTF-16").encode("utf-16-be"), 3),
+        (TRACK.format("klingon").encode(), 3),
+        (TRACK.format("UTF-8").replace("\n", "\r").encode(), 3),
+        (TRACK.format("UTF-8").replace("trkpt", "wpt").encode(), 3),
+        (TRACK.format("UTF-8").replace("trkpt", "rtept").encode(), 3),
+        (TRACK.format("UTF-8").encode()[:-40], 2),
+        (NMEA.encode(), 2),
+        (KML.encode(), 2),
+        (TCX.encode(), 2),
+    ],
+)
+def test_tracks_of_several_kinds_and_encodings(tmp_path: Path, content: bytes, points: int) -> None:
+    (tmp_path / "track").write_bytes(content)
+    track = read_track(tmp_path / "track")
+    assert track.seconds.tolist() == [1680775200.0, 1680775205.0, 1680775210.5][:points]
+    latitude, longitude = track.to_degrees(track.positions)
+    assert latitude == pytest.approx([59.3293, 59.3294, 59.3295][:points], abs=1e-7)
+    assert longitude == pytest.approx(18.0686, abs=1e-7)
+
+
+@pytest.mark.parametrize("bad", ["0", "NaN", "1e308", "inf", "x", "12.5"])
+def test_bad_points_cost_themselves_alone(tmp_path: Path, bad: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = TRACK.format("UTF-8").replace('"59.3294" lon="18.0686"', f'"{bad}" lon="{bad}"')
+    (tmp_path / "track.gpx").write_text(text)
+    track = read_track(tmp_path / "track.gpx")
+    kept = track.to_degrees(track.positions)[0]
+    assert kept[[0, -1]] == pytest.approx([59.3293, 59.3295])
+    if bad != "12.5":  # a place like any other
+        assert len(kept) == 2
+        assert "1 of 3 points in" in caplog.text
+        assert "first at 2023-04-06T10:00:05Z" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04", "it is an archive; unpack it"),
+        (b"\x0e\x10\xd9\x07\x00\x00\x00\x00.FIT", "it is a FIT file; export it as GPX"),
+        (b"<osm/>", "it is XML of another kind (<osm>)"),
+        (b"{}", "it must be GPX, KML, TCX or NMEA"),
+    ],
+)
+def test_files_that_are_no_tracks_say_what_they_are(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "track").write_bytes(content)
+    with pytest.raises(ProgeoError, match=re.escape(message)):
+        read_track(tmp_path / "track")
 
 
 def test_positions_between_points(tmp_path: Path) -> None:

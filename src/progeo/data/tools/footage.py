@@ -119,7 +119,7 @@ def _fold(name: str) -> str:
 
 
 def _read_photos(folder: Path, start: float | None, fps: float | None) -> Photos:
-    paths = list_images(folder)[0]
+    paths = list_images(folder).paths
     moments = parse_timestamps(normalise_timestamps(pl.col("timestamp"))).dt.epoch("us") / 1e6
     if fps is not None:
         if start is None:

@@ -81,8 +81,8 @@ def take_frames(
     written = [row for row, path in enumerate(paths) if path.is_file()]
     if len(written) < len(paths):
         logger.warning(
-            f"Left out: {len(paths) - len(written):,} of {format_count(len(paths), 'frame')} of {source} that cannot be "
-            "decoded"
+            f"Left out: {len(paths) - len(written):,} of {format_count(len(paths), 'frame')} of {source} that do not "
+            "decode"
         )
     if not written:
         raise ProgeoError(f"Not one frame of {source} can be decoded: it may be damaged.")
