@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def write_photo(
     if heading is not None:
         tags |= {GPS.GPSImgDirectionRef: "T", GPS.GPSImgDirection: heading}
     exif = Image.Exif()
-    exif[BASE.Orientation] = 1  # without any tag of the main directory, PNG writes none at all
+    exif[BASE.Orientation] = 1  # without any tag of the main directory, PNG writes none at all,
+    exif[BASE.Make] = "test"  # and AVIF takes that one away
     for ifd, values in (
         (ExifTags.IFD.GPSInfo, tags | (gps or {})),
         (ExifTags.IFD.Exif, ({BASE.DateTimeOriginal: time} if time else {}) | (details or {})),
@@ -47,4 +49,18 @@ def write_photo(
         exif.get_ifd(ifd).update({int(tag): value for tag, value in values.items() if value is not None})
     path.parent.mkdir(parents=True, exist_ok=True)
     (image or Image.new("RGB", (8, 6), "gray")).save(path, exif=exif)
+    return path
+
+
+def sign_latitude(path: Path) -> Path:
+    """Write the latitude of a JPEG as signed rationals, all negative, which Pillow does not do."""
+    content = bytearray(path.read_bytes())
+    header = content.index(b"Exif\0\0") + 6
+    order = "<" if content[header : header + 2] == b"II" else ">"
+    entry = content.index(struct.pack(f"{order}HHI", GPS.GPSLatitude, 5, 3), header)
+    struct.pack_into(f"{order}H", content, entry + 2, 10)
+    (offset,) = struct.unpack_from(f"{order}I", content, entry + 8)
+    for place in range(header + offset, header + offset + 24, 8):
+        struct.pack_into(f"{order}i", content, place, -struct.unpack_from(f"{order}i", content, place)[0])
+    path.write_bytes(content)
     return path

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from datetime import date, datetime
 from pathlib import Path
 
@@ -185,6 +186,106 @@ def test_times_that_are_not_understood_are_counted(folder: Path, caplog: pytest.
 
 def test_heading_that_is_no_angle(folder: Path) -> None:
     assert "row 1 (a.jpg): the heading 1234.0 is no angle" in error_of(folder, "img,lat,lon,yaw\na.jpg,1,1,1234\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\npath;lat;lon\na.jpg;59.3;18.1\n",
+        "# exported 2023\npath,lat,lon\na.jpg,59.3,18.1\n",
+        "#path,lat,lon\na.jpg,59.3,18.1\n",
+        "path|lat|lon\na.jpg|59.3|18.1\n",
+        "path,lat,lon\na.jpg,59.3,18.1,\n",
+        "path,lat,lon\na.jpg,59.3,18.1\n,,\n\n\n",
+        "path,lat,lon\ra.jpg,59.3,18.1\r",
+        " path , lat , lon \n a.jpg , 59.3 , 18.1 \n",
+        "path,lat,lon\n.\\a.jpg,59.3,18.1\n",
+        "path,lat,lon\nA.JPG,59.3,18.1\n",
+    ],
+)
+def test_tables_as_programs_write_them(folder: Path, text: str) -> None:
+    (folder / "m.csv").write_bytes(text.encode())
+    assert read_manifest(folder / "m.csv").select("path", "latitude", "longitude").rows() == [
+        (str(folder / "a.jpg"), 59.3, 18.1)
+    ]
+
+
+def test_further_values_are_told_from_decimal_commas(folder: Path) -> None:
+    assert "Name the further columns" in error_of(folder, "path,lat,lon\na.jpg,59.3,18.1,more\n")
+    assert "decimal commas" in error_of(folder, "path,lat,lon\na.jpg,59,3,18,1\n")
+
+
+def test_photo_at_two_places(folder: Path) -> None:
+    text = "path,lat,lon\na.jpg,59.3293,18.1\nb.jpg,59.3,18.1\na.jpg,59.4293,18.1\n"
+    assert "2 of 3 rows without a possible position" in error_of(folder, text)
+    assert "its rows say places 11.1 km apart" in error_of(folder, text)
+    assert len(read(folder, text.replace("59.4293", "59.3294"))) == 3
+
+
+def test_names_come_back_as_they_are(tmp_path: Path) -> None:
+    names = [" leading.jpg", "back\\slash.jpg", "a,b.jpg", 'quo"te.jpg', "#1.jpg", "trailing .jpg", "e\u0301.jpg"]
+    for name in names:
+        (tmp_path / name).touch()
+    table = pl.DataFrame({"path": [str(tmp_path / name) for name in names], "latitude": 59.3, "longitude": 18.1})
+    write_manifest(table, tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv")["path"].to_list() == table["path"].to_list()
+    (tmp_path / "n.csv").write_text("path,lat,lon\n\u00e9.jpg,59.3,18.1\n")
+    assert read_manifest(tmp_path / "n.csv")["path"].to_list() == [str(tmp_path / "e\u0301.jpg")]
+
+
+def test_geoparquet(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    point = struct.pack("<BIdd", 1, 1, 18.1, 59.3)
+    high = struct.pack(">BIIddd", 0, 0xA0000001, 4326, 18.2, 59.4, 7.0)
+    geo = json.dumps({"primary_column": "where", "columns": {"where": {"encoding": "WKB"}}})
+    pl.DataFrame(
+        {
+            "path": ["a.jpg", "b.jpg"],
+            "where": [point, high],
+            "tags": [["x", "y"], []],
+            "camera": [{"make": "X"}, None],
+            "price": pl.Series(["1.10", "2.20"]).cast(pl.Decimal(3, 2)),
+            "thumb": [b"1", b"2"],
+        }
+    ).write_parquet(folder / "m.parquet", metadata={"geo": geo})
+    table = read_manifest(folder / "m.parquet")
+    assert table.select("latitude", "longitude").rows() == [(59.3, 18.1), (59.4, 18.2)]
+    assert table.row(0, named=True) | {"path": "", "latitude": 0, "longitude": 0} == {
+        **dict.fromkeys(("utm_east", "utm_north", "utm_zone", "utm_letter")),
+        **{"path": "", "latitude": 0, "longitude": 0, "tags": '["x", "y"]', "camera": '{"make": "X"}', "price": 1.1},
+    }
+    assert "Left out: the binary columns thumb of" in caplog.text
+    for name in ("again.csv", "again.geojson", "again.parquet"):
+        write_manifest(table, folder / name)
+        assert read_manifest(folder / name)["latitude"].to_list() == [59.3, 59.4]
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("geometry", {"x": 18.1, "y": 59.3}), ("bbox", {"xmin": 18.1, "ymin": 59.3, "xmax": 18.1, "ymax": 59.3})],
+)
+def test_points_and_boxes_as_structures(folder: Path, name: str, column: dict[str, float]) -> None:
+    pl.DataFrame({"path": ["a.jpg"], name: [column]}).write_parquet(folder / "m.parquet")
+    table = read_manifest(folder / "m.parquet")
+    assert table.select("latitude", "longitude").row(0) == pytest.approx((59.3, 18.1))
+
+
+def test_geometry_of_another_kind_is_refused(folder: Path) -> None:
+    frame = pl.DataFrame({"path": ["a.jpg"], "geometry": [struct.pack("<BIdd", 1, 1, 674000.0, 6580000.0)]})
+    geo = {"columns": {"geometry": {"crs": {"id": {"authority": "EPSG", "code": 25832}}}}}
+    frame.write_parquet(folder / "m.parquet", metadata={"geo": json.dumps(geo)})
+    with pytest.raises(ProgeoError, match="not latitude and longitude on WGS 84"):
+        read_manifest(folder / "m.parquet")
+
+
+def test_geojson_with_values_of_every_kind(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def make_feature(path: str, note: object, kind: str = "Point") -> dict[str, object]:
+        place = [18.1, 59.3] if kind == "Point" else [[18.1, 59.3]]
+        return {"properties": {"path": path, "note": note}, "geometry": {"type": kind, "coordinates": place}}
+
+    features = [make_feature("a.jpg", 12), None, make_feature("b.jpg", {"n": [1, 2]}, "MultiPoint")]
+    table = read(folder, json.dumps({"crs": None, "features": features}), name="m.geojson")
+    assert table.select("latitude", "note").rows() == [(59.3, "12"), (59.3, '{"n": [1, 2]}')]
+    assert "feature 2" in caplog.text
 
 
 def test_files_without_a_row_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

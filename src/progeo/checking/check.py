@@ -26,7 +26,7 @@ def check_photos(
         ProgeoError: the set cannot be read at all.
     """
     faults: Faults = []
-    table = read_photos(source, columns=columns, heading_from=heading_from, faults=faults)
+    table = read_photos(source, columns=columns, heading_from=heading_from, one_plane=None, faults=faults)
     result = examine(source, table, faults, read_looks(table["path"], num_workers), positive_dist_threshold)
     if best := result.recommendation:
         memory, time = estimate_training_memory(best.largest_group), estimate_training_time(best.steps)

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from progeo.checking.classes import Recommendation, Setting, count_classes, recommend
 from progeo.console import format_count
 from progeo.data.faults import Faults
+from progeo.data.positions import FAR, find_far
 from progeo.data.tools.blocks import PARTS, TRAIN
 from progeo.data.tools.duplicates import Duplicates, find_duplicates
 from progeo.data.tools.looks import Looks
@@ -116,6 +117,7 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
             *_describe_duplicates(table, parts, duplicates),
             *findings,
             *_describe_overlap(table, radius),
+            *_describe_far(table),
             *_describe_positions(table),
             *_describe_headings(table),
         ],
@@ -139,6 +141,19 @@ def _take_training_images(table: pl.DataFrame, parts: pl.Series) -> pl.DataFrame
         if rows.any():
             return table.filter(rows)
     return table
+
+
+def _describe_far(table: pl.DataFrame) -> list[Finding]:
+    """Name photos that are likely to have a wrong position, as they lie far from all others."""
+    far = table.filter(find_far(table))
+    if far.is_empty():
+        return []
+    photos = [
+        f"{path}: latitude {latitude:.4f}, longitude {longitude:.4f}"
+        for path, latitude, longitude in far.select("path", "latitude", "longitude").iter_rows()
+    ]
+    where = f"more than {FAR / 1000:.0f} km from the middle of all"
+    return [Finding(True, f"{format_count(len(far), 'photo')} {where}, first {photos[0]}", photos)]
 
 
 def _describe_faults(faults: Faults) -> list[Finding]:

@@ -46,11 +46,12 @@ def run(options: CheckOptions) -> None:
     findings = [dataclasses.replace(one, text=spell_options(one.text, names)) for one in result.findings]
     result = dataclasses.replace(result, findings=findings)
     start = spell_settings(result.recommendation.settings) if result.recommendation else ""
-    write_check_page(result, options.page, start, settings)
+    # Printed first: where the page cannot be written, the findings are there all the same.
     if options.json:
-        print(json.dumps(result.to_dict()))
+        print(json.dumps(result.to_dict()), flush=True)
     else:
         console.print(describe(result, start), markup=False, soft_wrap=True)
+    write_check_page(result, options.page, start, settings)
     console.print(f"The page is {options.page}", markup=False, soft_wrap=True)
     problems = sum(finding.is_problem for finding in result.findings)
     if problems:

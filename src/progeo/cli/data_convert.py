@@ -33,10 +33,14 @@ def run(options: ConvertOptions) -> None:
     from progeo.data.geodesy import parse_zone
     from progeo.data.positions import assume_zone
     from progeo.data.table import read_photos
-    from progeo.data.tools.convert import write_photos
+    from progeo.data.tools.convert import is_manifest, write_photos
 
     table = read_photos(
-        options.source, options.cache_folder, columns=options.columns, heading_from=options.heading_from
+        options.source,
+        options.cache_folder,
+        columns=options.columns,
+        heading_from=options.heading_from,
+        one_plane=None if is_manifest(Path(options.out)) else True,
     )
     if options.utm_zone:
         table = assume_zone(table, parse_zone(options.utm_zone))

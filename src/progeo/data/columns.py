@@ -70,7 +70,7 @@ def parse_columns(text: str | Mapping[str, str]) -> dict[str, str]:
     chosen = {}
     for pair in text.split(",") if isinstance(text, str) else map("=".join, text.items()):
         field, sign, column = (part.strip() for part in pair.partition("="))
-        name = _find_field(field)
+        name = find_field(field)
         if not sign or not column or name is None:
             raise ProgeoError(
                 f"`columns` {text}: {pair.strip()!r} is not understood. Write it as `columns` latitude=Y,longitude=X; "
@@ -98,7 +98,7 @@ def find_columns(names: list[str], chosen: dict[str, str], source: Path) -> dict
             )
     columns = dict(chosen)
     for field in (name for name in FIELDS if name not in chosen):
-        candidates = [name for name in names if _find_field(name) == field and name not in chosen.values()]
+        candidates = [name for name in names if find_field(name) == field and name not in chosen.values()]
         if len(candidates) > 1 and field not in candidates:
             raise ProgeoError(
                 f"{source}: {' and '.join(candidates)} can both be the {field}. "
@@ -140,7 +140,7 @@ def _guess(field: str, names: list[str]) -> str | None:
     return spelled[near[0]] if near else None
 
 
-def _find_field(name: str) -> str | None:
+def find_field(name: str) -> str | None:
     """Return the field that a name means, or None."""
     simple = _simplify(name)
     return next(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +41,8 @@ NEAR_DEGREES = 1.0
 HEMISPHERES = {"NORTH": "N", "SOUTH": "M", "NORTHERN": "N", "SOUTHERN": "M"}
 """Letters for those who write hemispheres: N and M are the latitude bands beside the equator."""
 
+CONFLICTING = 1000.0
+"""Metres between the places of one photo in several rows that cannot both be right."""
 SIGNS = {"latitude": {"N": 1, "S": -1, "+": 1, "-": -1}, "longitude": {"E": 1, "W": -1, "+": 1, "-": -1}}
 """What references say, by their first sign: N, North and Nord, S, South, Sud and Sur."""
 
@@ -72,11 +75,17 @@ def read_manifest(
     problem = contradiction.fill_null(_find_problems(table, names, path))
     if faults is None:
         _check_positions(table, problem, path)
-    table = table.with_columns(path=_resolve_paths(table["path"], path.parent))
+    found, files = _find_files(table["path"], path.parent)
+    is_missing = found.is_null()
+    table = table.with_columns(path=found.fill_null(_resolve_paths(table["path"], path.parent)))
+    problem = problem.fill_null(_find_conflicts(table))
+    if faults is None:
+        _check_positions(table, problem, path)
     named = table["path"]
     if faults is not None:
+        is_missing = is_missing.filter(problem.is_null())
         table = set_aside(table, problem, "position", faults)
-    return _check_files(table, named, path, faults)
+    return _check_files(table, is_missing, named, files, path, faults)
 
 
 def write_manifest(table: pl.DataFrame, path: Path) -> None:
@@ -95,13 +104,14 @@ def write_manifest(table: pl.DataFrame, path: Path) -> None:
 
 def _read_values(table: pl.DataFrame, source: Path) -> pl.DataFrame:
     """Give the known columns their types, and their values one form."""
-    missing = table["path"].is_null()
+    table = table.with_columns(pl.col("path").cast(pl.String))
+    missing = table["path"].str.strip_chars().fill_null("") == ""
     if missing.any():
         raise ProgeoError(f"{source}, row {missing.arg_true()[0] + 1} names no file.")
     table = table.with_columns(
         cs.temporal().dt.to_string("iso:strict").str.replace(r"\.0+(Z|[+-][\d:]+)?$", "${1}"),
     )
-    texts = [name for name in table.columns if FIELDS.get(name) == pl.String]
+    texts = [name for name in table.columns if FIELDS.get(name) == pl.String and name != "path"]
     table = table.with_columns(pl.col(texts).cast(pl.String).str.strip_chars())
     table = _read_zones(table, source)
     for name in table.columns:
@@ -262,6 +272,21 @@ def is_swapped() -> pl.Expr:
     return ~is_near(latitude, longitude) & is_near(longitude, latitude)
 
 
+def _find_conflicts(table: pl.DataFrame) -> pl.Series:
+    """Return what is wrong (string) with rows that put one photo at places far from each other, else null."""
+    if table["path"].n_unique() == len(table):
+        return pl.Series("problem", [None], pl.String).new_from_index(0, len(table))
+    degree = 111_000.0
+    metres = {"latitude": degree, "longitude": degree * pl.col("latitude").mean().radians().cos()}
+    spans = [
+        ((pl.col(name).max() - pl.col(name).min()) * metres.get(name, 1.0)).over("path")
+        for name in ("latitude", "longitude", "utm_east", "utm_north")
+    ]
+    span = pl.max_horizontal(spans)
+    text = pl.format("its rows say places {} km apart", (span / 1000).round(1))
+    return table.select(problem=pl.when(span > CONFLICTING).then(text)).to_series()
+
+
 def _check_positions(table: pl.DataFrame, problem: pl.Series, source: Path) -> None:
     """Raise an error that names the first row without a possible position."""
     wrong = problem.is_not_null()
@@ -291,19 +316,48 @@ def describe_problem() -> pl.Expr:
 
 def _resolve_paths(paths: pl.Series, folder: Path) -> pl.Series:
     """Return paths relative to ``folder`` as paths that can be opened from here."""
-    paths = paths.str.replace_all("\\", "/", literal=True).str.strip_prefix("./")
-    is_absolute = paths.str.contains("^(/|[A-Za-z]:/)")
+    paths = paths.str.strip_prefix("./")
+    is_absolute = paths.str.contains(r"^(/|[A-Za-z]:[/\\])")
     prefix = "" if folder == Path() else f"{folder.as_posix().rstrip('/')}/"
     return paths.zip_with(is_absolute, prefix + paths)
 
 
-def _check_files(table: pl.DataFrame, named: pl.Series, source: Path, faults: Faults | None) -> pl.DataFrame:
+def _find_files(paths: pl.Series, folder: Path) -> tuple[pl.Series, pl.Series]:
+    """Return paths relative to ``folder`` as they are on disk, null where there is no such file; and what lies there.
+
+    A name may hold blanks at its ends and backslashes. Where there is no such file, they are taken for what tables of
+    other systems write; and a name that differs from a single file's in case or Unicode form alone is taken for it.
+    """
+    spellings = [paths, paths.str.strip_chars(), paths.str.strip_chars().str.replace_all("\\", "/", literal=True)]
+    found = pl.Series("path", [None], pl.String).new_from_index(0, len(paths))
+    files = pl.Series("path", [], pl.String)
+    for spelling in map(_resolve_paths, spellings, [folder] * len(spellings)):
+        if not found.null_count():
+            break
+        listed = list_folders(spelling.filter(found.is_null()).str.extract("^(.*)/").unique())
+        files = pl.concat([files, listed]).unique(maintain_order=True)
+        found = found.fill_null(spelling.set(~spelling.is_in(files.implode()), None))
+    if found.null_count():
+        folded = pl.DataFrame({"file": files, "key": [_fold(path) for path in files]})
+        single = folded.filter(pl.col("key").is_unique())
+        wanted = zip(spelling, found.is_not_null(), strict=True)
+        keys = pl.Series([None if known else _fold(path) for path, known in wanted], dtype=pl.String)
+        found = found.fill_null(keys.replace_strict(single["key"], single["file"], default=None))
+    return found, files
+
+
+def _fold(path: str) -> str:
+    """Return what paths have in common that differ in case or Unicode form alone."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _check_files(
+    table: pl.DataFrame, missing: pl.Series, named: pl.Series, files: pl.Series, source: Path, faults: Faults | None
+) -> pl.DataFrame:
     """Raise an error where rows name files that do not exist, and log how many images are not ``named`` in any row.
 
     With ``faults`` both go there, and the rows that have a file are returned.
     """
-    files = list_folders(table["path"].str.extract("^(.*)/"))
-    missing = ~table["path"].is_in(files.implode())
     if faults is not None:
         problem = pl.Series([f"row of {source} without a file"]).new_from_index(0, len(table))
         table = set_aside(table, problem.set(~missing, None), "file", faults)

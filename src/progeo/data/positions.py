@@ -21,6 +21,7 @@ from progeo.data.geodesy import (
     to_latitude_longitude,
     to_utm,
 )
+from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
 
 UTM_COLUMNS = ("utm_east", "utm_north", "utm_zone", "utm_letter")
@@ -35,17 +36,20 @@ NO_POSITION = (
     f"no latitude and longitude, and no UTM position with zone and letter ({FORMAT_HINT}; progeo data convert "
     "`utm_zone` adds the zone where nothing else is missing)"
 )
+FAR = 100_000.0
+"""Metres from the middle of all at which a photo looks misplaced, if it is one of at most MOST_FAR (share)."""
+MOST_FAR = 0.05
 CELLS_PER_DEGREE = 100
 """Photos of two zones within one cell, about a kilometre, are taken to be of one town on the border."""
 
 
-def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.DataFrame:
+def complete_positions(table: pl.DataFrame, *, one_plane: bool | None = True) -> pl.DataFrame:
     """Fill in the UTM columns where only latitude and longitude are known, and the other way round.
 
     Args:
         table: any of POSITION_COLUMNS; for one plane every row has UTM coordinates or latitude and longitude.
         one_plane: whether distances between UTM coordinates must mean something; if not, each row gets those of its
-            own zone.
+            own zone. None: only where the photos do not span more than one plane.
 
     Returns:
         The table with all POSITION_COLUMNS, and with UTM coordinates in every row that has a position. Latitude and
@@ -58,8 +62,31 @@ def complete_positions(table: pl.DataFrame, *, one_plane: bool = True) -> pl.Dat
     table = table.with_columns(columns).cast(POSITION_COLUMNS)
     table = table.with_columns((cs.by_name(*POSITION_COLUMNS) & cs.float()).fill_nan(None))
     table = _fill_latitude_longitude(table)
-    if not one_plane:
+    if one_plane is False:
         return _into_own_zones(table)
+    try:
+        return _into_one_plane(table)
+    except ProgeoError as error:
+        if one_plane is None:
+            return _into_own_zones(table)
+        far = table["path"][find_far(table).arg_true()].head(1).to_list() if "path" in table.columns else []
+        raise ProgeoError(f"{error} Far from all others: {far[0]}." if far else str(error)) from error
+
+
+def find_far(table: pl.DataFrame) -> pl.Series:
+    """Return which photos (bool) lie more than FAR from the middle of all, where only a few do."""
+    degrees = table.select("latitude", "longitude").to_numpy()
+    points = to_points(*degrees.T)
+    located = np.isfinite(points).all(axis=1)
+    distances = np.full(len(table), 0.0)
+    if located.any():
+        distances[located] = measure_distances(points[located], np.median(points[located], axis=0))
+    far = distances > FAR
+    return pl.Series(far & (far.sum() <= max(len(table) // 5 and 1, MOST_FAR * len(table))))
+
+
+def _into_one_plane(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with UTM coordinates that can be compared with each other."""
     only_degrees = table["utm_east"].is_null() | table["utm_north"].is_null()
     if only_degrees.all():
         table = into_zone(table, choose_zone(table["latitude"], table["longitude"]))

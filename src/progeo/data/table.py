@@ -35,7 +35,7 @@ def read_photos(
     columns: str | Mapping[str, str] | None = None,
     split: str | None = None,
     heading_from: str | None = None,
-    one_plane: bool = True,
+    one_plane: bool | None = True,
     faults: Faults | None = None,
 ) -> pl.DataFrame:
     """Read the photos of a folder or a manifest as a table.
@@ -59,7 +59,7 @@ def read_photos(
         split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
-            the world, and each gets the coordinates of its own zone.
+            the world, and each gets the coordinates of its own zone; None does so only where one plane is not enough.
         faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out. Paths
             of files start with the folder, as those of the table do. A folder with any fault is read anew each time.
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import json
+import logging
+import math
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from progeo.data.columns import find_field
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 
+logger = logging.getLogger("progeo")
+
+SEPARATORS = ",;\t|"
 DEGREES = ("latitude", "longitude")
 
 
@@ -30,7 +40,11 @@ def read_table_file(path: Path) -> pl.DataFrame:
         table = read(path)
     except UnicodeDecodeError as error:
         raise ProgeoError(f"{path} is not written in UTF-8 ({error}): please save it in UTF-8.") from error
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+    except RecursionError as error:
+        raise ProgeoError(f"{path} cannot be read, it is nested too deep.") from error
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+        raise ProgeoError(f"{path} cannot be read, it may be damaged: {error}") from error
+    except pl.exceptions.PolarsError as error:
         raise ProgeoError(f"{path} cannot be read, it may be damaged: {error}") from error
     if table.is_empty():
         raise ProgeoError(f"{path} has no rows.")
@@ -51,21 +65,50 @@ def write_table_file(table: pl.DataFrame, path: Path) -> None:
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
-    """Read a CSV file as texts; the separator is the sign that its first line has most of."""
-    text = path.read_bytes().decode("utf-8-sig")
+    """Read a CSV file as texts; the separator is what ``sep=`` says, or the sign that its first line has most of."""
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as spreadsheets save "Unicode text"
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # the line ends of old Macs
+    declared = re.match(r'"?sep=(.)"?\r?\n', text)
+    text = text[declared.end() :] if declared else text
+    while re.match(r"\s*(#|\n)", text) and "\n" in text.strip():
+        comment, _, rest = text.partition("\n")
+        if any(sign in comment and comment.count(sign) == rest.partition("\n")[0].count(sign) for sign in SEPARATORS):
+            text = text.lstrip("# ")  # the names of the columns
+            break
+        text = rest
     header, _, rows = text.partition("\n")
-    separator = max(",;\t", key=header.count)
+    separator = declared[1] if declared else max(SEPARATORS, key=header.count)
     try:
-        return pl.read_csv(text.encode(), separator=separator, infer_schema=False)
+        table = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
     except pl.exceptions.ComputeError:
-        width = header.count(separator) + 1
-        for number, line in enumerate(rows.splitlines(), start=1):
-            if line.count(separator) + 1 > width and '"' not in line:
-                raise ProgeoError(
-                    f"{path}: row {number} has more values than there are columns ({width}): {line[:100]}\n"
-                    "Where numbers have decimal commas, separate the columns by semicolons."
-                ) from None
-        raise
+        table = _read_ragged(path, text, rows, separator)
+    is_blank = pl.all_horizontal(pl.all().is_null() | (pl.all().str.strip_chars() == ""))
+    return table.filter(~is_blank)
+
+
+def _read_ragged(path: Path, text: str, rows: str, separator: str) -> pl.DataFrame:
+    """Read a CSV file whose rows have more values than there are columns, where the further ones are empty.
+
+    Raises:
+        ProgeoError: they are not; it says why that may be.
+    """
+    width = len(next(csv.reader(text.splitlines(), delimiter=separator)))
+    for number, values in enumerate(csv.reader(rows.splitlines(), delimiter=separator), start=1):
+        if any(value.strip() for value in values[width:]):
+            line = separator.join(values)
+            torn = separator == "," and re.search(r"\d,\d", line) and not re.search(r"\d\.\d", line)
+            advice = (
+                "Where numbers have decimal commas, separate the columns by semicolons."
+                if torn
+                else "Name the further columns in the first line, or put quotes around values that hold the separator."
+            )
+            raise ProgeoError(
+                f"{path}: row {number} has more values than there are columns ({width}): {line[:100]}\n{advice}"
+            )
+    return pl.read_csv(text.encode(), separator=separator, infer_schema=False, truncate_ragged_lines=True)
 
 
 def _read_geojson(path: Path) -> pl.DataFrame:
@@ -74,17 +117,119 @@ def _read_geojson(path: Path) -> pl.DataFrame:
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise ValueError("there is no list of features")
-    if not any(name in json.dumps(content.get("crs", "CRS84")) for name in ("CRS84", "4326")):
+    if not any(name in json.dumps(content.get("crs") or "CRS84") for name in ("CRS84", "4326")):
         raise ValueError("its coordinates are not latitude and longitude on WGS 84, as GeoJSON has them")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, feature in enumerate(features, start=1):
+        if feature is None:
+            logger.warning(f"Left out: feature {number} of {path}, which is null")
+            continue
+        if not isinstance(feature, dict):
+            raise ValueError(f"feature {number} is no feature but {str(feature)[:40]!r}")
         geometry = feature.get("geometry") or {}
-        if geometry and geometry.get("type") != "Point":
+        coordinates = geometry.get("coordinates") or [None, None]
+        if geometry.get("type") == "MultiPoint" and len(coordinates) == 1:
+            coordinates = coordinates[0]
+        elif geometry and geometry.get("type") != "Point":
             raise ValueError(f"feature {number} is a {geometry.get('type')}, not a Point")
-        longitude, latitude = (geometry.get("coordinates") or [None, None])[:2]
-        properties: dict[str, Any] = feature.get("properties") or {}
-        rows.append({**properties, "latitude": latitude, "longitude": longitude})
-    return pl.DataFrame(rows, infer_schema_length=None)
+        longitude, latitude = (None if value is None else float(value) for value in coordinates[:2])
+        rows.append({**(feature.get("properties") or {}), "latitude": latitude, "longitude": longitude})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame([_make_column(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _make_column(name: str, values: list[Any]) -> pl.Series:
+    """Return values of JSON as a column; those of several kinds, lists and objects become texts."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool}):
+        try:
+            return pl.Series(name, values, dtype=pl.Float64 if kinds == {int, float} else None)
+        except OverflowError:
+            pass
+    return pl.Series(name, [_to_text(value) for value in values], dtype=pl.String)
+
+
+def _to_text(value: Any) -> str | None:
+    """Return a text as it is, and anything else as JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file with plain columns; positions come from a geometry column where there are no others.
+
+    Lists and structures become JSON texts, decimals numbers, and binary columns are left out with a word.
+    """
+    table = pl.read_parquet(path)
+    # Columns of geometries have types of their own, from Polars 1.36 on.
+    table = table.with_columns(
+        column.ext.storage()
+        for column in table
+        if type(column.dtype).__name__ == "Extension"  # type: ignore[attr-defined]
+    )
+    if not {find_field(name) for name in table.columns} & {"latitude", "utm_east"}:
+        table = table.with_columns(_read_geometry(path, table))
+    binary = [name for name, kind in table.schema.items() if kind == pl.Binary]
+    geometries = _describe_geometries(path)
+    others = [name for name in binary if name not in geometries]
+    if others:
+        logger.warning(f"Left out: the binary columns {', '.join(others)} of {path}")
+    columns = []
+    for column in table.drop({*binary, *geometries}, strict=False).iter_columns():
+        if column.dtype.is_nested():
+            column = _make_column(column.name, column.to_list())
+        columns.append(column.cast(pl.Float64) if column.dtype.is_decimal() else column)
+    return pl.DataFrame(columns)
+
+
+def _describe_geometries(path: Path) -> dict[str, Any]:
+    """Return what a GeoParquet file says of its geometry columns, the primary one first."""
+    described = json.loads(pl.read_parquet_metadata(path).get("geo", "{}"))
+    columns = described.get("columns", {})
+    return dict(sorted(columns.items(), key=lambda item: item[0] != described.get("primary_column")))
+
+
+def _read_geometry(path: Path, table: pl.DataFrame) -> list[pl.Series]:
+    """Return latitude and longitude of the points of a GeoParquet file, or of its boxes; nothing where it has none."""
+    described = _describe_geometries(path)
+    names = [*described, *(name for name in table.columns if name.lower() in ("geometry", "geom", "wkb", "bbox"))]
+    for name in (name for name in names if name in table.columns):
+        crs = json.dumps(described.get(name, {}).get("crs") or "CRS84")
+        if not re.search(r'CRS84|"code": "?4326\b|EPSG:4326', crs):
+            raise ValueError(f"the points in {name} are not latitude and longitude on WGS 84: please reproject them")
+        column = table[name]
+        if column.dtype == pl.Binary:
+            points = [_read_wkb(value) for value in column]
+        elif column.dtype == pl.Struct:
+            ends = [("x", "x", "y", "y"), ("xmin", "xmax", "ymin", "ymax")]
+            fields = next((one for one in ends if {*one} <= {field.name for field in column.dtype.fields}), None)  # type: ignore[attr-defined]
+            if fields is None:
+                continue
+            parts = (column.struct.field(field).cast(pl.Float64) for field in fields)
+            west, east, south, north = parts
+            points = list(zip((west + east) / 2, (south + north) / 2, strict=True))
+        elif column.dtype in (pl.List, pl.Array):
+            points = [tuple(value[:2]) if value is not None else (None, None) for value in column.to_list()]
+        else:
+            continue
+        longitude, latitude = zip(*points, strict=True) if points else ((), ())
+        return [pl.Series("latitude", latitude, pl.Float64), pl.Series("longitude", longitude, pl.Float64)]
+    return []
+
+
+def _read_wkb(value: bytes | None) -> tuple[float | None, float | None]:
+    """Return x and y of a point in well-known binary (OGC 06-103r4, section 8), also with heights or PostGIS's SRID.
+
+    Raises:
+        ValueError: it is no point.
+    """
+    if value is None:
+        return None, None
+    order = "<" if value[:1] == b"\x01" else ">"
+    (kind,) = struct.unpack_from(f"{order}I", value, 1)
+    if kind % 1000 != 1 and kind & 0xFFFF != 1:
+        raise ValueError("a geometry is no point")
+    x, y = struct.unpack_from(f"{order}2d", value, 9 if kind & 0x20000000 else 5)
+    return (x, y) if math.isfinite(x) and math.isfinite(y) else (None, None)
 
 
 def _write_geojson(table: pl.DataFrame, path: Path) -> None:
@@ -101,7 +246,7 @@ def _write_geojson(table: pl.DataFrame, path: Path) -> None:
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
-    ".parquet": pl.read_parquet,
+    ".parquet": _read_parquet,
     ".geojson": _read_geojson,
     ".json": _read_geojson,
 }
