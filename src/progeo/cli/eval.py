@@ -253,7 +253,7 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
             device=device,
             batch_size=options.infer_batch_size,
             num_workers=options.num_workers,
-            description="Describing",
+            description="Encoding",
             descriptors_folder=kept,
         )
     except KeyboardInterrupt:

@@ -227,7 +227,7 @@ class Encoder:
         """Yield ``read(item)`` for each of ``count`` items in order, read early in threads, with a bar if wished."""
         from progeo.console import progress_bar
 
-        shown = description or ("Describing" if self.show_progress else None)
+        shown = description or ("Encoding" if self.show_progress else None)
         results = read_ahead(read, items, num_workers=self.num_workers, ahead=4 * self.batch_size)
         if shown is None:
             yield from results

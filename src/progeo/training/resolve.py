@@ -149,7 +149,7 @@ def create_run_network(
         settings: with nothing left open.
         given: the network to start from, which stays as it is.
         resumed: whether a checkpoint replaces all weights at once.
-        keep_frozen: of ``given``, train what it says itself, unless the settings say what.
+        keep_frozen: of ``given``, train what it has unfrozen, unless the settings say what.
     """
     says_what = settings.unfreeze is not None or settings.train_all_layers
     start = copy.deepcopy(given)

@@ -71,7 +71,7 @@ class ModelSettings:
         "not cached), 'none' (random), or the path of its weights (.pt, .pth or .safetensors)",
     )
     unfreeze: int | None = setting(
-        None, "train only the last N blocks or stages of the backbone; without it those that are published", minimum=0
+        None, "train only the last N blocks or stages of the backbone; without it as published", minimum=0
     )
     train_all_layers: bool = setting(False, "train the whole backbone instead of its last layers")
     freeze_cnn: int | None = setting(

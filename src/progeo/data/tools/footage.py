@@ -65,7 +65,7 @@ def open_footage(source: Path, *, start: str | None = None, fps: float | None = 
     if not source.is_file():
         raise ProgeoError(f"There is no video or folder {source}. Check the path (the current folder is {Path.cwd()}).")
     if fps is not None:
-        raise ProgeoError(f"`fps` is for folders of photos; the video {source} says itself when its frames come.")
+        raise ProgeoError(f"`fps` is for folders of photos; the video {source} has times of its own.")
     return _read_video(source, start_seconds)
 
 
