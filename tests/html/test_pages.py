@@ -44,7 +44,7 @@ def open_file(browser: Browser, path: Path, **settings: Any) -> Iterator[Page]:
 
 def count_pixels(page: Page, colour: str, number: int = 0) -> int:
     """How many pixels of a map's canvas have a colour of the style, such as ``good``."""
-    return page.evaluate(
+    count: int = page.evaluate(
         """([colour, number]) => {
             const canvas = document.querySelectorAll("canvas.leaflet-zoom-animated")[number];
             canvas.style.color = `var(--${colour})`;
@@ -58,6 +58,7 @@ def count_pixels(page: Page, colour: str, number: int = 0) -> int:
         }""",
         [colour, number],
     )
+    return count
 
 
 def make_evaluation() -> Evaluation:
@@ -70,11 +71,11 @@ def make_evaluation() -> Evaluation:
 @pytest.fixture
 def report(tmp_path: Path, zone: int | None) -> Path:
     evaluation = make_evaluation()
-    tables = (
+    database, queries = (
         table([f"/nowhere/{i}.jpg" for i in range(len(at))], [zone] * len(at), at)
         for at in (evaluation.database_positions, evaluation.query_positions)
     )
-    evaluation_set = EvaluationSet("somewhere", *tables, None, [])
+    evaluation_set = EvaluationSet("somewhere", database, queries, None, [])
     path = tmp_path / "report.html"
     write_report(evaluation, evaluation_set, measure(evaluation), path, title="A town", settings={}, examples=1)
     return path

@@ -92,11 +92,13 @@ def create_app(
     limits = limits or Limits()
     metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
     page = render_map(tiles, tiles_attribution, limits.max_upload_mb)
-    confidence = {"min_confidence": min_confidence, "even_uncalibrated": even_uncalibrated}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Service(database, metrics, limits, **confidence) as app.state.service:
+        app.state.service = Service(
+            database, metrics, limits, min_confidence=min_confidence, even_uncalibrated=even_uncalibrated
+        )
+        with app.state.service:
             yield
 
     app = FastAPI(
