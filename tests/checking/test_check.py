@@ -119,6 +119,24 @@ def test_photos_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[
     assert "Problem: 1 photo that cannot be read, first: 7.jpg: The image 7.jpg cannot be read" in output
 
 
+def test_photo_far_from_all_others_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows({7: "-33.8568,151.2153,0,test,database"})
+    code, output = check(capsys)
+    assert code == 1
+    assert "Problem: 1 photo more than 100 km from the middle of all, first 7.jpg: latitude -33.8568" in output
+    assert "7.jpg: latitude -33.8568" in Path("check.html").read_text(encoding="utf-8")
+
+
+def test_findings_are_printed_where_the_page_cannot_be_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows({4: ",,,test,database"})
+    code, output = check(capsys, "--page", "m.csv/page.html")
+    assert code == 2
+    assert "Problem: 1 photo without a possible position" in output
+    assert "Cannot write m.csv/page.html" in output
+
+
 def test_photo_in_database_and_queries(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows()
     Path("1.jpg").write_bytes(Path("0.jpg").read_bytes())  # a query, and a database photo

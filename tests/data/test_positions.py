@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from progeo.data.geodesy import Zone, to_utm
-from progeo.data.positions import NO_POSITION, complete_positions, into_zone, match_zone, take_located
+from progeo.data.positions import NO_POSITION, complete_positions, find_far, into_zone, match_zone, take_located
 from progeo.errors import ProgeoError
 
 SCHEMA = {
@@ -185,3 +185,17 @@ def test_unusable_rows_do_not_disturb_the_others() -> None:
     table = table_of(latitude=[99.0, latitude, None], longitude=[0.0, longitude, None])
     assert take_located(table, failed)["utm_east"].to_list() == [pytest.approx(east, abs=0.01)]
     assert list(failed) == ["0.jpg", "2.jpg"]
+
+
+def test_far_flung_photos_get_zones_of_their_own_where_one_plane_is_not_asked_for() -> None:
+    latitude = [59.3293 + number / 10_000 for number in range(12)] + [-33.8568]
+    table = pl.DataFrame({"path": [f"{number}.jpg" for number in range(13)], "latitude": latitude})
+    table = table.with_columns(longitude=pl.Series([18.0686] * 12 + [151.2153]))
+    completed = complete_positions(table, one_plane=None)
+    assert completed["utm_zone"].to_list() == [34] * 12 + [56]
+    assert find_far(completed).arg_true().to_list() == [12]
+    with pytest.raises(ProgeoError, match=r"span more than two .* Far from all others: 12\.jpg"):
+        complete_positions(table)
+    near = table.head(12)
+    assert complete_positions(near, one_plane=None).equals(complete_positions(near))
+    assert not find_far(near).any()

@@ -3,6 +3,7 @@
 Read are GPSLatitude and GPSLongitude with their hemispheres, GPSImgDirection with its reference (true or magnetic
 north; magnetic headings are not corrected, they are off by the declination of the place), and the time with its
 fraction of a second and its offset from UTC: DateTimeOriginal, or else DateTimeDigitized, DateTime, the GPS's time.
+What is missing is taken from XMP and from files beside the photo (``xmp``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from progeo.console import progress_bar
 from progeo.data.geodesy import describe_impossible
 from progeo.data.listing import UNREADABLE
 from progeo.data.timestamps import IS_NORMAL, normalise_timestamps
+from progeo.data.xmp import find_sidecars, read_sidecars, read_xmp
 from progeo.pixels.decoding import open_image
 from progeo.pixels.prefetch import read_ahead
 
@@ -57,8 +59,10 @@ def read_exif(
         not say is null; ``unread_time`` is a time that is not understood, ``problem`` says why there is no position.
     """
 
+    sidecars = find_sidecars(paths, folder)
+
     def read(path: str) -> dict[str, Any]:
-        return {"path": path, **_read_photo(f"{folder}/{path}" if folder else path)}
+        return {"path": path, **_read_photo(f"{folder}/{path}" if folder else path, sidecars.get(path, []))}
 
     rows = []
     with progress_bar(disable=description is None) as bar:
@@ -74,23 +78,40 @@ def read_exif(
     return table.with_columns(pl.when(is_located).then(name).alias(name) for name in ("latitude", "longitude"))
 
 
-def _read_photo(path: str) -> dict[str, Any]:
-    """Return what one photo says, under the names of EXIF_COLUMNS."""
+def _read_photo(path: str, sidecars: list[str]) -> dict[str, Any]:
+    """Return what one photo says, under the names of EXIF_COLUMNS.
+
+    An editor's file beside it goes before its EXIF data; then come Google's file beside it, and XMP within it.
+    """
     try:
         with open_image(path) as image:
             exif = image.getexif()
             gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+            packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(BASE.XMLPacket)
     except Exception as error:  # on damaged files Pillow raises nearly everything
         return {"problem": f"{UNREADABLE}: {error}"}
+    edited, exported = read_sidecars(sidecars)
     heading = _read_number(gps.get(GPS.GPSImgDirection))
-    found = {
-        "heading": heading % 360 if heading is not None and 0 <= heading <= 360 else None,
-        "heading_reference": {"T": "true", "M": "magnetic"}.get(_read_text(gps.get(GPS.GPSImgDirectionRef)).upper()),
-        "times": _read_times({**exif, **details}, gps),
-    }
+    written: dict[str, Any] = {"times": _read_times({**exif, **details}, gps), **_read_position(gps)}
+    if heading is not None and 0 <= heading <= 360:
+        written["heading"] = heading % 360
+    reference = {"T": "true", "M": "magnetic"}.get(_read_text(gps.get(GPS.GPSImgDirectionRef)).upper())
+    found: dict[str, Any] = {"times": [], "heading_reference": reference}
+    for said in (edited, written, exported, read_xmp(packet)):
+        if "latitude" in said and "latitude" not in found:
+            found |= {name: said[name] for name in ("latitude", "longitude")}
+        if "heading" in said and "heading" not in found:
+            found |= {name: said[name] for name in ("heading", "heading_reference") if name in said}
+        found["times"] += said.get("times", [])
+    found["times"] = found["times"] or [None]  # as an empty list would be no row when the lists are laid out
+    return found if "latitude" in found else {**found, "problem": written["problem"]}
+
+
+def _read_position(gps: dict[int, Any]) -> dict[str, Any]:
+    """Return latitude and longitude as EXIF says them, or else the problem with them."""
     latitude, longitude = _read_degrees(gps.get(GPS.GPSLatitude)), _read_degrees(gps.get(GPS.GPSLongitude))
     if latitude is None or longitude is None:
-        return {**found, "problem": "it holds no GPS position"}
+        return {"problem": "it holds no GPS position"}
     signs = [
         {positive: 1, negative: -1}.get(_read_text(gps.get(tag)).upper()[:1], -1 if degrees < 0 else None)
         for degrees, tag, positive, negative in (
@@ -99,10 +120,10 @@ def _read_photo(path: str) -> dict[str, Any]:
         )
     ]
     if signs[0] is None or signs[1] is None:
-        return {**found, "problem": "its GPS position does not say north or south, east or west"}
+        return {"problem": "its GPS position does not say north or south, east or west"}
     if (latitude < 0 < signs[0]) or (longitude < 0 < signs[1]):
-        return {**found, "problem": "its latitude or longitude contradicts N, S, E or W"}
-    return {**found, "latitude": signs[0] * abs(latitude), "longitude": signs[1] * abs(longitude)}
+        return {"problem": "its latitude or longitude contradicts N, S, E or W"}
+    return {"latitude": signs[0] * abs(latitude), "longitude": signs[1] * abs(longitude)}
 
 
 def _read_degrees(value: Any) -> float | None:
@@ -129,9 +150,9 @@ def _read_text(value: Any) -> str:
     return text.strip("\0 ")
 
 
-def _read_times(tags: dict[int, Any], gps: dict[int, Any]) -> list[str | None]:
+def _read_times(tags: dict[int, Any], gps: dict[int, Any]) -> list[str]:
     """Return what a photo says of its time, the best first; clocks that were never set write zeros or blanks."""
-    times: list[str | None] = []
+    times = []
     for time, fraction, offset in TIMES:
         text = _read_text(tags.get(time)).strip()
         if not re.search("[1-9]", text):
@@ -147,7 +168,7 @@ def _read_times(tags: dict[int, Any], gps: dict[int, Any]) -> list[str | None]:
     if len(parts) == 3 and None not in parts and re.search("[1-9]", date):
         hour, minute, second = (part or 0.0 for part in parts)
         times.append(f"{date} {hour:02.0f}:{minute:02.0f}:{second:06.3f}Z".replace(".000Z", "Z"))
-    return times or [None]  # as an empty list would be no row when the lists are laid out
+    return times
 
 
 def _choose_time(times: pl.Series) -> list[pl.Series]:

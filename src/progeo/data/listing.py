@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -114,7 +114,11 @@ def read_folder(
 
 
 def read_changed(
-    paths: pl.Series, folder: Path, cached: Path | None, read: Callable[[pl.Series], pl.DataFrame]
+    paths: pl.Series,
+    folder: Path,
+    cached: Path | None,
+    read: Callable[[pl.Series], pl.DataFrame],
+    beside: Callable[[pl.Series, str], Mapping[str, list[str]]],
 ) -> pl.DataFrame:
     """Read what images say of themselves, of those alone that have changed since it was kept.
 
@@ -124,6 +128,7 @@ def read_changed(
         cached: where rows are kept, each with the state of its file; None keeps none.
         read: makes rows, with the columns ``path`` and ``problem``, of those paths that it is given. Rows of files that
             could not be read (UNREADABLE) are not kept: a right or a library that is missing may be there next time.
+        beside: returns the files that ``read`` looks into beside those of the paths in a folder, by path.
 
     Returns:
         One row per path, in their order.
@@ -131,7 +136,8 @@ def read_changed(
     if cached is None:
         return read(paths)
     # Taken before the reading, so that a file that changes meanwhile makes its row old.
-    states = pl.DataFrame({"path": paths, "state": pl.Series(find_states(paths, str(folder)), dtype=pl.Int64)})
+    found = find_states(paths, str(folder), beside(paths, str(folder)))
+    states = pl.DataFrame({"path": paths, "state": pl.Series(found, dtype=pl.Int64)})
     known = _read_cached(cached, {}, complete=False)
     if known is None:
         table = read(paths)
@@ -146,18 +152,22 @@ def read_changed(
     return table
 
 
-def find_states(paths: pl.Series, folder: str) -> list[int]:
+def find_states(paths: Iterable[str], folder: str, beside: Mapping[str, list[str]]) -> list[int]:
     """Return a number for each file that differs once it has changed: of its size and the times of its changes.
 
-    Both times count: programs that write metadata can set the first back, and some systems have only that.
+    Both times count: programs that write metadata can set the first back, and some systems have only that. So do the
+    files ``beside`` it, which also say something of it, by its path.
     """
     states = []
     for path in paths:
+        state = []
         try:
-            status = os.stat(f"{folder}/{path}")  # noqa: PTH116 - of millions of files
-            states.append(hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns)))
+            for file in (f"{folder}/{path}", *beside.get(path, ())):
+                status = os.stat(file)  # noqa: PTH116 - of millions of files
+                state += [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         except OSError:
-            states.append(0)
+            state = []
+        states.append(hash(tuple(state)))
     return states
 
 

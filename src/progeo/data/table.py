@@ -21,6 +21,7 @@ from progeo.data.manifest import read_manifest
 from progeo.data.positions import complete_positions
 from progeo.data.timestamps import normalise_timestamps
 from progeo.data.track import HEADING_SOURCES, add_headings_from_track
+from progeo.data.xmp import find_sidecars
 from progeo.errors import ProgeoError
 
 logger = logging.getLogger("progeo")
@@ -141,7 +142,7 @@ def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None,
         table = parse_file_names(relative_paths, folder, faults)
     else:
         read = partial(read_exif, folder=str(folder), description="Reading EXIF data")
-        table = read_changed(relative_paths, folder, cached, read)
+        table = read_changed(relative_paths, folder, cached, read, find_sidecars)
     return table.with_columns(_read_parts(table["path"]))
 
 
