@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,10 @@ def write_video(
     with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"} if cut else {}) as container:
         if start:
             container.metadata["creation_time"] = start
-        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream: Any = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.time_base = Fraction(1, fps)
-        packets = []
+        packets: list[Any] = []
         for number in range(frames):
             pixels = np.full((48, 64, 3), 5 * number, dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

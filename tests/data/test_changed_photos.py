@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from progeo.data import table as tables
@@ -55,7 +57,12 @@ def test_only_what_has_changed_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     (folder / "d.jpg").write_text("no image")
     opened: list[str] = []
     read_exif = tables.read_exif
-    monkeypatch.setattr(tables, "read_exif", lambda paths, **rest: (opened.extend(paths), read_exif(paths, **rest))[1])
+
+    def read_some(paths: pl.Series, **rest: Any) -> pl.DataFrame:
+        opened.extend(paths)
+        return read_exif(paths, **rest)
+
+    monkeypatch.setattr(tables, "read_exif", read_some)
     read(folder)
     opened.clear()
     write_photo(folder / "b.jpg", (59.4, 18.0686))

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from progeo.errors import ProgeoError
 from . import published
 
 
-def read(folder: Path, **options: str) -> pl.DataFrame:
+def read(folder: Path, **options: Any) -> pl.DataFrame:
     return read_photos(folder, folder.parent / "cache", **options)
 
 

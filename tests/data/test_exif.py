@@ -92,7 +92,7 @@ def test_photos_without_a_position_say_why(tmp_path: Path, gps: dict[int, Any], 
     ("reference", "latitude"), [("S", -33.856667), ("South", -33.856667), (None, -33.856667), ("N", None)]
 )
 def test_signed_position(tmp_path: Path, reference: str | None, latitude: float | None) -> None:
-    gps = {GPS.GPSLatitude: (33.0, 51.0, 24.0), GPS.GPSLatitudeRef: reference}
+    gps: dict[int, Any] = {GPS.GPSLatitude: (33.0, 51.0, 24.0), GPS.GPSLatitudeRef: reference}
     row = read_one(sign_latitude(write_photo(tmp_path / "photo.jpg", (10, 20), gps=gps)))
     assert row["latitude"] == (None if latitude is None else pytest.approx(latitude))
     assert row["problem"] == (None if latitude else "its latitude or longitude contradicts N, S, E or W")

@@ -55,8 +55,8 @@ def test_files_of_google_stand_in_for_what_is_missing(tmp_path: Path, name: str)
     zeros = {"latitude": 0.0, "longitude": 0.0}
     place = {"latitude": 59.3296, "longitude": 18.0686}
     for content in ({"geoData": place, "geoDataExif": zeros}, {"geoData": zeros, "geoDataExif": place}):
-        content["photoTakenTime"] = {"timestamp": "1680775380"}
-        (tmp_path / "photos" / name).write_text(json.dumps(content))
+        taken = {"photoTakenTime": {"timestamp": "1680775380"}}
+        (tmp_path / "photos" / name).write_text(json.dumps(content | taken))
         assert read(tmp_path / "photos") == [(59.3296, 18.0686, None, "2023-04-06T10:03:00Z")]
 
 

@@ -78,7 +78,8 @@ def find_convergence(latitude: npt.ArrayLike, longitude: npt.ArrayLike, zone: np
         zone: numbers of the zones whose grid is meant, (N,) or one for all.
     """
     from_middle = np.radians(np.asarray(longitude, float) - (6 * np.asarray(zone, float) - 183))
-    return np.degrees(np.arctan(np.tan(from_middle) * np.sin(np.radians(np.asarray(latitude, float)))))
+    convergence: Floats = np.degrees(np.arctan(np.tan(from_middle) * np.sin(np.radians(np.asarray(latitude, float)))))
+    return convergence
 
 
 def find_letters(latitude: npt.ArrayLike, zone: Zone) -> npt.NDArray[np.str_]:

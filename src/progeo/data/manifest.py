@@ -11,6 +11,7 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import polars.selectors as cs
@@ -277,7 +278,7 @@ def _find_conflicts(table: pl.DataFrame) -> pl.Series:
     if table["path"].n_unique() == len(table):
         return pl.Series("problem", [None], pl.String).new_from_index(0, len(table))
     degree = 111_000.0
-    metres = {"latitude": degree, "longitude": degree * pl.col("latitude").mean().radians().cos()}
+    metres: dict[str, Any] = {"latitude": degree, "longitude": degree * pl.col("latitude").mean().radians().cos()}
     spans = [
         ((pl.col(name).max() - pl.col(name).min()) * metres.get(name, 1.0)).over("path")
         for name in ("latitude", "longitude", "utm_east", "utm_north")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -99,7 +100,7 @@ def _read_xml(content: bytes, path: Path) -> list[Point]:
     """Return the points of a GPX, KML or TCX file, also of one that breaks off."""
     points: list[Point] = []
     root = None
-    parser = ElementTree.XMLPullParser(("start", "end"))
+    parser: Any = ElementTree.XMLPullParser(("start", "end"))
     try:
         parser.feed(_decode(content))
         parser.close()
@@ -116,8 +117,8 @@ def _read_xml(content: bytes, path: Path) -> list[Point]:
             if root == "gpx" and name in ("trkpt", "rtept", "wpt"):
                 points.append((texts.get("time"), _to_number(element.get("lat")), _to_number(element.get("lon"))))
             elif root == "TrainingCenterDatabase" and name == "Trackpoint":
-                degrees = (_to_number(texts.get(f"{axis}Degrees")) for axis in ("Latitude", "Longitude"))
-                points.append((texts.get("Time"), *degrees))
+                latitude, longitude = (_to_number(texts.get(f"{axis}Degrees")) for axis in ("Latitude", "Longitude"))
+                points.append((texts.get("Time"), latitude, longitude))
             elif root == "kml" and name in ("Track", "Placemark"):
                 times = [child.text for child in element.iter() if _local_name(child) == "when"]
                 places = [
