@@ -46,15 +46,28 @@ def normalise_timestamps(text: pl.Expr) -> pl.Expr:
     and programs make of it, ISO 8601 with or without punctuation, dates with the names of months, and seconds to
     nanoseconds since 1970. Any other text stays as it is, ``4/6/2023`` too, which can be in April or June.
     """
-    plain = text.str.strip_chars().str.replace_all("\u2212", "-", literal=True).str.replace_all(r"\s+", " ")
-    for pattern, order in OTHER_ORDERS:
-        plain = plain.str.replace(pattern, order)
-    plain = plain.str.replace_many(MONTHS)
-    compact, spelled = (plain.str.extract_groups(pattern).struct for pattern in (COMPACT, SPELLED))
-    year, month, day, hour, minute, second, fraction, half, offset = (
-        pl.when(compact.field("1").is_not_null()).then(compact.field(str(k))).otherwise(spelled.field(str(k)))
-        for k in range(1, 10)
-    )
+    return text.map_batches(_normalise, return_dtype=pl.String)
+
+
+def _normalise(text: pl.Series) -> pl.Series:
+    """Bring the usual forms into ISO 8601, and then, which takes longer, the others where there are any."""
+    frame = text.str.strip_chars().to_frame("text")
+    times = frame.select(_format_parts(pl.col("text"), COMPACT)).to_series()
+    others = (times.is_null() & (frame["text"] != "")).fill_null(False)
+    if others.any():
+        plain = pl.col("text").str.replace_all("\u2212", "-", literal=True).str.replace_all(r"\s+", " ")
+        for pattern, order in OTHER_ORDERS:
+            plain = plain.str.replace(pattern, order)
+        plain = plain.str.replace_many(MONTHS)
+        forms = (_format_parts(plain, COMPACT), _format_parts(plain, SPELLED), _format_epoch(pl.col("text")))
+        times = times.scatter(others.arg_true(), frame.filter(others).select(pl.coalesce(forms)).to_series())
+    return times.fill_null(text).alias(text.name)
+
+
+def _format_parts(text: pl.Expr, pattern: str) -> pl.Expr:
+    """Return in ISO 8601 what a pattern of a time finds in texts; null where that is nothing, or no time."""
+    found = text.str.extract_groups(pattern).struct
+    year, month, day, hour, minute, second, fraction, half, offset = (found.field(str(k)) for k in range(1, 10))
     month, day = month.str.zfill(2), day.str.zfill(2)
     on_clock = hour.cast(pl.Int32)
     afternoon = pl.when(half.str.to_uppercase() == "P").then(12).when(half.str.to_uppercase() == "A").then(0)
@@ -75,11 +88,15 @@ def normalise_timestamps(text: pl.Expr) -> pl.Expr:
         .otherwise(sign_and_hours.str.replace(r"^([+-]\d\d)(\d\d)$", "${1}:${2}")),
         ignore_nulls=True,
     )  # fmt: skip
-    epoch = text.str.strip_chars().str.extract_groups(EPOCH).struct
+    return pl.when(is_valid).then(iso)
+
+
+def _format_epoch(text: pl.Expr) -> pl.Expr:
+    """Return in ISO 8601 what is a number of seconds since 1970 or parts of them, else null."""
+    epoch = text.str.extract_groups(EPOCH).struct
     utc = pl.from_epoch(epoch.field("1").cast(pl.Int64), "s").dt.strftime("%Y-%m-%dT%H:%M:%S")
     digits = (epoch.field("2").fill_null("") + epoch.field("3").fill_null("")).str.strip_chars_end("0")
-    utc = utc + pl.when(digits != "").then("." + digits).otherwise(pl.lit("")) + "Z"
-    return pl.when(is_valid).then(iso).when(epoch.field("1").is_not_null()).then(utc).otherwise(text)
+    return utc + pl.when(digits != "").then("." + digits).otherwise(pl.lit("")) + "Z"
 
 
 def compact_timestamps(text: pl.Expr) -> pl.Expr:
