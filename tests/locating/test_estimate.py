@@ -114,6 +114,14 @@ def test_weights_do_not_depend_on_the_scale_of_the_descriptors(scale: float, off
     np.testing.assert_allclose(weigh_matches(scale * distances + offset), weigh_matches(distances), rtol=1e-6)
 
 
+def test_an_order_that_is_not_that_of_the_distances() -> None:
+    np.testing.assert_allclose(weigh_matches(np.array([1.0, 0.9, 0.5])), 1 / 3)
+    weights = weigh_matches(np.array([0.5, 1.0, 0.9, 1.2]))
+    assert weights[0] > weights[1] == weights[2] > weights[3]
+    evidence = weigh_evidence(matches_at([0.0, 5.0, 10.0], [0.9, 0.7, 0.5]))
+    np.testing.assert_allclose(evidence.features[:2], [0.5, 0.4])
+
+
 def test_estimates_become_json() -> None:
     content = json.loads(json.dumps(estimate(matches_at([0.0, 3.0], [0.4, 0.5])).to_dict()))
     assert (content["probability"], content["known"], content["calibrated"]) == (None, None, False)

@@ -6,13 +6,14 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import progeo
@@ -121,6 +122,20 @@ def test_photos_are_located(filled: Path, tiny_city: Path) -> None:
         assert database.locate(paths[0])[0].latitude == estimates[0].latitude
         with pytest.raises(ProgeoError, match="`min_confidence` 0.7 asks for a probability.* `even_uncalibrated`"):
             database.locate(paths, min_confidence=0.7)
+
+
+def test_photos_are_located_in_the_order_of_a_reranker(filled: Path, tiny_city: Path) -> None:
+    def reverse(query: object, candidates: Sequence[str], distances: object) -> NDArray[np.int64]:
+        return np.arange(len(candidates))[::-1]
+
+    queries = paths_in(tiny_city / "test/queries")
+    with PlaceDatabase.open(filled) as database:
+        plain, reranked = database.locate(queries), database.locate(queries, rerank=reverse)
+    for before, after in zip(plain, reranked, strict=True):
+        assert [match.id for match in after.matches] == [match.id for match in before.matches][::-1]
+        assert sum(match.weight for match in after.matches) == pytest.approx(1)
+        assert 0 <= after.agreement <= 1
+        assert np.isfinite([after.latitude, after.longitude, after.radius_metres]).all()
 
 
 def test_adding_again_adds_only_what_is_new_or_has_changed(

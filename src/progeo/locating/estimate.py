@@ -107,10 +107,12 @@ class Evidence:
 
 
 def weigh_matches(descriptor_distances: Floats) -> Floats:
-    """Return the shares in the vote (k,) of matches with these ascending descriptor distances.
+    """Return the shares in the vote (k,) of matches in this order, with these descriptor distances.
 
-    The scale is that of the distances themselves, first to last, so that it suits any model.
+    The scale is that of the distances themselves, first to last, so that it suits any model. Where a reranker has put a
+    photo behind one that looks less alike, it counts no more than that one.
     """
+    descriptor_distances = np.maximum.accumulate(descriptor_distances)
     excess = descriptor_distances - descriptor_distances[0]
     weights = np.exp(-SHARPNESS * excess / max(float(excess[-1]), 1e-9))
     shares: Floats = weights / weights.sum()
@@ -136,8 +138,9 @@ def weigh_evidence(matches: pl.DataFrame, point: Floats | None = None) -> Eviden
         point = points[np.argmax(measure_distances(points, place) <= RIGHT_WITHIN)]
     distances = measure_distances(points, point)
     here = distances <= RIGHT_WITHIN
-    best = float(descriptor_distances[here].min()) if here.any() else float(descriptor_distances[-1])
-    next_place = float(descriptor_distances[~here].min()) if not here.all() else float(descriptor_distances[-1])
+    largest = float(descriptor_distances.max())
+    best = float(descriptor_distances[here].min()) if here.any() else largest
+    next_place = float(descriptor_distances[~here].min()) if not here.all() else largest
     spread = float(np.sqrt(np.average(distances**2, weights=weights)))
     return Evidence(point, weights, distances, np.array([best, next_place - best, np.log(spread + SMALLEST_RADIUS)]))
 
