@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from progeo.locating.estimate import Estimate, Match
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.pixels.recipe import Preprocessing
 from progeo.places.database import PlaceDatabase
+from progeo.places.searching import Query
 from progeo.serve.app import create_app
 from progeo.serve.batching import Descriptors, Pixels
 from progeo.serve.server import listen
@@ -84,10 +85,13 @@ class ColourDatabase:
         self,
         descriptors: Descriptors,
         *,
+        queries: Sequence[Query],
         prior: Prior | None = None,
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
     ) -> list[Estimate]:
+        for query, descriptor in zip(queries, descriptors, strict=True):
+            np.testing.assert_array_equal(query().mean(axis=(0, 1), dtype=np.float32), descriptor)
         self.priors.append(prior)
         self.confidences.append((min_confidence, even_uncalibrated))
         if prior and prior.near and prior.near[0] < 0:

@@ -125,6 +125,7 @@ class Service:
             return await self._run(
                 database.locate_descriptors,
                 descriptors,
+                queries=[lambda image=image: image for image in images],
                 prior=prior,
                 min_confidence=self._min_confidence if knows else None,
                 even_uncalibrated=self._even_uncalibrated,
