@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch import nn
 
 from progeo import cli
 from progeo.errors import ProgeoError
+from progeo.locating.calibration import Calibration
 from progeo.models.features import Features
 from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
+from progeo.places import storage
 from progeo.places.database import PlaceDatabase
 
 HUBCONF = """
@@ -119,6 +122,23 @@ def test_a_network_put_together_in_python_is_given_again(tiny_city: Path, tmp_pa
         database.locate(queries)
     with PlaceDatabase.open(tmp_path / "places") as database, pytest.raises(ProgeoError, match="network itself"):
         database.locate(queries)
+
+
+def test_a_network_that_was_given_stays_when_the_database_is_calibrated(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "READERS_NOTICE_CHANGES_AFTER", timedelta(0))
+    with PlaceDatabase.create(tmp_path / "places", compose(0)) as writer:
+        writer.add(tiny_city / "test/database")
+        database = PlaceDatabase.open(tmp_path / "places", model=compose(0))
+        encoder = database.encoder
+        calibration = Calibration([0.5, 0.1, 3.0], [0.1, 0.1, 1.0], [-1.0, 2.0, 0.0], 0.25, 1.5, 40)
+        writer.store_calibration(calibration)
+        renewed = database.renew()
+        assert renewed is not database
+        assert (renewed.calibration, renewed.encoder) == (calibration, encoder)
+        del renewed.encoder
+        assert renewed.encoder.fingerprint == encoder.fingerprint
 
 
 def test_batch_dependence_is_measured(tmp_path: Path) -> None:

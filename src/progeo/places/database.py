@@ -198,13 +198,18 @@ class PlaceDatabase:
         with storage.translate_errors(self.address, "read"):
             if self._settings.version == self._version:
                 return self
-        return PlaceDatabase(
+        renewed = PlaceDatabase(
             self.address,
             self._connection,
             self._settings,
             trust_remote_code=self._loading["trust_remote_code"],
             **self._running,
         )
+        if renewed.fingerprint == self.fingerprint:
+            renewed._model = self._model
+            if "encoder" in self.__dict__:
+                renewed.encoder = self.encoder
+        return renewed
 
     @staticmethod
     def exists(address: str | Path) -> bool:
