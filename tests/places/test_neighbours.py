@@ -186,6 +186,25 @@ def test_two_rebuildings_of_one_kind_share_the_work(model_file: Path, tmp_path: 
     assert names_in(tmp_path / "places") == names_of(tmp_path / "first")
 
 
+def test_further_photos_of_the_later_of_two_rebuildings_stay(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PlaceDatabase.create(tmp_path / "places", model_file, num_workers=0) as database:
+        database.add(write_photos(tmp_path / "first", 6))
+        carry_over = rebuilding.Move.carry_over
+
+        def let_another_finish(move: rebuilding.Move, only_changed: bool) -> None:
+            monkeypatch.setattr(rebuilding.Move, "carry_over", carry_over)
+            with PlaceDatabase.open(tmp_path / "places", num_workers=0) as other:
+                other.rebuild(make_network(seed=1, dimension=24))
+            carry_over(move, only_changed)
+
+        monkeypatch.setattr(rebuilding.Move, "carry_over", let_another_finish)
+        further = write_photos(tmp_path / "second", 4, first=6)
+        assert database.rebuild(make_network(seed=1, dimension=24), further).added == 4
+    assert names_in(tmp_path / "places") == names_of(tmp_path / "first", tmp_path / "second")
+
+
 class TestPruning:
     """A photo is removed where it is deleted, and not where its disk is missing."""
 

@@ -39,8 +39,13 @@ def rebuild_photos(
             present = _read_present(settings, address)
             if present["photos"] == old["photos"]:
                 raise
-            if present["fingerprint"] == encoder.fingerprint:
-                return AddReport()  # another run has finished the same rebuilding
+            if present["fingerprint"] == encoder.fingerprint:  # another run has finished the same rebuilding
+                report = AddReport()
+                if table is not None:
+                    with storage.translate_errors(address, "write to"):
+                        photos = connection.open_table(present["photos"])
+                    local.add_photos(photos, table, encoder, address, report)
+                return report
 
 
 def _read_present(settings: Any, address: str) -> dict[str, Any]:
