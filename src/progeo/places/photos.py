@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class PhotoSet:
     """What is to be said of the reading."""
 
 
-Photos = str | Path | Sequence[str | Path] | pl.DataFrame | PhotoSet
+Photos = str | Path | Iterable[str | Path] | pl.DataFrame | PhotoSet
 
 
 def read_photo_set(
@@ -58,7 +58,7 @@ def read_photo_set(
         return photos
     if isinstance(photos, pl.DataFrame):
         return PhotoSet(photos)
-    if isinstance(photos, Sequence) and not isinstance(photos, str):
+    if not isinstance(photos, str | Path):
         return _read_files(pl.Series("path", [str(path) for path in photos], dtype=pl.String))
     faults: Faults = []
     table = read_photos(
