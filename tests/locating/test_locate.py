@@ -230,7 +230,7 @@ def test_wrong_options(locate: Locate, queries: Path, tmp_path: Path, arguments:
 
 def test_no_database_is_one_clear_message(queries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, message = Locate(tmp_path / "nowhere", capsys)(queries, code=2)
-    assert f"There is no place database in {tmp_path / 'nowhere'}. Make one with: progeo index PHOTOS" in message
+    assert f"There is no place database in {tmp_path / 'nowhere'}. Make one with progeo index, which takes" in message
 
 
 def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) -> None:

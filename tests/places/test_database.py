@@ -292,7 +292,7 @@ def test_descriptors_of_another_model_are_refused(filled: Path) -> None:
 
 def test_a_missing_database_is_not_made_by_opening_it(tmp_path: Path) -> None:
     for address in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ProgeoError, match="There is no place database in .*: progeo index PHOTOS"):
+        with pytest.raises(ProgeoError, match="no place database in .* progeo index, which takes photos, a model"):
             PlaceDatabase.open(address)
     assert not any(tmp_path.iterdir())
 

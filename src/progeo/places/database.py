@@ -171,7 +171,10 @@ class PlaceDatabase:
         """
         address = str(address)
         if not cls.exists(address):
-            raise ProgeoError(f"There is no place database in {address}. Make one with: progeo index PHOTOS")
+            raise ProgeoError(
+                f"There is no place database in {address}. Make one with progeo index, which takes photos, a model and "
+                "this address as the database."
+            )
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
             table = connection.open_table(storage.SETTINGS)
