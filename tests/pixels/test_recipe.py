@@ -22,7 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.models.network import create_model
 from progeo.pixels import decoding
 from progeo.pixels.decoding import NotAPhotoError, TooLargeError
-from progeo.pixels.recipe import Preprocessing, open_photo, read_pixels, to_pixels
+from progeo.pixels.recipe import Preprocessing, list_sources, open_photo, read_pixels, to_pixels
 
 
 def make_scene(width: int, height: int) -> Image.Image:
@@ -35,7 +35,7 @@ def make_scene(width: int, height: int) -> Image.Image:
     return Image.fromarray(scene.clip(0, 255).astype(np.uint8))
 
 
-def list_sources(path: Path) -> dict[str, Any]:
+def make_sources(path: Path) -> dict[str, Any]:
     """The photo at ``path`` as everything that it may come as."""
     with Image.open(path) as image:
         array = np.asarray(image.convert("RGB"))
@@ -67,7 +67,7 @@ def test_one_photo_has_one_descriptor(
     make_scene(*size).save(tmp_path / name, **settings)
     network = create_model("ResNet18", descriptor_dim=64, weights="none").eval()
     network.preprocessing = Preprocessing(image_size=96)
-    sources = list_sources(tmp_path / name)
+    sources = make_sources(tmp_path / name)
     descriptors = dict(zip(sources, network.encode(list(sources.values())), strict=True))
     for one, other in combinations(sources, 2):
         assert descriptors[one] @ descriptors[other] >= 0.999, (one, other)
@@ -212,3 +212,12 @@ def test_reading_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_photo_is_told_from_several(tmp_path: Path) -> None:
+    array = np.zeros((4, 4, 3), np.uint8)
+    for one in ("a.jpg", tmp_path, b"content", io.BytesIO(), Image.fromarray(array), array, array[..., 0]):
+        assert list_sources(one)[0] is one
+        assert len(list_sources([one, one])) == 2
+    assert len(list_sources(np.stack([array, array]))) == 2
+    assert list_sources(name for name in ("a.jpg", "b.jpg")) == ["a.jpg", "b.jpg"]

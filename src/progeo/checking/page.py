@@ -15,7 +15,7 @@ from progeo.console import format_count
 from progeo.data.tools.duplicates import MOST_BITS
 from progeo.data.tools.looks import WORDS
 from progeo.devices import collect_versions
-from progeo.evaluation.report import make_thumbnail
+from progeo.evaluation.report import embed_thumbnail
 from progeo.html.maps import Layer, MapData, split_by_zone, surround, thin_out
 from progeo.html.pages import write_page
 
@@ -48,7 +48,7 @@ def write_check_page(result: Result, path: str | Path, start: str, settings: dic
         most_bits=MOST_BITS,
         pairs=[
             [
-                make_thumbnail("wrong" if kind == "same file" else "query", f"{kind}, {result.parts[row]}", paths[row])
+                embed_thumbnail("wrong" if kind == "same file" else "query", f"{kind}, {result.parts[row]}", paths[row])
                 for row in pair
             ]
             for kind, pairs in (("same file", duplicates.exact), ("looks the same", duplicates.near))

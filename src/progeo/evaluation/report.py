@@ -118,13 +118,13 @@ def _collect_mistakes(
         right = evaluation.right[query]
         shown = evaluation.predictions[query, :PREDICTIONS_SHOWN].tolist()
         nearest = int(evaluation.nearest_images[query])
-        thumbnails = [make_thumbnail("query", "Query", query_paths[query])]
+        thumbnails = [embed_thumbnail("query", "Query", query_paths[query])]
         for rank, prediction in enumerate(shown):
             role = "right" if right[rank] else "wrong"
             label = f"{rank + 1}. {format_error(evaluation.errors[query, rank], rule)}"
-            thumbnails.append(make_thumbnail(role, label, database_paths[prediction]))
+            thumbnails.append(embed_thumbnail(role, label, database_paths[prediction]))
         label = f"Nearest {format_error(evaluation.nearest_distances[query], rule)}"
-        thumbnails.append(make_thumbnail("nearest", label, database_paths[nearest]))
+        thumbnails.append(embed_thumbnail("nearest", label, database_paths[nearest]))
         if right.any():
             explanation = f"the first right prediction has rank {int(right.argmax()) + 1}"
         else:
@@ -133,7 +133,7 @@ def _collect_mistakes(
     return mistakes, len(wrong)
 
 
-def make_thumbnail(role: str, label: str, path: str) -> Thumbnail:
+def embed_thumbnail(role: str, label: str, path: str) -> Thumbnail:
     """Return an image file as a small JPEG inside the page."""
     jpeg = io.BytesIO()
     tile = read_tile(path, THUMBNAIL_HEIGHT)

@@ -6,11 +6,9 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from PIL import Image
 from torch import nn
 
 from progeo.errors import ProgeoError
@@ -24,7 +22,7 @@ from progeo.models.heads.registry import DEFAULT_DIMENSION
 from progeo.models.images import normalize
 from progeo.models.probing import probe_model
 from progeo.models.spec import ModelSpec
-from progeo.pixels.recipe import Preprocessing
+from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.plugins import find_packages
 
 if TYPE_CHECKING:
@@ -150,7 +148,7 @@ class PlaceNetwork(nn.Module):
             encoder = Encoder.create(
                 self.eval(), device=str(device or home), batch_size=batch_size, num_workers=num_workers
             )
-            descriptors = encoder.encode(_list_photos(photos), description="Encoding" if progress else None)
+            descriptors = encoder.encode(list_sources(photos), description="Encoding" if progress else None)
         finally:
             self.train(was_training).to(home)
         return torch.from_numpy(descriptors) if output == "torch" else descriptors
@@ -388,9 +386,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def _list_photos(photos: Any) -> list[Any]:
-    """Return photos as a list; a path is one photo, and so is what Pillow, NumPy or PyTorch hold of one."""
-    is_one = isinstance(photos, str | bytes | Path | Image.Image) or hasattr(photos, "read")
-    return [photos] if is_one or getattr(photos, "ndim", 1) in (2, 3) else list(photos)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor
 
-__all__ = ["NotAPhotoError", "Preprocessing", "TooLargeError", "open_photo", "read_pixels", "to_pixels"]
+__all__ = ["NotAPhotoError", "Preprocessing", "TooLargeError", "list_sources", "open_photo", "read_pixels", "to_pixels"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -100,6 +100,14 @@ class Preprocessing:
         # The longer side is cut to whole pixels, as torchvision does.
         scaled = max(1, wanted * longer // shorter)
         return (wanted, scaled) if width <= height else (scaled, wanted)
+
+
+def list_sources(photos: Source | Iterable[Source]) -> list[Source]:
+    """Return photos as a list; a path, the content of a file, an image, an array or a tensor of one photo is one."""
+    one = isinstance(photos, str | bytes | Path | Image.Image) or hasattr(photos, "read")
+    if one or getattr(photos, "ndim", 0) in (2, 3):
+        return [photos]  # type: ignore[list-item]
+    return list(photos)  # type: ignore[arg-type]
 
 
 def read_pixels(

@@ -20,7 +20,7 @@ from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.locating.sequence import find_path
 from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.spec import ModelSpec
-from progeo.pixels.recipe import Preprocessing
+from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.places import approximate, storage
 from progeo.places.commit import delete
 from progeo.places.encode import AddReport, hash_content
@@ -30,7 +30,7 @@ from progeo.places.photos import Photos, read_photo_set
 from progeo.places.plan import make_absolute, scan
 from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
-from progeo.places.searching import Query, find_matches, list_photos, rerank_matches
+from progeo.places.searching import Query, find_matches, rerank_matches
 from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
@@ -483,7 +483,7 @@ class PlaceDatabase:
             ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
                 ``search``.
         """
-        listed = list_photos(photos)
+        listed = list_sources(photos)
         return self.locate_descriptors(
             self.encoder.encode(listed),
             queries=[partial(self.encoder.read, photo) for photo in listed],

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Pixels
 from progeo.search.rerank import Reranker
-
-if TYPE_CHECKING:
-    from progeo.pixels.recipe import Source
 
 Query = Callable[[], Pixels]
 """Gives the pixels of a query, when they are asked for."""
@@ -67,9 +63,3 @@ def rerank_matches(
         table[rerank(query, table["path"].to_list(), table["descriptor_distance"].to_numpy())]
         for table, query in zip(matches, queries, strict=True)
     ]
-
-
-def list_photos(photos: Any) -> list[Source]:
-    """Return photos as a list; a path, the content of a file, an image, an array or a tensor of one photo is one."""
-    is_one = isinstance(photos, str | bytes | Path) or hasattr(photos, "read") or hasattr(photos, "getexif")
-    return [photos] if is_one or getattr(photos, "ndim", 0) in (2, 3) else list(photos)
