@@ -21,7 +21,7 @@ from progeo.models import PlaceNetwork
 PARAMETERS = {
     "create_model": "backbone, *, head, descriptor_dim, weights, seed, unfreeze, train_all_layers, frozen_stages, "
     "backbone_arguments, head_arguments",
-    "encode": "model, photos, *, device, batch_size, num_workers, progress, output",
+    "encode": "model, photos, *, device, batch_size, num_workers, progress, output, trust_remote_code",
     "evaluate": "model, evaluation_set, *, protocol, image_size, native, positive_dist_threshold, k, rerank, device, "
     "batch_size, num_workers, description, descriptors_folder, trust_remote_code",
     "list_models": "pattern",

@@ -139,6 +139,8 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
         ),
         (["train", *FOLDERS, "--config", "nowhere.yaml"], "File does not exist"),
         (["eval"], "please give: --test_set_folder"),
+        (["train", "--resume_train", "nowhere"], "--resume_train nowhere: there is no such run folder"),
+        (["index", "photos", "--database", "nowhere"], "no place database in nowhere yet. Give --model too"),
         (["data", "toy-city"], "please give: out (progeo data toy-city --help"),
         (["eval", "--test_set_folder", "nowhere"], "There is no folder nowhere"),
     ],

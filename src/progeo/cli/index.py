@@ -58,6 +58,8 @@ def run(options: IndexOptions) -> None:
     from progeo.places.encode import AddReport
     from progeo.places.photos import format_failures
 
+    if options.model is None and not PlaceDatabase.exists(options.database):
+        raise ProgeoError(f"There is no place database in {options.database} yet. Give `model` too, to make one.")
     photos = read_all(options)
     network = load_resized(options)
     settings = database_settings(options)

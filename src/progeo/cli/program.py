@@ -206,6 +206,8 @@ def _take_over_resumed_options(arguments: list[str]) -> list[str]:
         config_file = (path if path.is_dir() else path.parent) / "config.yaml"
         if config_file.is_file():
             return ["--config", str(config_file), *arguments]
+        if not path.exists():
+            raise ProgeoError(f"--resume_train {value}: there is no such run folder or checkpoint.")
     return arguments
 
 

@@ -19,6 +19,8 @@ def spell_options(text: str, options: Collection[str]) -> str:
 
     def spell(argument: re.Match[str]) -> str:
         name = ALIASES.get(argument[1], argument[1])
+        if name == "batch_size" and name not in options:
+            name = "infer_batch_size"
         return f"--{name}" if name in options else argument[1]
 
     return re.sub(r"`(\w+)`", spell, text)

@@ -238,8 +238,8 @@ def _read_zones(table: pl.DataFrame, source: Path) -> pl.DataFrame:
         count = format_count(int(half_known.sum()), "row")
         logger.warning(
             f"{_name_row(table, half_known, source)}: zone {table['utm_zone'].filter(half_known)[0]} has no letter or "
-            f"hemisphere, so that latitude and longitude stay unknown for {count}. Write it in the manifest; or "
-            "progeo data convert adds it (`utm_zone`)."
+            f"hemisphere, so that latitude and longitude stay unknown for {count}. Write it in the manifest, or "
+            "have progeo data convert add it."
         )
     return table
 

@@ -218,7 +218,7 @@ def load_hub_model(
         backbone = HubBackbone(loaded, model.patch, code).eval()
         probe = probe_model(backbone, model.preprocessing)
     if is_local and address.startswith(PREFIX):  # to be found from another folder too
-        address = address.replace(model.repository, str(folder), 1)
+        address = PREFIX + str(folder) + address.removeprefix(PREFIX + model.repository)
     head, _ = create_head("identity", FeatureShapes(cls=probe.dimension))
     spec = ModelSpec(
         backbone=address,

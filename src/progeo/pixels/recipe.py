@@ -168,7 +168,7 @@ def _check_scaled(preprocessing: Preprocessing, size: tuple[int, int], name: str
     if not preprocessing.native and width * height > MAX_SCALED_PIXELS:
         raise TooLargeError(
             f"The image {name} would have {width} x {height} pixels at the model's size ({preprocessing.describe()}), "
-            f"more than {MAX_SCALED_PIXELS / 1e6:.0f} megapixels. Choose a smaller `image_size`."
+            f"more than {MAX_SCALED_PIXELS / 1e6:.0f} megapixels. Crop it, or take a model of smaller photos."
         )
 
 
@@ -176,7 +176,7 @@ def _from_array(source: object, name: str) -> Image.Image:
     """Return an array (H, W, 3) or (H, W), or a tensor (3, H, W), as an image."""
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     if torch is not None and isinstance(source, torch.Tensor):
-        pixels = source.detach().cpu().numpy()
+        pixels = (source.detach().cpu().float() if source.is_floating_point() else source.cpu()).numpy()
         shape = "(3, H, W)"
         array = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and len(pixels) == 3 else None
     elif isinstance(source, np.ndarray):

@@ -138,7 +138,7 @@ def test_missing_network_is_answered_with_the_alternatives(
     assert not caplog.records
     logging.getLogger("progeo").warning("Others are heard again")
     assert caplog.records
-    for alternative in ("`backbone_weights` PATH", "`backbone_weights` none", "`backbone` EfficientNet-Lite0"):
+    for alternative in ("`backbone_weights` PATH", "`backbone_weights` none", "use EfficientNet-Lite0"):
         assert alternative in str(caught.value)
 
 

@@ -29,7 +29,7 @@ class TorchEngine:
             ProgeoError: there is too little memory.
         """
         # Not through inference mode alone: a thread of a server starts without it.
-        with torch.inference_mode(), explain_lack_of_memory("lower `batch_size` or `image_size`"):
+        with torch.inference_mode(), explain_lack_of_memory("lower `batch_size`, or take a model of smaller photos"):
             batch = torch.from_numpy(pixels)
             if self.device.type == "cuda":
                 batch = batch.pin_memory()
