@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lancedb
@@ -18,9 +19,15 @@ import pyarrow as pa
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT_VERSION = 2
 """Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt."""
 SETTINGS = "settings"
+LOCK = ".creating"
 # Makes two writers that insert one key at once notice each other; otherwise both rows would stay.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 SETTINGS_SCHEMA = pa.schema(
@@ -66,6 +73,23 @@ def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:
         "spec": encoder.spec.to_dict(),
         "photos": photos,
     }
+
+
+@contextmanager
+def lock_creation(address: str) -> Iterator[None]:
+    """Let one process at a time make a database in a folder; the others wait, and find it made.
+
+    The lock goes with the process that holds it. An object store has none: there ``create_settings`` tells who was first.
+    """
+    if is_remote(address) or fcntl is None:
+        yield
+        return
+    with translate_errors(address, "create"):
+        Path(address).mkdir(parents=True, exist_ok=True)
+        lock = (Path(address) / LOCK).open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def create_settings(connection: Any, description: dict[str, Any], model: bytes) -> Any:
