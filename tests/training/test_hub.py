@@ -56,3 +56,10 @@ def test_a_model_of_others_is_trained_like_our_own(
     assert "Epoch 2/2" in (folder / "log.txt").read_text()
     assert cli.main([*again, "--image_size=64", "--epochs_num=3"]) == 2
     assert "--image_size 64 was asked for" in " ".join(capsys.readouterr().err.split())
+    # Where others keep the size of test photos, this model cannot.
+    assert cli.main([*command, "--epochs_num=1", "--trust_remote_code", "--no_resize_test_imgs"]) == 2
+    assert "takes squares of 32 px only" in " ".join(capsys.readouterr().err.split())
+    published = [*command, "--epochs_num=1", "--trust_remote_code", "--save_dir=published"]
+    assert cli.main(published, published=True) == 0
+    (folder,) = Path("logs/published").iterdir()
+    assert json.loads((folder / "results.json").read_text())["image_size"] == 32

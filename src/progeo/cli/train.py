@@ -84,8 +84,6 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
     from progeo.files import create_run_folder
     from progeo.training.run import StoppedError
 
-    if published and options.resize_test_imgs is None:
-        options.resize_test_imgs = False
     place = folder
 
     def make_folder() -> Path:
@@ -94,7 +92,7 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
         log_to(place)
         return place
 
-    training, earlier = start(options)
+    training, earlier = start(options, native=published)
     place = place or earlier
     try:
         seeds = options.seeds
@@ -111,8 +109,11 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
     return results
 
 
-def start(options: TrainOptions) -> tuple[Training, Path | None]:
-    """Return the training that the options ask for, checked and read, and the folder of the run that it continues."""
+def start(options: TrainOptions, *, native: bool = False) -> tuple[Training, Path | None]:
+    """Return the training that the options ask for, checked and read, and the folder of the run that it continues.
+
+    With ``native`` it validates and tests at native size, where the model can and the options do not say.
+    """
     from progeo.data.table import find_manifest
     from progeo.errors import ProgeoError
     from progeo.training.resolve import find_run
@@ -129,7 +130,7 @@ def start(options: TrainOptions) -> tuple[Training, Path | None]:
     photos = options.train_set_folder
     val, test = (value or photos for value in sets.values())
     recorded = dataclasses.asdict(options)
-    arguments: dict[str, Any] = {"earlier": earlier, "checkpoint": checkpoint, "recorded": recorded}
+    arguments: dict[str, Any] = {"earlier": earlier, "checkpoint": checkpoint, "recorded": recorded, "native": native}
     return Training(read_settings(options), photos, val, test, **arguments), earlier
 
 

@@ -47,6 +47,11 @@ def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, res
         ProgeoError: settings that do not go together.
     """
     settings = _describe_model(settings, network)
+    if settings.resize_test_imgs is False and takes_squares(settings, network):
+        raise ProgeoError(
+            f"`resize_test_imgs` False keeps photos at their size, but {settings.backbone} takes squares of "
+            f"{settings.image_size} px only. Leave that out."
+        )
     entry = find_backbone(settings.backbone or "") if is_backbone(settings.backbone or "") else None
     has_text = entry is not None and entry.create_image_text is not None
     wants_text = settings.text_targets != "none" and (has_text or settings.text_targets is not None)
@@ -102,6 +107,13 @@ def _describe_model(settings: TrainSettings, network: PlaceNetwork | None) -> Tr
         given = ", ".join(f"`{name}` {getattr(settings, name)}" for name in different)
         raise ProgeoError(f"The model to start from is {spec.describe()}, but {given} was asked for. Leave that out.")
     return dataclasses.replace(settings, **{"image_size": settings.image_size or own_size, **found})
+
+
+def takes_squares(settings: TrainSettings, network: PlaceNetwork | None) -> bool:
+    """Tell whether the model takes squares of one size only; ``settings`` name its backbone."""
+    if network is not None:
+        return network.preprocessing.square
+    return find_backbone(settings.backbone or "").preprocessing.square
 
 
 def make_method(settings: TrainSettings) -> Method:

@@ -42,6 +42,7 @@ from progeo.training.resolve import (
     is_backbone,
     make_method,
     resolve,
+    takes_squares,
     warn_of_random_weights,
 )
 from progeo.training.settings import TrainSettings, check_values, make_settings
@@ -146,6 +147,7 @@ class Training:
         earlier: Path | None = None,
         checkpoint: Path | None = None,
         recorded: Mapping[str, Any] | None = None,
+        native: bool = False,
     ) -> None:
         """Check the settings, and read the sets.
 
@@ -158,6 +160,7 @@ class Training:
             earlier: folder of a run that goes on.
             checkpoint: where in it to go on, if not at its last checkpoint.
             recorded: what ``config.yaml`` says beside the settings.
+            native: validate and test at native size where the settings do not say, with a model that takes any.
 
         Raises:
             ProgeoError: settings do not go together or with those of the earlier run, or a set cannot be read.
@@ -179,6 +182,8 @@ class Training:
                 device=choose_device(settings.device),
             )
         self.settings = resolve(settings, self.network, resumed=earlier is not None)
+        if native and self.settings.resize_test_imgs is None and not takes_squares(self.settings, self.network):
+            self.settings = dataclasses.replace(self.settings, resize_test_imgs=False)
         if earlier:
             check_kept_settings(self.settings, earlier)
         self.device = choose_device(settings.device)
@@ -311,7 +316,7 @@ class Training:
             "backbone": settings.backbone,
             "fc_output_dim": best.descriptor_dim,
             "test_set_folder": self.recorded["test_set_folder"],
-            "image_size": settings.image_size if settings.resize_test_imgs is not False else "native",
+            "image_size": "native" if wants_native_size(best, settings) else settings.image_size,
             "seed": settings.seed,
             "best_validation_R@1": best_recall,
         }
@@ -373,7 +378,7 @@ def evaluate_network(network: PlaceNetwork, evaluation_set: EvaluationSet, run: 
     return evaluate(
         network,
         evaluation_set,
-        native=None if settings.resize_test_imgs is None else not settings.resize_test_imgs,
+        native=wants_native_size(network, settings),
         positive_dist_threshold=settings.positive_dist_threshold,
         k=max(20, settings.num_preds_to_save),
         device=str(run.device),
@@ -381,6 +386,13 @@ def evaluate_network(network: PlaceNetwork, evaluation_set: EvaluationSet, run: 
         num_workers=settings.num_workers,
         description=description,
     )
+
+
+def wants_native_size(network: PlaceNetwork, settings: TrainSettings) -> bool | None:
+    """Tell whether photos keep their size in validation and test; None leaves it to the protocol."""
+    if settings.resize_test_imgs is None or network.preprocessing.square:
+        return None
+    return not settings.resize_test_imgs
 
 
 def summarise_seeds(seeds: list[int], results: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
