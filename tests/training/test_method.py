@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,10 +165,13 @@ def test_a_network_is_trained_as_it_is_and_stays_so(tiny_city: Path) -> None:
     network = create_model(BACKBONE, descriptor_dim=8, weights="none", unfreeze=0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     settings = {name: value for name, value in SETTINGS.items() if name not in ("fc_output_dim", "backbone_weights")}
+    provenance = {**network.spec.provenance, "untrained": True, "also_known_as": "another"}
+    network.spec = dataclasses.replace(network.spec, provenance=provenance)
     result = train(network, tiny_city / "train", **settings)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
-    assert result.model is not None
+    assert network.spec.provenance == provenance
+    assert result.model is not None and not {"untrained", "also_known_as"} & result.model.spec.provenance.keys()
     for name, parameter in result.model.named_parameters():
         assert torch.equal(parameter, before[name]) == name.startswith("backbone."), name
     with pytest.raises(ProgeoError, match="`fc_output_dim` 16 was asked for"):

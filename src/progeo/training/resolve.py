@@ -25,6 +25,9 @@ PUBLISHED_FROZEN = {"freeze_cnn": 2, "freeze_trans": 6}
 # What stage 1 and its targets must keep, beside what all phases must.
 TEXT_SETTINGS = ("prompt_template", "epochs_num_stage1", "held_out_images", "prompts", "backbone_weights")
 
+# What is said of a backbone that was not trained for places, and no longer holds.
+ONLY_UNTRAINED = ("untrained", "also_known_as")
+
 
 def is_backbone(name: str) -> bool:
     """Tell whether ``name`` is that of a backbone, and not of a trained model."""
@@ -166,6 +169,8 @@ def create_run_network(
     says_what = settings.unfreeze is not None or settings.train_all_layers
     start = copy.deepcopy(given)
     if start is not None:
+        kept = {name: value for name, value in start.spec.provenance.items() if name not in ONLY_UNTRAINED}
+        start.spec = dataclasses.replace(start.spec, provenance=kept)
         start.set_image_size(settings.image_size or 0)
         if not is_backbone(start.backbone_name) or (keep_frozen and not says_what):
             if settings.unfreeze is not None:
