@@ -141,6 +141,7 @@ def test_a_schedule_goes_on_where_it_was(tiny_city: Path) -> None:
     settings = {**SETTINGS, "epochs_num": 3, "schedule": "linear", "warmup_steps": 1, "optimizer": "adamw"}
     whole = train(BACKBONE, tiny_city / "train", folder="whole", **settings)
     content = torch.load("whole/last_checkpoint.pth", weights_only=True)
+    assert (content["spec"]["backbone"], content["spec"]["descriptor_dim"]) == (BACKBONE, 16)
     assert content["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(1e-3 * (1 - 4 / 5))
     with pytest.MonkeyPatch.context() as patch:
 
@@ -151,6 +152,9 @@ def test_a_schedule_goes_on_where_it_was(tiny_city: Path) -> None:
         patch.setattr(ImagePhase, "start_epoch", lambda self, epoch: stop(self, epoch) if epoch else original(self, 0))
         with pytest.raises(KeyboardInterrupt):
             train(BACKBONE, tiny_city / "train", folder="stopped", **settings)
+    content = torch.load("stopped/last_checkpoint.pth", weights_only=True)
+    del content["spec"]  # as written before there was one
+    torch.save(content, "stopped/last_checkpoint.pth")
     resumed = train(BACKBONE, tiny_city / "train", folder="stopped", **settings)
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
 

@@ -90,7 +90,7 @@ def load_checkpoint(
         optimizers: their moments are replaced; learning rates and other settings stay as they are, so that a run can
             continue with others.
         scaler: of float16 training.
-        belongs_to: ``options`` and ``groups``, which must be those of the file.
+        belongs_to: ``options`` and ``groups``, which must be those of the file; what else there is is not compared.
 
     Raises:
         ProgeoError: the file is damaged or no checkpoint, or belongs to other settings or groups; it says which differ.

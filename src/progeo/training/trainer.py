@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class Trainer:
         self.belongs_to = {
             "options": {name: getattr(run.settings, name) for name in kept},
             "groups": describe_groups(run.groups),
+            # Not compared: so that the file says what its weights are.
+            "spec": json.loads(json.dumps(run.network.spec.to_dict(), default=str)),
         }
         self.path = (run.checkpoint if phase.gives_model else None) or run.folder / phase.checkpoint
         self.last_saved = time.monotonic()
