@@ -188,6 +188,14 @@ def test_stage1_goes_on_with_smaller_batches_and_rates(
     assert Path("run", PROMPTS).is_file()
 
 
+def test_stage1_goes_on_with_smaller_batches_inside_an_epoch(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in(monkeypatch, PromptPhase, "forward", 1, make_options(stage=1))
+    run_training(make_options(stage=1, resume_train="stopped", batch_size_stage1=4))
+    assert np.isfinite([float(row["loss"]) for row in rows_of(Path("stopped/stage1_metrics.csv"))]).all()
+
+
 def run_out_of_memory(*_arguments: Any) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -180,9 +180,12 @@ class Trainer:
     def note_loss(self, name: str, value: torch.Tensor) -> None:
         """Keep a loss of the current step, on the device."""
         state = self.state
-        if state.step == 0 or name not in state.losses:
-            steps = self.phase.steps(state.epoch)
-            state.losses[name] = torch.full((steps,), torch.nan, device=self.run.device)
+        before = state.losses.get(name, torch.zeros(0, device=self.run.device))[: state.step]
+        if state.step == 0 or len(state.losses.get(name, before)) <= state.step:
+            # Smaller batches than before the run stopped make more steps of the same epoch.
+            steps = max(self.phase.steps(state.epoch), state.step + 1)
+            missing = torch.full((steps - len(before),), torch.nan, device=self.run.device)
+            state.losses[name] = torch.cat([before, missing])
         state.losses[name][state.step] = value
 
     def read_losses(self) -> dict[str, float]:
