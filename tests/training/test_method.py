@@ -160,7 +160,7 @@ def test_a_schedule_goes_on_where_it_was(tiny_city: Path) -> None:
 
 
 def test_unfreeze_alone_says_what_is_trained(tiny_city: Path) -> None:
-    for other in ({"train_all_layers": True}, {"freeze_cnn": 2}, {"freeze_trans": 6}):
+    for other in ({"train_all_layers": True}, {"freeze_cnn": 0}, {"freeze_trans": 6}):
         with pytest.raises(ProgeoError, match=f"`unfreeze` says what is trained, and so does `{next(iter(other))}`"):
             train(BACKBONE, tiny_city / "train", **SETTINGS, unfreeze=1, **other)
 

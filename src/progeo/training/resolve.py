@@ -70,7 +70,8 @@ def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, res
         raise ProgeoError("`stage` 1 learns prompts, so that it takes no `prompts`. Leave out one of the two.")
     if settings.prompts and not learns:
         raise ProgeoError(f"`prompts` is given, but `text_targets` {targets} uses no prompts.")
-    freezing = [name for name in ("train_all_layers", *PUBLISHED_FROZEN) if getattr(settings, name)]
+    saying = {name: getattr(settings, name) for name in ("train_all_layers", *PUBLISHED_FROZEN)}
+    freezing = [name for name, value in saying.items() if value is not None and value is not False]
     if settings.unfreeze is not None and freezing:
         raise ProgeoError(f"`unfreeze` says what is trained, and so does `{freezing[0]}`. Leave out one of the two.")
     defaults: dict[str, Any] = PUBLISHED_CELLS | (PUBLISHED_FROZEN if settings.unfreeze is None else {})
