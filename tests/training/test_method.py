@@ -165,6 +165,12 @@ def test_unfreeze_alone_says_what_is_trained(tiny_city: Path) -> None:
             train(BACKBONE, tiny_city / "train", **SETTINGS, unfreeze=1, **other)
 
 
+def test_nothing_to_train_is_refused(tiny_city: Path) -> None:
+    settings = {**SETTINGS, "head": "cls", "fc_output_dim": None, "unfreeze": 0}
+    with pytest.raises(ProgeoError, match="`unfreeze` 0 leaves nothing to train: the head cls has no weights"):
+        train("timm:test_vit", tiny_city / "train", **settings)
+
+
 def test_a_network_is_trained_as_it_is_and_stays_so(tiny_city: Path) -> None:
     network = create_model(BACKBONE, descriptor_dim=8, weights="none", unfreeze=0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -192,6 +192,12 @@ def create_run_network(
         frozen_stages=getattr(settings, option) if option else None,
         head_arguments=start.spec.head_arguments if start is not None else None,
     )
+    if settings.stage != 1 and not any(parameter.requires_grad for parameter in network.parameters()):
+        given_frozen = f"`unfreeze` {settings.unfreeze}" if settings.unfreeze is not None else f"`{option}`"
+        raise ProgeoError(
+            f"{given_frozen} leaves nothing to train: the head {network.spec.head} has no weights. Let some of the "
+            "backbone be trained with `unfreeze`."
+        )
     network.set_image_size(settings.image_size or 0)
     if start is not None:
         network.spec = start.spec
