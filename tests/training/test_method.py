@@ -16,6 +16,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 import progeo.training.method as methods
 from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
+from progeo.models.features import Features, FeatureShapes
+from progeo.models.files import save_model
+from progeo.models.heads import registry
 from progeo.models.network import create_model
 from progeo.training import ImagePhase, Method, Phase, Run, register_method, train
 from progeo.training.losses import weighted_soft_margin_triplet
@@ -186,6 +189,30 @@ def test_a_network_is_trained_as_it_is_and_stays_so(tiny_city: Path) -> None:
         assert torch.equal(parameter, before[name]) == name.startswith("backbone."), name
     with pytest.raises(ProgeoError, match="`fc_output_dim` 16 was asked for"):
         train(network, tiny_city / "train", **settings, fc_output_dim=16)
+
+
+def test_a_head_with_arguments_that_computes_in_its_constructor_is_trained(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_HEADS", dict(registry._HEADS))
+
+    @registry.register_head("computing")
+    class Computing(torch.nn.Module):
+        def __init__(self, shapes: FeatureShapes, descriptor_dim: int, scale: float) -> None:
+            super().__init__()
+            self.scale = scale + torch.zeros(1).item()
+            self.projection = torch.nn.Linear(shapes.map or 0, descriptor_dim)
+
+        def forward(self, features: Features) -> torch.Tensor:
+            assert features.map is not None
+            return torch.nn.functional.normalize(self.projection(self.scale * features.map.mean(dim=(2, 3))), dim=1)
+
+    network = create_model(BACKBONE, head="computing", descriptor_dim=8, weights="none", head_arguments={"scale": 2.0})
+    save_model("model.safetensors", network)
+    settings = {name: value for name, value in SETTINGS.items() if name != "fc_output_dim"}
+    result = train("model.safetensors", tiny_city / "train", **settings)
+    assert result.model is not None and result.model.aggregation.scale == 2
+    assert result.model.spec.head_arguments == {"scale": 2.0}
 
 
 def test_places_of_a_table_are_classes(tiny_city: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from progeo.errors import ProgeoError
 from progeo.files import CONFIG
 from progeo.models.backbones.create import find_backbone
 from progeo.models.network import DEFAULT_DIMENSION, PlaceNetwork, create_model
+from progeo.models.spec import ModelSpec
 from progeo.models.weights import check_weights_option
 from progeo.training.method import Method, find_method
 from progeo.training.settings import TrainSettings
@@ -85,8 +87,10 @@ def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, res
         check_weights_option(entry, settings.backbone_weights)
     settings = make_method(settings).resolve(settings)
     if entry:
-        with torch.device("meta"):  # a network without memory, to have its sizes checked
-            create_run_network(dataclasses.replace(settings, backbone_weights="none"), None)
+        # A network without memory, to have its sizes checked; where a constructor computes, it cannot be made so.
+        with torch.device("meta"), suppress(NotImplementedError, RuntimeError):
+            spec = network.spec if network is not None else None
+            create_run_network(dataclasses.replace(settings, backbone_weights="none"), None, spec=spec)
     return settings
 
 
@@ -157,7 +161,12 @@ def check_kept_settings(settings: TrainSettings, folder: Path) -> None:
 
 
 def create_run_network(
-    settings: TrainSettings, given: PlaceNetwork | None, *, resumed: bool = False, keep_frozen: bool = False
+    settings: TrainSettings,
+    given: PlaceNetwork | None,
+    *,
+    resumed: bool = False,
+    keep_frozen: bool = False,
+    spec: ModelSpec | None = None,
 ) -> PlaceNetwork:
     """Return the network to train: new on its pretrained backbone, or a trained one to start from.
 
@@ -166,6 +175,7 @@ def create_run_network(
         given: the network to start from, which stays as it is.
         resumed: whether a checkpoint replaces all weights at once.
         keep_frozen: of ``given``, train what it has unfrozen, unless the settings say what.
+        spec: whose arguments backbone and head are made with, where no network is given.
     """
     says_what = settings.unfreeze is not None or settings.train_all_layers
     start = copy.deepcopy(given)
@@ -179,6 +189,7 @@ def create_run_network(
             if settings.train_all_layers or not any(parameter.requires_grad for parameter in start.parameters()):
                 start.requires_grad_(True)
             return start.train()
+        spec = start.spec
     option = find_backbone(settings.backbone or "").freeze_option
     network = create_model(
         settings.backbone or "",
@@ -190,7 +201,8 @@ def create_run_network(
         unfreeze=settings.unfreeze,
         train_all_layers=settings.train_all_layers,
         frozen_stages=getattr(settings, option) if option else None,
-        head_arguments=start.spec.head_arguments if start is not None else None,
+        backbone_arguments=spec.backbone_arguments if spec else None,
+        head_arguments=spec.head_arguments if spec else None,
     )
     if settings.stage != 1 and not any(parameter.requires_grad for parameter in network.parameters()):
         given_frozen = f"`unfreeze` {settings.unfreeze}" if settings.unfreeze is not None else f"`{option}`"
