@@ -97,10 +97,10 @@ def train(
 
     Args:
         model: a network, which is copied, or a name: of a backbone, a published model or a model file.
-        photos: a folder, a manifest, or an image table; one with a column ``split`` can hold all three sets.
+        photos: a folder, a manifest, or an image table; of one with a column ``split`` the rows ``train``.
         method: ``cosplace``, ``progeo``, or one that was registered.
-        val: validation set, a folder or manifest with database and queries; without it the last model is the result,
-            unless ``photos`` has a split ``val``.
+        val: validation set, a folder or manifest with database and queries; without it the last model is the result.
+            A manifest of all three sets is given three times: of ``val`` its split ``val`` is taken.
         test: test set, likewise; without it nothing is tested.
         folder: where checkpoints, figures and the best model go; a run that is there already is continued. Without it
             they go to a temporary folder, which is removed.
