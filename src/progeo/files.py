@@ -79,9 +79,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write a table of figures; the last row names its columns."""
+    """Write a table of figures, whose columns are the keys of all rows; what a row lacks stays empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
 

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 import progeo.training.method as methods
 from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
+from progeo.files import write_csv
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.files import save_model
 from progeo.models.heads import registry
@@ -23,6 +24,7 @@ from progeo.models.network import create_model
 from progeo.training import ImagePhase, Method, Phase, Run, register_method, train
 from progeo.training.losses import weighted_soft_margin_triplet
 from progeo.training.method import find_method, schedule
+from progeo.training.settings import make_settings
 
 SETTINGS: dict[str, Any] = {
     **{"M": 10, "alpha": 360, "N": 2, "L": 1, "groups_num": 2, "min_images_per_class": 4},
@@ -119,6 +121,15 @@ def test_schedules_are_those_of_pytorch() -> None:
             optimizer.step()
             falling.step()
     assert [schedule("constant", step, total, warmup) for step in range(7)] == [0.2, 0.4, 0.6, 0.8, 1, 1, 1]
+
+
+def test_paths_are_settings_too() -> None:
+    assert make_settings({"prompts": Path("a") / "prompts.safetensors"}).prompts == str(Path("a/prompts.safetensors"))
+
+
+def test_a_table_of_figures_has_the_columns_of_all_rows() -> None:
+    write_csv(Path("table.csv"), [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "seconds": 3.0}])
+    assert Path("table.csv").read_text(encoding="utf-8").splitlines() == ["epoch,loss,seconds", "1,2.0,", "2,,3.0"]
 
 
 @pytest.mark.parametrize(

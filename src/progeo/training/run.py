@@ -274,7 +274,8 @@ class Training:
             method.prepare(run)
             run.folder = folder if isinstance(folder, Path) else folder()
             with log_file(run.folder):
-                self._write_config(settings, run.folder)
+                if run.fabric.is_global_zero:
+                    self._write_config(settings, run.folder)
                 self._describe_inputs(run.folder)
                 if warning := warn_of_random_weights(settings):
                     logger.warning(warning)
@@ -358,8 +359,9 @@ def _is_table(photos: Photos) -> bool:
 
 
 def keep_model(run: Run, figures: dict[str, float]) -> None:
-    """Write the network as the best model so far."""
-    save_model(run.folder / BEST_MODEL, run.network, training=dataclasses.asdict(run.settings), metrics=figures)
+    """Write the network as the best model so far; one process does."""
+    if run.fabric.is_global_zero:
+        save_model(run.folder / BEST_MODEL, run.network, training=dataclasses.asdict(run.settings), metrics=figures)
 
 
 def load_best(run: Run) -> PlaceNetwork:

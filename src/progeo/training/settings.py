@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -236,7 +237,8 @@ def make_settings(values: Mapping[str, Any]) -> TrainSettings:
             near = get_close_matches(name, known, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise ProgeoError(f"Training has no setting `{name}`.{hint} The settings are: {', '.join(known)}.")
-    settings = TrainSettings(**values)
+    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
+    settings = TrainSettings(**plain)
     check_values(settings)
     return settings
 

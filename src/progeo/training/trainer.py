@@ -236,7 +236,8 @@ class Trainer:
             text = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in recalls.items())
             text = f", validation {text}{', the best so far' if improved else ''}" if text else ""
             logger.info(f"Epoch {state.epoch + 1}/{phase.epochs}: loss {figures['loss']:.4f}{text}")
-            self.write_events(figures)
+            if self.fabric.is_global_zero:
+                self.write_events(figures)
         state.epoch, state.step, state.losses = state.epoch + 1, 0, {}
         if self.is_out_of_patience:
             logger.info(f"No better R@1 for {self.run.settings.patience} epochs: stopping early")
