@@ -445,6 +445,25 @@ def test_options_that_do_not_go_together_are_refused_at_start(
     assert not Path("logs").exists()
 
 
+def test_learned_prompts_do_not_depend_on_where_a_batch_repeats_classes(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = PromptPhase.forward
+    repeats = []
+
+    def compare(self: PromptPhase, batch: tuple[Any, Any]) -> dict[str, torch.Tensor]:
+        features, labels = batch
+        losses = forward(self, batch)
+        turned = forward(self, (features[::-1].copy(), labels[::-1].copy()))
+        torch.testing.assert_close(losses, turned)
+        repeats.append(len(labels) - len(np.unique(labels)))
+        return losses
+
+    monkeypatch.setattr(PromptPhase, "forward", compare)
+    run_in("run", make_options(stage=1, epochs_num_stage1=2))
+    assert max(repeats) > 0
+
+
 def test_prompts_are_measured_on_held_out_images(make_options: MakeOptions) -> None:
     first = run_in("first", make_options(stage=1))
     assert load_prompts(first["prompts"]).card["measured"]["held_out_images"] == 8
