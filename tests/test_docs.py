@@ -441,7 +441,13 @@ def small_settings(name: str, arguments: list[str]) -> list[str]:
     if has_text:
         stage1 = [word for setting, value in SMALL_STAGE1.items() for word in (f"--{setting}", str(value))]
         return [*SMALL_TRAINING, *stage1, "--backbone", TINY_CLIP]
-    return SMALL_TRAINING if shown.resume_model else [*SMALL_TRAINING, "--backbone", TINY_BACKBONE]
+    training = SMALL_TRAINING
+    if "gsv_cities" in str(shown.train_set_folder):  # its classes are its places, and not cells
+        cells = ("--M", "--alpha", "--N", "--L")
+        training = [
+            word for word, before in zip(training, ["", *training], strict=False) if not {word, before} & {*cells}
+        ]
+    return training if shown.resume_model else [*training, "--backbone", TINY_BACKBONE]
 
 
 def test_examples_are_those_of_the_page() -> None:

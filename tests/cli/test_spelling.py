@@ -17,7 +17,10 @@ def test_arguments_become_options_where_the_command_has_them() -> None:
 
 def test_log_lines_are_spelled_too(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("progeo")
-    with caplog.at_level(logging.INFO), spell_log({"seed"}):
-        logger.propagate = True
-        logger.info("`seed` %d of `seeds`", 3)
-    assert caplog.messages == ["--seed 3 of seeds"]
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, logger="progeo"), spell_log({"seed"}):
+            logger.info("`seed` %d of `seeds`", 3)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert set(caplog.messages) == {"--seed 3 of seeds"}

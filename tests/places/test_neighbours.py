@@ -50,13 +50,13 @@ def names_of(*folders: Path) -> list[str]:
 
 def create_and_index(photos: Path, model: Path, database: Path, barrier: Any) -> None:
     """Index into a database that is not there, with all processes at the last step of making it at one moment."""
-    create_settings = storage.create_settings
+    lock_creation = storage.lock_creation
 
-    def wait_and_create(*arguments: Any) -> Any:
+    def wait_and_lock(address: str) -> Any:
         barrier.wait(60)
-        return create_settings(*arguments)
+        return lock_creation(address)
 
-    storage.create_settings = wait_and_create  # type: ignore[assignment]
+    storage.lock_creation = wait_and_lock
     settings = ["--model", str(model), "--database", str(database), "--device", "cpu", "--num_workers", "0"]
     assert cli.main(["index", str(photos), *settings, "--cache_folder", f"{photos}_cache"]) == 0
 

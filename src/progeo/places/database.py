@@ -131,7 +131,11 @@ class PlaceDatabase:
         encoder = Encoder.create(network, device=device)
         check_independent(encoder)
         connection = storage.connect(address, "create")
-        with storage.translate_errors(address, "create"):
+        with storage.lock_creation(address), storage.translate_errors(address, "create"):
+            if cls.exists(address):  # made by another process meanwhile
+                if exist_ok:
+                    return cls.open(address, model=network, **settings)
+                raise ProgeoError(exists)
             photos = storage.create_photos_table(connection, encoder.descriptor_dim)
             description = storage.describe_database(encoder, photos)
             try:
