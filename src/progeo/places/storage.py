@@ -79,7 +79,7 @@ def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:
 def lock_creation(address: str) -> Iterator[None]:
     """Let one process at a time make a database in a folder; the others wait, and find it made.
 
-    The lock goes with the process that holds it. An object store has none: there ``create_settings`` tells who was first.
+    The lock goes with the process that holds it. In an object store ``create_settings`` tells who was first.
     """
     if is_remote(address) or fcntl is None:
         yield
