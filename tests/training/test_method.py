@@ -181,7 +181,7 @@ def test_unfreeze_alone_says_what_is_trained(tiny_city: Path) -> None:
 
 
 def test_nothing_to_train_is_refused(tiny_city: Path) -> None:
-    settings = {**SETTINGS, "head": "cls", "fc_output_dim": None, "unfreeze": 0}
+    settings = {**SETTINGS, "head": "cls", "fc_output_dim": 64, "unfreeze": 0}
     with pytest.raises(ProgeoError, match="`unfreeze` 0 leaves nothing to train: the head cls has no weights"):
         train("timm:test_vit", tiny_city / "train", **settings)
 
