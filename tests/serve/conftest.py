@@ -85,12 +85,12 @@ class ColourDatabase:
         self,
         descriptors: Descriptors,
         *,
-        queries: Sequence[Query],
+        queries: Sequence[Query] | None = None,
         prior: Prior | None = None,
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
     ) -> list[Estimate]:
-        for query, descriptor in zip(queries, descriptors, strict=True):
+        for query, descriptor in zip(queries or (), descriptors, strict=queries is not None):
             np.testing.assert_array_equal(query().mean(axis=(0, 1), dtype=np.float32), descriptor)
         self.priors.append(prior)
         self.confidences.append((min_confidence, even_uncalibrated))
