@@ -14,6 +14,16 @@ import torch
 import torch.nn.functional as F
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.heads import register_head
+from progeo.training import ImagePhase, register_method
+
+
+@register_method("pull")
+class Pull(ImagePhase):
+    images_per_class = 2
+
+    def compute_losses(self, descriptors, labels):
+        same = labels[:, None] == labels[None]
+        return {"pull": (descriptors[:, None] - descriptors[None]).square().sum(dim=2)[same].mean()}
 
 
 @register_head("mean", needs="tokens")
@@ -47,6 +57,24 @@ torch.testing.assert_close(
 )
 """
 
+USE = """
+import os
+from pathlib import Path
+from progeo.cli import main
+
+city = os.environ["CITY"]
+small = {
+    **{"M": 10, "alpha": 360, "N": 1, "L": 1, "groups_num": 1, "min_images_per_class": 2, "batch_size": 4},
+    **{"image_size": 32, "epochs_num": 1, "iterations_per_epoch": 2, "device": "cpu", "save_dir": "own"},
+    **{"backbone": "timm:test_vit", "backbone_weights": "none", "head": "mean", "fc_output_dim": 8, "method": "pull"},
+    **{f"{part}_set_folder": f"{city}/{part}" for part in ("train", "val", "test")},
+}
+assert main(["train", *(f"--{name}={value}" for name, value in small.items())]) == 0
+(trained,) = map(str, Path("logs/own").glob("*/best_model.safetensors"))
+assert main(["eval", "--model", trained, "--test_set_folder", f"{city}/test", "--no_report"]) == 0
+assert main(["index", f"{city}/test/database", "--model", trained, "--database", "places"]) == 0
+"""
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
@@ -73,6 +101,15 @@ def test_a_head_of_a_plugin_is_created_saved_and_loaded(package: Path, tmp_path:
         assert result.returncode == 0, result.stderr
     missing = run(LOAD, tmp_path)
     assert "This model needs head 'mean' of my-heads: pip install my-heads" in missing.stderr
+
+
+def test_a_head_and_a_method_of_a_plugin_train_evaluate_and_index(
+    package: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITY", str(tiny_city))
+    result = run(USE, tmp_path, package)
+    assert result.returncode == 0, result.stderr
+    assert "8 photos added" in result.stderr
 
 
 def test_a_broken_plugin_is_named_and_left_out(package: Path, tmp_path: Path) -> None:
