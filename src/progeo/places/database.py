@@ -30,8 +30,8 @@ from progeo.places.photos import Photos, read_photo_set
 from progeo.places.plan import make_absolute, scan
 from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
-from progeo.places.searching import Query, find_matches, rerank_matches
-from progeo.search.rerank import Reranker, no_rerank
+from progeo.places.searching import find_matches, rerank_matches
+from progeo.search.rerank import Query, Reranker, no_rerank
 
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork

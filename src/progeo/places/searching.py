@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
-from progeo.models.encoder import Pixels
-from progeo.search.rerank import Reranker
-
-Query = Callable[[], Pixels]
-"""Gives the pixels of a query, when they are asked for."""
+from progeo.search.rerank import Query, Reranker, Verification
 
 MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
 
@@ -54,12 +50,20 @@ def rerank_matches(
 ) -> list[pl.DataFrame]:
     """Return the matches of each query as a reranker orders them; those that it leaves out are dropped.
 
+    Those of a reranker that verifies have further columns, as in ``Verification``: ``verified_distance``, ``evidence``,
+    ``inliers``, ``strength``, ``coverage``.
+
     Raises:
         ProgeoError: there are no queries to look at.
     """
     if queries is None:
         raise ProgeoError("A reranker needs `queries`, which give the pixels of the photos.")
-    return [
-        table[rerank(query, table["path"].to_list(), table["descriptor_distance"].to_numpy())]
-        for table, query in zip(matches, queries, strict=True)
-    ]
+    return [_rerank(table, rerank, query) for table, query in zip(matches, queries, strict=True)]
+
+
+def _rerank(table: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFrame:
+    found = rerank(query, table["path"].to_list(), table["descriptor_distance"].to_numpy())
+    if not isinstance(found, Verification):
+        return table[found]
+    columns = {name: getattr(found, name) for name in ("evidence", "inliers", "strength", "coverage")}
+    return table.with_columns(verified_distance=found.distances, **columns)[found.order]

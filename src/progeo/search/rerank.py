@@ -7,6 +7,7 @@ measured is the recall that is had.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,11 +18,38 @@ from progeo.search.exact import Floats, Integers
 Pixels = NDArray[np.uint8]
 
 
+Query = Callable[[], Pixels]
+"""Gives the pixels of a query as the model takes them, uint8 (H, W, 3), when they are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """What local features say of one query's k candidates, in the order of the descriptors; plain data.
+
+    Candidates that were not compared have no evidence, no inliers and no coverage: all 0.
+    """
+
+    order: Integers
+    """(k,) positions of the candidates, best first."""
+    distances: Floats
+    """(k,) descriptor distances less what the evidence is worth: what orders the candidates, and weighs their votes."""
+    evidence: Floats
+    """(k,) natural logarithm of how much likelier the matching points are of a right candidate than of a wrong one."""
+    inliers: Integers
+    """(k,) points that agree with one geometry; of several methods, of the one that says most."""
+    strength: Floats
+    """(k,) those points as a multiple of the floor, which hardly any wrong pair of this database reaches."""
+    coverage: Floats
+    """(k,) share of the query's picture, 0 to 1, that they surround."""
+
+
 class Reranker(Protocol):
     """Orders the k candidates of one query anew."""
 
-    def __call__(self, query: Callable[[], Pixels], candidates: Sequence[str], distances: Floats) -> Integers:
+    def __call__(self, query: Query, candidates: Sequence[str], distances: Floats) -> Integers | Verification:
         """Return the positions of the candidates, best first: (n,) int64, n at most k; those left out are dropped.
+
+        A reranker that verifies returns a ``Verification``, which has the positions of all.
 
         Args:
             query: gives the query's pixels as the model takes them, uint8 (H, W, 3); only called by rerankers that
@@ -31,14 +59,14 @@ class Reranker(Protocol):
         """
 
 
-def no_rerank(query: Callable[[], Pixels], candidates: Sequence[str], distances: Floats) -> Integers:
+def no_rerank(query: Query, candidates: Sequence[str], distances: Floats) -> Integers:
     """Keep the order of the descriptors."""
     return np.arange(len(candidates))
 
 
 def rerank_all(
     rerank: Reranker,
-    queries: Sequence[Callable[[], Pixels]],
+    queries: Sequence[Query],
     paths: Sequence[str],
     distances: Floats,
     rows: Integers,
@@ -59,6 +87,7 @@ def rerank_all(
         return distances, rows
     order = np.empty_like(rows)
     for number, query in enumerate(queries):
-        first = rerank(query, [paths[row] for row in rows[number]], distances[number])
+        found = rerank(query, [paths[row] for row in rows[number]], distances[number])
+        first = found.order if isinstance(found, Verification) else found
         order[number] = np.concatenate([first, np.setdiff1d(np.arange(rows.shape[1]), first)])
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
