@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from progeo.pixels.recipe import Source
 
 Descriptors = NDArray[np.float32]
+LocalFeatures = NDArray[np.float16]
 Pixels = NDArray[np.uint8]
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -34,6 +35,14 @@ class Engine(Protocol):
 
     def describe(self, pixels: Pixels, preprocessing: Preprocessing) -> Descriptors:
         """Return the descriptors, float32 (B, D), of pixels (B, H, W, 3)."""
+
+
+@runtime_checkable
+class LocalEngine(Engine, Protocol):
+    """What runs a model and gives its local features too."""
+
+    def describe_with_local(self, pixels: Pixels, preprocessing: Preprocessing) -> tuple[Descriptors, LocalFeatures]:
+        """Return the descriptors, float32 (B, D), and the local features, float16 (B, C, h, w), from one pass."""
 
 
 class Encoder:
@@ -196,13 +205,39 @@ class Encoder:
             The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given,
             so that folders of mixed sizes run nearly as fast as uniform ones.
         """
+        for keys, pixels in self._make_batches(items):
+            yield keys, self.engine.describe(pixels, self.preprocessing)
+
+    def encode_pixels_with_local(
+        self, items: Iterable[tuple[Key, Pixels]]
+    ) -> Iterator[tuple[list[Key], Descriptors, LocalFeatures]]:
+        """Describe pixels as ``encode_pixels`` does, and give their local features, from the same forward pass.
+
+        Args:
+            items: pairs of a key and pixels (H, W, 3).
+
+        Yields:
+            The keys of a batch, its descriptors, float32 (B, D), and its local features, float16 (B, C, h, w), at
+            length 1 along C.
+
+        Raises:
+            ProgeoError: the model, or the engine that runs it, gives no local features.
+        """
+        if not isinstance(self.engine, LocalEngine):
+            raise ProgeoError(f"{type(self.engine).__name__} gives no local features. Run the model with PyTorch.")
+        self.model.check_local_features()
+        for keys, pixels in self._make_batches(items):
+            yield keys, *self.engine.describe_with_local(pixels, self.preprocessing)
+
+    def _make_batches(self, items: Iterable[tuple[Key, Pixels]]) -> Iterator[tuple[list[Key], Pixels]]:
+        """Yield the keys and the pixels (B, H, W, 3) of batches of one size, as they fill."""
         waiting: dict[tuple[int, ...], list[tuple[Key, Pixels]]] = defaultdict(list)
         most_waiting = 16 * self.batch_size
         count = 0
 
-        def describe(shape: tuple[int, ...]) -> tuple[list[Key], Descriptors]:
+        def stack(shape: tuple[int, ...]) -> tuple[list[Key], Pixels]:
             keys, pile = zip(*waiting.pop(shape), strict=True)
-            return list(keys), self.engine.describe(np.stack(pile), self.preprocessing)
+            return list(keys), np.stack(pile)
 
         for key, pixels in items:
             waiting[pixels.shape].append((key, pixels))
@@ -213,9 +248,9 @@ class Encoder:
                 largest = max(waiting, key=lambda shape: len(waiting[shape]))
             if count >= most_waiting or len(waiting[largest]) == self.batch_size:
                 count -= len(waiting[largest])
-                yield describe(largest)
+                yield stack(largest)
         for shape in list(waiting):
-            yield describe(shape)
+            yield stack(shape)
 
     def read_ahead(
         self,

@@ -6,22 +6,25 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipResNet, ClipVisionTransformer
 from progeo.models.backbones.create import create_backbone, find_backbone
 from progeo.models.backbones.registry import find_family, is_backbone
-from progeo.models.features import as_features
+from progeo.models.features import Features, as_features
 from progeo.models.folding import fold_batch_norms
 from progeo.models.heads import create_head, list_heads
 from progeo.models.heads.registry import DEFAULT_DIMENSION
 from progeo.models.images import normalize
 from progeo.models.probing import probe_model
 from progeo.models.spec import ModelSpec
+from progeo.models.stages import collect_maps
 from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.plugins import find_packages
 
@@ -33,8 +36,15 @@ logger = logging.getLogger("progeo")
 __all__ = ["DEFAULT_DIMENSION", "PlaceNetwork", "Preprocessing", "build", "create_model", "create_network"]
 
 
+LOCAL = "local"
+"""The name under which a head asks for the map of the backbone's local stage."""
+
+
 class PlaceNetwork(nn.Module):
     """A backbone and a head: from images to one descriptor each.
+
+    A head that reads earlier stages of the backbone names them in an attribute ``stages`` and finds their maps in
+    ``Features.stages``: ``local``, or the name of a submodule of the backbone that gives a map (B, C, h, w).
 
     Attributes:
         backbone: from normalised images (B, 3, H, W) to ``Features``, or to a tensor that is one of them.
@@ -102,10 +112,59 @@ class PlaceNetwork(nn.Module):
 
         They have Euclidean norm 1, except those of head ``identity``, which stay as they are.
         """
+        descriptors: torch.Tensor = self.aggregation(self.extract(images, getattr(self.aggregation, "stages", ())))
+        return descriptors
+
+    def extract(self, images: torch.Tensor, stages: Sequence[str] = ()) -> Features:
+        """Return the features of normalised images (B, 3, H, W), the maps of earlier ``stages`` among them."""
         # Channels last is the layout that convolutions are fastest in, on CPUs and with mixed precision on GPUs.
         images = images.contiguous(memory_format=torch.channels_last)
-        descriptors: torch.Tensor = self.aggregation(as_features(self.backbone(images)))
-        return descriptors
+        if not stages:
+            return as_features(self.backbone(images))
+        names = {stage: self._local_stage if stage == LOCAL else stage for stage in stages}
+        with collect_maps(self.backbone, {stage: name for stage, name in names.items() if name}) as maps:
+            features = as_features(self.backbone(images))
+        if LOCAL in names and not names[LOCAL]:
+            assert features.map is not None
+            maps[LOCAL] = features.map
+        return features._replace(stages=maps)
+
+    @cached_property
+    def _local_stage(self) -> str | None:
+        return find_backbone(self.spec.backbone, **self.spec.backbone_arguments).local_stage(self.backbone)
+
+    @cached_property
+    def local_channels(self) -> int | None:
+        """Channels of the local features; None where the model has none: one of torch.hub, or of unregistered parts."""
+        if not is_backbone(self.spec.backbone):
+            return None
+        return find_backbone(self.spec.backbone, **self.spec.backbone_arguments).shapes(self.backbone).local_channels
+
+    def local_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the local features (B, C, h, w) of normalised images (B, 3, H, W), at length 1 along C.
+
+        They are the output of the backbone's stage at stride 16 (the fifth of an EfficientNet, layer3 of a ResNet), or
+        the patch tokens of a transformer in their grid.
+
+        Raises:
+            ProgeoError: the model has none.
+        """
+        self.check_local_features()
+        return F.normalize(self.extract(images, (LOCAL,)).stages[LOCAL], dim=1)
+
+    def forward_with_local(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what ``forward`` and ``local_features`` return, from one forward pass."""
+        self.check_local_features()
+        features = self.extract(images, (*getattr(self.aggregation, "stages", ()), LOCAL))
+        return self.aggregation(features), F.normalize(features.stages[LOCAL], dim=1)
+
+    def check_local_features(self) -> None:
+        """Raise ProgeoError if the model has no local features."""
+        if self.local_channels is None:
+            raise ProgeoError(
+                f"The model {self.backbone_name} has no local features: only registered backbones that give a map or "
+                "patch tokens have. Choose another model, such as EfficientNet-Lite0."
+            )
 
     def encode(
         self,

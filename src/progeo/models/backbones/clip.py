@@ -307,6 +307,7 @@ def _describe(name: str, architecture: str, pretrained: str, licence: str) -> Ba
         shapes=_find_shapes,
         frozen=frozen,
         stages=lambda backbone: cast(ClipResNet | ClipVisionTransformer, backbone).stages(),
+        local_stage=lambda backbone: "layer3" if is_resnet else None,
         preprocessing=Preprocessing(),
         own_preprocessing=Preprocessing(
             size if isinstance(size, int) else min(size),
@@ -333,7 +334,8 @@ def _find_shapes(backbone: nn.Module) -> FeatureShapes:
     if isinstance(backbone, ClipVisionTransformer):
         width, dimension = backbone.proj.shape
         return FeatureShapes(int(width), int(width), int(dimension))
-    return map_shapes(int(backbone.get_parameter("attnpool.positional_embedding").shape[1]))
+    channels = int(backbone.get_parameter("attnpool.positional_embedding").shape[1])
+    return map_shapes(channels, local=channels // 2)
 
 
 @cache

@@ -31,6 +31,8 @@ class BackboneEntry:
             names an option, it takes that option's number of stages too.
         stages: from the cut backbone to its blocks or stages, from the image on, each as modules and parameters; what
             belongs to none is the stem. ``unfreeze`` counts them from the end.
+        local_stage: from the cut backbone to the name of the submodule whose output, of stride 16, are the local
+            features; None where that is the map itself. ``shapes`` gives their channels as ``local``.
         preprocessing: what the published training gives it.
         classifier: prefixes of the tensors that cutting drops.
         source, licence: where its default weights come from, and under which licence they are.
@@ -54,6 +56,7 @@ class BackboneEntry:
     classifier: tuple[str, ...]
     source: str
     licence: str
+    local_stage: Callable[[nn.Module], str | None] = lambda backbone: None
     ignored: tuple[str, ...] = ()
     default_weights: tuple[str, ...] = ("default",)
     own_preprocessing: Preprocessing | None = None

