@@ -95,7 +95,7 @@ def make_database(address: Path, photos: int) -> None:
     with PlaceDatabase.create(address, network) as database:
         batches = rows()
         first = next(batches)
-        database._photos.add(pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)))
+        database._tables.photos.add(pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches)))
         start = time.perf_counter()
         print(database.refresh_index(), f"(built and measured in {time.perf_counter() - start:.0f} s)", flush=True)
 

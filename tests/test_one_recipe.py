@@ -110,7 +110,7 @@ def through_evaluation(town: Path) -> Descriptors:
 def through_index(town: Path) -> Descriptors:
     """What ``progeo index`` stores of the photos."""
     with PlaceDatabase.open(town / "places") as database:
-        stored = database._read_columns(["path", "descriptor"]).sort("path")
+        stored = database._tables.read_columns("path", "descriptor").sort("path")
     return np.stack(stored["descriptor"].to_list())
 
 

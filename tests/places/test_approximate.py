@@ -30,7 +30,7 @@ def add_rows(database: PlaceDatabase, count: int, start: int = 0) -> np.ndarray:
         }
         for number, descriptor in enumerate(descriptors, start=start)
     ]
-    database._photos.add(pa.Table.from_pylist(rows, schema=storage.make_photos_schema(dimension)))
+    database._tables.photos.add(pa.Table.from_pylist(rows, schema=storage.make_photos_schema(dimension)))
     return descriptors.astype(np.float32)
 
 
@@ -42,14 +42,14 @@ def test_an_index_is_built_from_so_many_photos_on(
     database = PlaceDatabase.create(tmp_path / "places", make_network(dimension=dimension))
     add_rows(database, 500)
     assert database.refresh_index() is None
-    assert not database._photos.list_indices()
+    assert not database._tables.photos.list_indices()
     descriptors = add_rows(database, 500, start=500)
     assert (
         database.refresh_index()
         == "The approximate index finds the same first photo as exact search in 100 of 100 cases"
     )
-    assert [index.columns for index in database._photos.list_indices()] == [["descriptor"]]
-    plan = database._photos.search(descriptors[0], vector_column_name="descriptor").explain_plan()
+    assert [index.columns for index in database._tables.photos.list_indices()] == [["descriptor"]]
+    plan = database._tables.photos.search(descriptors[0], vector_column_name="descriptor").explain_plan()
     assert "ANN" in plan
     for found in (database.search(descriptors[:5], k=3), database.search(descriptors[:5], k=3, exact=True)):
         assert [table["path"][0] for table in found] == [f"{number}.jpg" for number in range(500, 505)]
@@ -65,8 +65,8 @@ def test_new_photos_join_the_index_and_many_train_it_again(tmp_path: Path, monke
         add_rows(database, count, start)
         database.refresh_index()
         assert len(trained) == times
-    (index,) = database._photos.list_indices()
-    assert database._photos.index_stats(index.name).num_unindexed_rows == 0
+    (index,) = database._tables.photos.list_indices()
+    assert database._tables.photos.index_stats(index.name).num_unindexed_rows == 0
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def coarse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PlaceDataba
     database = PlaceDatabase.create(tmp_path / "places", make_network())
     descriptors = add_rows(database, 1000)
     config = IvfFlat(distance_type="l2", num_partitions=40, sample_rate=25)
-    database._photos.create_index("descriptor", config=config, replace=True)
+    database._tables.photos.create_index("descriptor", config=config, replace=True)
     monkeypatch.setattr(searching, "PARTITIONS_SEARCHED", 1)
     monkeypatch.setattr(searching, "CANDIDATES", 1)
     return database, descriptors
@@ -114,13 +114,13 @@ def test_index_that_another_run_builds_at_once_is_left_to_it(tmp_path: Path, mon
 def test_agreement_counts_what_differs(tmp_path: Path) -> None:
     database = PlaceDatabase.create(tmp_path / "places", make_network())
     add_rows(database, 300)
-    agreed, sample = approximate.measure_agreement(database._photos, database.search)
+    agreed, sample = approximate.measure_agreement(database._tables.photos, database.search)
     assert (agreed, sample) == (100, 100)
 
     def search_worse(descriptors: np.ndarray, k: int) -> list[object]:
         return [table.tail(1) for table in database.search(descriptors, k + 3)]
 
-    agreed, _ = approximate.measure_agreement(database._photos, search_worse)
+    agreed, _ = approximate.measure_agreement(database._tables.photos, search_worse)
     assert agreed == 0
 
 
@@ -130,4 +130,4 @@ def test_nearest_others_are_those_of_brute_force(tmp_path: Path) -> None:
     distances = np.linalg.norm(descriptors[:, None] - descriptors, axis=-1) + 9 * np.eye(200)
     expected = [f"{number:032x}" for number in distances.argmin(axis=1)]
     ids = [f"{number:032x}" for number in range(200)]
-    assert approximate.find_nearest_others(database._photos, ids[:20], descriptors[:20]) == expected[:20]
+    assert approximate.find_nearest_others(database._tables.photos, ids[:20], descriptors[:20]) == expected[:20]

@@ -41,7 +41,7 @@ def test_the_public_name_is_the_database() -> None:
 
 def test_photos_are_stored_with_all_that_is_known_of_them(filled: Path, tiny_city: Path) -> None:
     with PlaceDatabase.open(filled) as database:
-        rows = database._photos.to_arrow().to_pylist()
+        rows = database._tables.photos.to_arrow().to_pylist()
         positions = database.positions()
     assert sorted(row["path"] for row in rows) == paths_in(tiny_city / "test/database")
     row = min(rows, key=lambda row: str(row["path"]))
@@ -56,7 +56,7 @@ def test_photos_are_stored_with_all_that_is_known_of_them(filled: Path, tiny_cit
 
 def test_thumbnails_show_the_photo(filled: Path) -> None:
     with PlaceDatabase.open(filled) as database:
-        row = database._photos.to_arrow().to_pylist()[0]
+        row = database._tables.photos.to_arrow().to_pylist()[0]
         with Image.open(io.BytesIO(database.thumbnail(row["id"]))) as thumbnail:
             assert (thumbnail.format, thumbnail.size) == ("JPEG", (48, 40))
             shown = np.asarray(thumbnail, dtype=float)
@@ -82,7 +82,7 @@ def test_descriptors_are_those_of_the_model(filled: Path, tiny_city: Path) -> No
         described, failures = database.encoder.encode_readable(paths)
         np.testing.assert_allclose(np.stack(list(described.values())), expected, atol=1e-5)
         np.testing.assert_allclose(database.encoder.encode(paths), expected, atol=1e-5)
-        stored = pl.DataFrame(database._photos.to_arrow()).sort("path")
+        stored = pl.DataFrame(database._tables.photos.to_arrow()).sort("path")
     assert failures == {}
     expected = make_network().encode(paths_in(tiny_city / "test/database"))
     np.testing.assert_allclose(stored["descriptor"].to_numpy(), expected, atol=1e-3)
@@ -144,14 +144,14 @@ def test_adding_again_adds_only_what_is_new_or_has_changed(
     report = database.add(read_photos(photos))
     assert (report.added, report.kept, report.failed) == (8, 0, {})
     first, second, third, *_ = paths_in(photos)
-    ids = dict(zip(database._photos.to_arrow()["path"].to_pylist(), database.positions()["id"], strict=True))
+    ids = dict(zip(database._tables.photos.to_arrow()["path"].to_pylist(), database.positions()["id"], strict=True))
     Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(first)  # another picture
     os.utime(second)  # touched, the same
     shutil.copy(third, photos / "@500500@4000005@31@S@@@new@@0@@@@@@.jpg")
     report = database.add(read_photos(photos))
     assert (report.added, report.kept, report.failed) == (2, 7, {})
     assert len(database) == 9
-    changed = dict(zip(database._photos.to_arrow()["path"].to_pylist(), database.positions()["id"], strict=True))
+    changed = dict(zip(database._tables.photos.to_arrow()["path"].to_pylist(), database.positions()["id"], strict=True))
     assert {path for path in ids if ids[path] != changed[path]} == {first}
 
 
@@ -166,7 +166,7 @@ def test_a_corrected_image_table_changes_the_photo(
         pl.when(pl.int_range(pl.len()) == 2).then(pl.lit(value)).otherwise(column).alias(column)
     )
     assert database.add(corrected).added == 1
-    stored = pl.DataFrame(database._photos.to_arrow()).filter(path=table["path"][2])
+    stored = pl.DataFrame(database._tables.photos.to_arrow()).filter(path=table["path"][2])
     assert stored[column].cast(pl.String).str.starts_with(str(value)).all()
     assert len(stored) == 1
     assert database.add(corrected).added == 0
@@ -198,7 +198,7 @@ def test_the_plan_holds_a_slice_at_a_time(
     table = read_photos(photos)
     assert database.add(table.sample(fraction=0.5, seed=0)).added == 4
     failed: dict[str, str] = {}
-    slices = list(plan.plan(database._photos, table, failed, database.address))
+    slices = list(plan.plan(database._tables.photos, table, failed, database.address))
     assert [len(part) for part in slices] == [3, 3, 2]
     assert pl.concat(slices)["path"].to_list() == paths_in(photos)
     assert (pl.concat(slices)["same_place"].sum(), failed) == (4, {})
@@ -266,7 +266,7 @@ def test_removing_takes_any_path(database: PlaceDatabase, photos: Path, read_pho
 def test_priors_narrow_the_search(filled: Path, tiny_city: Path) -> None:
     path = paths_in(tiny_city / "test/queries")[0]
     with PlaceDatabase.open(filled) as database:
-        everything = pl.DataFrame(database._photos.to_arrow())
+        everything = pl.DataFrame(database._tables.photos.to_arrow())
         far = everything.sort("utm_east").row(-1, named=True)
         (estimate,) = database.locate([path], prior=Prior(near=(far["latitude"], far["longitude"]), within=15.0))
         assert {match.path for match in estimate.matches} == set(
@@ -303,9 +303,9 @@ def test_a_database_is_not_made_twice(filled: Path, model_file: Path) -> None:
 
 
 def test_a_database_of_a_newer_progeo_is_refused(database: PlaceDatabase) -> None:
-    description = storage.read_description(database._settings, "database")
+    description = storage.read_description(database._tables.settings, "database")
     assert description is not None
-    storage.write_settings(database._settings, {"database": description | {"format_version": 99}})
+    storage.write_settings(database._tables.settings, {"database": description | {"format_version": 99}})
     with pytest.raises(ProgeoError, match="is of a newer progeo. Please update progeo"):
         PlaceDatabase.open(database.address)
 
@@ -330,7 +330,7 @@ def test_calibrations_are_kept_with_the_database(database: PlaceDatabase) -> Non
 def test_another_process_is_seen(database: PlaceDatabase, photos: Path, read_photos: ReadPhotos) -> None:
     with PlaceDatabase.open(database.address) as reader:
         database.add(read_photos(photos))
-        reader._photos.checkout_latest()
+        reader._tables.photos.checkout_latest()
         assert len(reader) == 8
 
 
@@ -368,6 +368,6 @@ def test_trouble_with_the_disk_is_one_clear_message(
     def fail(*_: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(type(database._photos), "merge_insert", fail)
+    monkeypatch.setattr(type(database._tables.photos), "merge_insert", fail)
     with pytest.raises(ProgeoError, match=f"Cannot write to the place database .*: {message}.* is kept"):
         database.add(read_photos(photos))

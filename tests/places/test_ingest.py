@@ -90,7 +90,7 @@ def test_another_model_is_refused_until_rebuilding(
     with PlaceDatabase.open(index.database) as database:
         assert database.descriptor_dim == database.encoder.descriptor_dim == 24
         assert len(database) == 8
-        assert len(database._connection.list_tables().tables) == 2  # the old photos are gone
+        assert len(database._tables.connection.list_tables().tables) == 2  # the old photos are gone
     assert "0 photos added, 8 kept" in index(photos, "--model", other_model)
     assert "8 photos added, 0 kept" in index(photos, "--rebuild")  # with the same model
 
@@ -129,7 +129,7 @@ def test_a_rebuilding_without_any_photo_is_refused(index: Index, photos: Path, m
 def test_rebuilding_forgets_the_calibration(index: Index, photos: Path, model_file: Path) -> None:
     index(photos, "--model", model_file)
     with PlaceDatabase.open(index.database) as database:
-        storage.write_settings(database._settings, {"calibration": {"made": "up"}})
+        storage.write_settings(database._tables.settings, {"calibration": {"made": "up"}})
     index("--rebuild")
     with PlaceDatabase.open(index.database) as database:
         assert database.calibration is None
@@ -152,7 +152,7 @@ def test_a_manifest_of_photos_on_three_continents(index: Index, photos: Path, mo
     assert "3 photos added" in index(photos / "list.csv", *columns, "--model", model_file)
     with PlaceDatabase.open(index.database) as database:
         assert sorted(database.positions().select("latitude", "longitude").rows()) == sorted(places)
-        assert sorted(database._photos.to_arrow()["utm_zone"].to_pylist()) == [10, 34, 56]
+        assert sorted(database._tables.photos.to_arrow()["utm_zone"].to_pylist()) == [10, 34, 56]
 
 
 def test_photos_without_a_position_in_their_exif_data_have_failed(

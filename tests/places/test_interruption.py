@@ -51,7 +51,7 @@ def read_paths(database: Path) -> list[str]:
     if not PlaceDatabase.exists(database):
         return []
     with PlaceDatabase.open(database) as opened:
-        paths: list[str] = opened._photos.to_arrow()["path"].to_pylist()
+        paths: list[str] = opened._tables.photos.to_arrow()["path"].to_pylist()
         return sorted(paths)
 
 

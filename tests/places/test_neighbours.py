@@ -41,7 +41,7 @@ def write_photos(folder: Path, count: int, first: int = 0) -> Path:
 
 def names_in(database: Path) -> list[str]:
     with PlaceDatabase.open(database) as opened:
-        return sorted(Path(path).name for path in opened._photos.to_arrow()["path"].to_pylist())
+        return sorted(Path(path).name for path in opened._tables.photos.to_arrow()["path"].to_pylist())
 
 
 def names_of(*folders: Path) -> list[str]:
@@ -258,4 +258,4 @@ class TestPruning:
             (folder / "readme.txt").write_text("moved")
         with pytest.raises(ProgeoError, match="8 of 8 photos are not there any more"):
             database.prune()
-        assert database.remove(database._photos.to_arrow()["path"].to_pylist()) == 8
+        assert database.remove(database._tables.photos.to_arrow()["path"].to_pylist()) == 8

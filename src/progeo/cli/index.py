@@ -54,8 +54,9 @@ def run(options: IndexOptions) -> None:
         raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("`image_size` belongs to `model`: the database keeps both. Please give `model` too.")
-    from progeo.places.database import PlaceDatabase, refuse_model
+    from progeo.places.database import PlaceDatabase
     from progeo.places.encode import AddReport
+    from progeo.places.keeping import refuse_model
     from progeo.places.photos import format_failures
 
     if options.model is None and not PlaceDatabase.exists(options.database):

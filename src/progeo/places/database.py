@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -16,21 +15,29 @@ from numpy.typing import NDArray
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.locating.estimate import Estimate, choose_threshold, make_estimate, weigh_evidence
-from progeo.locating.prior import NoPhotoFitsError, Prior
+from progeo.locating.prior import Prior
 from progeo.locating.sequence import find_path
 from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.places import approximate, storage
 from progeo.places.commit import delete
-from progeo.places.encode import AddReport, hash_content
-from progeo.places.keeping import check_independent, decode_model, encode_model, load_network
+from progeo.places.encode import AddReport
+from progeo.places.keeping import (
+    check_independent,
+    decode_model,
+    describe_model,
+    encode_model,
+    load_network,
+    refuse_model,
+)
 from progeo.places.local import add_photos
 from progeo.places.photos import Photos, read_photo_set
 from progeo.places.plan import make_absolute, scan
 from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
-from progeo.places.searching import find_matches, rerank_matches
+from progeo.places.searching import rerank_matches, search_photos
+from progeo.places.tables import Tables
 from progeo.search.rerank import Query, Reranker, no_rerank
 
 if TYPE_CHECKING:
@@ -49,19 +56,11 @@ class PlaceDatabase:
 
     Use it as a context manager. Several processes may read and write one database at once; every change is atomic, and
     none is lost where another process makes the same database or rebuilds it meanwhile.
-
-    Attributes:
-        address: the folder or the address of the object store.
-        fingerprint: of the model, see ``compute_fingerprint``.
-        descriptor_dim: dimension of the descriptors.
-        preprocessing: how the model wants its photos.
     """
 
     def __init__(
         self,
-        address: str,
-        connection: Any,
-        settings: Any,
+        tables: Tables,
         *,
         model: str | Path | PlaceNetwork | None = None,
         trust_remote_code: bool = False,
@@ -69,34 +68,10 @@ class PlaceDatabase:
         **running: Any,
     ) -> None:
         """Use ``open`` or ``create``."""
-        self.address = address
-        self._connection = connection
-        self._settings = settings
+        self._tables = tables
         self._model = model
         self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device}
         self._running: dict[str, Any] = {"device": device, **running}
-        self._read_description()
-
-    def _read_description(self) -> None:
-        """Take over the database's note: its format, model and table."""
-        with storage.translate_errors(self.address, "open"):
-            self._version = storage.find_latest_version(self._settings, self.address)
-            description = storage.read_description(self._settings, "database")
-            if description is None:
-                raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
-            if description["format_version"] > storage.FORMAT_VERSION:
-                raise ProgeoError(f"The place database {self.address} is of a newer progeo. Please update progeo.")
-            self._photos = self._connection.open_table(description["photos"])
-        self._description = description
-        self.fingerprint: str = description["fingerprint"]
-        if "spec" in description:
-            spec = ModelSpec.from_dict(description["spec"], self.address)
-            self.descriptor_dim, self.preprocessing = spec.descriptor_dim, spec.preprocessing
-        else:  # of progeo 0.1.0
-            self.descriptor_dim = description["fc_output_dim"]
-            self.preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        for name in ("encoder", "calibration"):
-            self.__dict__.pop(name, None)
 
     @classmethod
     def create(
@@ -130,22 +105,12 @@ class PlaceDatabase:
         network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False), device=device)
         encoder = Encoder.create(network, device=device)
         check_independent(encoder)
-        connection = storage.connect(address, "create")
-        with storage.lock_creation(address), storage.translate_errors(address, "create"):
-            if cls.exists(address):  # made by another process meanwhile
-                if exist_ok:
-                    return cls.open(address, model=network, **settings)
-                raise ProgeoError(exists)
-            photos = storage.create_photos_table(connection, encoder.descriptor_dim)
-            description = storage.describe_database(encoder, photos)
-            try:
-                table = storage.create_settings(connection, description, encode_model(network))
-            except ValueError as error:
-                connection.drop_table(photos, ignore_missing=True)
-                if not exist_ok or not cls.exists(address):
-                    raise ProgeoError(exists) from error
-                return cls.open(address, model=network, **settings)
-        return cls(address, connection, table, model=network, **settings)
+        tables = Tables.create(address, encoder, encode_model(network))
+        if tables is not None:
+            return cls(tables, model=network, **settings)
+        if exist_ok:  # made by another process meanwhile
+            return cls.open(address, model=network, **settings)
+        raise ProgeoError(exists)
 
     @classmethod
     def open(
@@ -173,19 +138,8 @@ class PlaceDatabase:
         Raises:
             ProgeoError: there is none, or it cannot be read.
         """
-        address = str(address)
-        if not cls.exists(address):
-            raise ProgeoError(
-                f"There is no place database in {address}. Make one with progeo index, which takes photos, a model and "
-                "this address as the database."
-            )
-        connection = storage.connect(address)
-        with storage.translate_errors(address, "open"):
-            table = connection.open_table(storage.SETTINGS)
         return cls(
-            address,
-            connection,
-            table,
+            Tables.open(str(address)),
             model=model,
             trust_remote_code=trust_remote_code,
             device=device,
@@ -202,16 +156,10 @@ class PlaceDatabase:
         Raises:
             ProgeoError: it cannot be read.
         """
-        with storage.translate_errors(self.address, "read"):
-            if self._settings.version == self._version:
-                return self
-        renewed = PlaceDatabase(
-            self.address,
-            self._connection,
-            self._settings,
-            trust_remote_code=self._loading["trust_remote_code"],
-            **self._running,
-        )
+        tables = self._tables.renew()
+        if tables is self._tables:
+            return self
+        renewed = PlaceDatabase(tables, trust_remote_code=self._loading["trust_remote_code"], **self._running)
         if renewed.fingerprint == self.fingerprint:
             renewed._model = self._model
             if "encoder" in self.__dict__:
@@ -221,26 +169,36 @@ class PlaceDatabase:
     @staticmethod
     def exists(address: str | Path) -> bool:
         """Whether there is a place database; nothing is made or changed where there is none."""
-        address = str(address)
-        if not storage.is_remote(address) and not Path(address).is_dir():
-            return False
-        connection = storage.connect(address)
-        with storage.translate_errors(address, "open"):
-            if storage.SETTINGS not in connection.list_tables().tables:
-                return False
-            try:
-                connection.open_table(storage.SETTINGS)
-            except ValueError as error:
-                # Another run is making it: its folder is there before its first commit.
-                if "was not found" not in str(error):
-                    raise
-                return False
-            return True
+        return Tables.exist(str(address))
+
+    @property
+    def address(self) -> str:
+        """The folder or the address of the object store."""
+        return self._tables.address
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model, see ``compute_fingerprint``."""
+        return self._tables.fingerprint
+
+    @property
+    def descriptor_dim(self) -> int:
+        """Dimension of the descriptors."""
+        return self._tables.descriptor_dim
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model wants its photos."""
+        return self._tables.preprocessing
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self._tables.spec or self.encoder.spec
 
     def __len__(self) -> int:
         """Return the number of photos."""
-        with storage.translate_errors(self.address, "read"):
-            return int(self._photos.count_rows())
+        return self._tables.count_photos()
 
     def __enter__(self) -> PlaceDatabase:
         """Return the database itself."""
@@ -261,9 +219,7 @@ class PlaceDatabase:
                 that it was put together from, or runs code that is not trusted.
         """
         if self._model is None:
-            with storage.translate_errors(self.address, "read the model of"):
-                content = storage.read_setting(self._settings, "model")
-            return Encoder.create(decode_model(content, **self._loading), **self._running)
+            return Encoder.create(decode_model(self._tables.read_model(), **self._loading), **self._running)
         encoder = Encoder.create(load_network(self._model, **self._loading), **self._running)
         if encoder.fingerprint != self.fingerprint:
             raise refuse_model(self.address, describe_model(self._model))
@@ -276,23 +232,13 @@ class PlaceDatabase:
         return compute_fingerprint(network) == self.fingerprint
 
     @property
-    def spec(self) -> ModelSpec:
-        """What the model is."""
-        content = self._description.get("spec")
-        return ModelSpec.from_dict(content, self.address) if content else self.encoder.spec
-
-    @cached_property
     def calibration(self) -> Calibration | None:
         """What was learned of the confidence of this database's estimates, if anything."""
-        with storage.translate_errors(self.address, "read"):
-            content = storage.read_description(self._settings, "calibration")
-        return Calibration(**content) if content else None
+        return self._tables.calibration
 
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database; it is used from now on."""
-        with storage.translate_errors(self.address, "write to"):
-            storage.write_settings(self._settings, {"calibration": asdict(calibration)})
-        self.calibration = calibration
+        self._tables.store_calibration(calibration)
 
     def add(self, photos: Photos) -> AddReport:
         """Describe and store the photos that are new or have changed.
@@ -313,7 +259,7 @@ class PlaceDatabase:
 
         def add() -> None:
             report.added, report.kept, report.failed = 0, 0, dict(found.failed)
-            add_photos(self._photos, found.table, self.encoder, self.address, report)
+            add_photos(self._tables.photos, found.table, self.encoder, self.address, report)
             kept.append(report.kept)
 
         self._write(add)
@@ -324,7 +270,7 @@ class PlaceDatabase:
     def remove(self, paths: Iterable[str | Path]) -> int:
         """Remove the photos with these source paths; return how many there were."""
         absolute = [make_absolute(path) for path in paths]
-        return max(self._write(lambda: delete(self._photos, absolute, self.address)))
+        return max(self._write(lambda: delete(self._tables.photos, absolute, self.address)))
 
     def prune(self, folders: Iterable[str | Path] = ()) -> int:
         """Remove the photos whose file is gone; return how many there were.
@@ -335,7 +281,7 @@ class PlaceDatabase:
         Raises:
             ProgeoError: whole folders are gone elsewhere, as of an unmounted disk, or all photos; none is removed.
         """
-        paths = (path for batch in scan(self._photos, ["path"], self.address) for path in batch["path"])
+        paths = (path for batch in scan(self._tables.photos, ["path"], self.address) for path in batch["path"])
         return self.remove(find_gone(paths, [make_absolute(folder) for folder in folders]))
 
     def rebuild(self, model: str | Path | PlaceNetwork | None = None, photos: Photos | None = None) -> AddReport:
@@ -358,13 +304,13 @@ class PlaceDatabase:
             encoder = Encoder.create(load_network(model, **self._loading), **self._running)
             check_independent(encoder)
         found = None if photos is None else read_photo_set(photos)
-        content = encode_model(encoder.model)
         report = rebuild_photos(
-            self._connection, self._settings, content, encoder, None if found is None else found.table, self.address
+            self._tables, encode_model(encoder.model), encoder, None if found is None else found.table
         )
         report.failed |= found.failed if found else {}
-        self._model = encoder.model
-        self._read_description()
+        self._follow()
+        if self.fingerprint == encoder.fingerprint:
+            self._model, self.encoder = encoder.model, encoder
         return report
 
     def _write(self, change: Callable[[], Result]) -> list[Result]:
@@ -375,29 +321,25 @@ class PlaceDatabase:
         """
         results = []
         while True:
-            photos = self._photos.name
+            photos = self._tables.photos.name
             try:
                 results.append(change())
             except ProgeoError:  # of a table that is not there any more, for example
                 self._follow()
-                if self._photos.name == photos:
+                if self._tables.photos.name == photos:
                     raise
                 continue
             self._follow()
-            if self._photos.name == photos:
+            if self._tables.photos.name == photos:
                 return results
 
     def _follow(self) -> None:
-        """Go over to the table of photos that is the database's now."""
-        if storage.find_latest_version(self._settings, self.address) == self._version:
-            return
+        """Go over to the table of photos that is the database's now, and to its model."""
         fingerprint = self.fingerprint
-        encoder = self.__dict__.get("encoder")
-        self._read_description()
-        if self.fingerprint == fingerprint and encoder is not None:
-            self.encoder = encoder
-        elif self.fingerprint != fingerprint:
+        self._tables.follow()
+        if self.fingerprint != fingerprint:
             self._model = None
+            self.__dict__.pop("encoder", None)
 
     def refresh_index(self) -> str | None:
         """Tidy up after additions: join small files, and keep the approximate index of a large database up to date.
@@ -406,13 +348,14 @@ class PlaceDatabase:
             What is to be said of the index, or None where the database is so small that it needs none.
         """
         with storage.translate_errors(self.address, "index"):
-            return approximate.refresh(self._photos, self._settings, self.descriptor_dim, self.search)
+            tables = self._tables
+            return approximate.refresh(tables.photos, tables.settings, tables.descriptor_dim, self.search)
 
     @property
     def lacks_index(self) -> bool:
         """Whether the approximate index that a database of this size needs has not been built yet."""
         with storage.translate_errors(self.address, "read"):
-            return approximate.lacks_index(self._photos, self._settings)
+            return approximate.lacks_index(self._tables.photos, self._tables.settings)
 
     def search(
         self,
@@ -442,22 +385,7 @@ class PlaceDatabase:
         Raises:
             ProgeoError: descriptors of another dimension, an empty database, or no photo that agrees with the prior.
         """
-        if descriptors.ndim != 2 or descriptors.shape[1] != self.descriptor_dim:
-            raise ProgeoError(
-                f"The descriptors have shape {descriptors.shape}, but the photos of {self.address} have "
-                f"{self.descriptor_dim} dimensions. Encode the queries with the database's own model."
-            )
-        if not np.isfinite(descriptors).all():
-            raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
-        condition = prior.to_filter() if prior else None
-        with storage.translate_errors(self.address, "search"):
-            matches = [find_matches(self._photos, descriptor, k, condition, exact) for descriptor in descriptors]
-        if matches and matches[0].is_empty():
-            if len(self) == 0:
-                raise ProgeoError(f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS")
-            raise NoPhotoFitsError(
-                f"No photo of the database is {prior and prior.describe()}. Please widen the search."
-            )
+        matches = search_photos(self._tables, descriptors, k, prior, exact)
         return matches if rerank is no_rerank else rerank_matches(matches, rerank, queries)
 
     def locate(
@@ -533,7 +461,7 @@ class PlaceDatabase:
 
     def positions(self) -> pl.DataFrame:
         """Return all photos' ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, null where not known)."""
-        return self._read_columns(["id", "latitude", "longitude", "heading"])
+        return self._tables.read_columns("id", "latitude", "longitude", "heading")
 
     def find_stored(self, paths: Iterable[str | Path]) -> set[str]:
         """Return which of these photo files the database holds, known by their content, under whatever name.
@@ -541,17 +469,7 @@ class PlaceDatabase:
         Raises:
             OSError: a file cannot be read.
         """
-        hashes = {str(path): hash_content(Path(path).read_bytes()) for path in paths}
-        stored: set[str] = set()
-        for batch in scan(self._photos, ["content_hash"], self.address):
-            stored |= set(hashes.values()) & set(batch["content_hash"])
-        return {path for path, content_hash in hashes.items() if content_hash in stored}
-
-    def _read_columns(self, columns: list[str]) -> pl.DataFrame:
-        with storage.translate_errors(self.address, "read"):
-            table = pl.from_arrow(self._photos.search().select(columns).to_arrow())
-        assert isinstance(table, pl.DataFrame)
-        return table
+        return self._tables.find_content(paths)
 
     def thumbnail(self, id: str) -> bytes:
         """Return the small JPEG of a photo.
@@ -559,22 +477,4 @@ class PlaceDatabase:
         Raises:
             ProgeoError: there is no photo with this id.
         """
-        with storage.translate_errors(self.address, "read"):
-            found = self._photos.search().where(f"id = {storage.quote(id)}").select(["thumbnail"]).limit(1).to_arrow()
-        if len(found) == 0:
-            raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
-        content: bytes = found["thumbnail"][0].as_py()
-        return content
-
-
-def refuse_model(address: str, name: str) -> ProgeoError:
-    """Return the error of a model that is not that of a database."""
-    return ProgeoError(
-        f"The descriptors in {address} are of another model than {name}, or of another image size. Leave out "
-        "`model` to go on as before, or give `rebuild` to encode all photos again."
-    )
-
-
-def describe_model(model: str | Path | PlaceNetwork) -> str:
-    """Return what messages call a model."""
-    return str(model) if isinstance(model, str | Path) else model.spec.describe()
+        return self._tables.read_thumbnail(id)

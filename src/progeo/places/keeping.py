@@ -68,3 +68,16 @@ def decode_model(content: bytes, *, trust_remote_code: bool = False, device: str
         path = Path(folder) / "model.safetensors"
         path.write_bytes(content)
         return load_model_file(path, trust_remote_code=trust_remote_code, device=device)
+
+
+def refuse_model(address: str, name: str) -> ProgeoError:
+    """Return the error of a model that is not that of a database."""
+    return ProgeoError(
+        f"The descriptors in {address} are of another model than {name}, or of another image size. Leave out "
+        "`model` to go on as before, or give `rebuild` to encode all photos again."
+    )
+
+
+def describe_model(model: str | Path | PlaceNetwork) -> str:
+    """Return what messages call a model."""
+    return str(model) if isinstance(model, str | Path) else model.spec.describe()

@@ -20,6 +20,7 @@ from progeo.places import local, storage
 from progeo.places.commit import delete
 from progeo.places.encode import AddReport
 from progeo.places.plan import FROM_TABLE, find_missing, join_stored, normalise, scan
+from progeo.places.tables import Tables
 
 SECONDS_TO_NOTICE = 2 * storage.READERS_NOTICE_CHANGES_AFTER.total_seconds()
 """The old photos stay for so long, that a running service goes over to the new ones without an error."""
@@ -27,38 +28,35 @@ MOST_ROUNDS = 10
 """Before the change-over; what still comes is carried over after it."""
 
 
-def rebuild_photos(
-    connection: Any, settings: Any, model: bytes, encoder: Encoder, table: pl.DataFrame | None, address: str
-) -> AddReport:
+def rebuild_photos(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame | None) -> AddReport:
     """Do what ``PlaceDatabase.rebuild`` says, with the encoder of a model and its content as a model file."""
     while True:
-        old = _read_present(settings, address)
+        old = _read_present(tables)
         try:
-            return _rebuild(connection, settings, model, encoder, table, address)
+            return _rebuild(tables, model, encoder, table)
         except ProgeoError:
-            present = _read_present(settings, address)
+            present = _read_present(tables)
             if present["photos"] == old["photos"]:
                 raise
             if present["fingerprint"] == encoder.fingerprint:  # another run has finished the same rebuilding
                 report = AddReport()
                 if table is not None:
-                    with storage.translate_errors(address, "write to"):
-                        photos = connection.open_table(present["photos"])
-                    local.add_photos(photos, table, encoder, address, report)
+                    with storage.translate_errors(tables.address, "write to"):
+                        photos = tables.connection.open_table(present["photos"])
+                    local.add_photos(photos, table, encoder, tables.address, report)
                 return report
 
 
-def _read_present(settings: Any, address: str) -> dict[str, Any]:
-    storage.find_latest_version(settings, address)
-    with storage.translate_errors(address, "read"):
-        return storage.read_description(settings, "database") or {}
+def _read_present(tables: Tables) -> dict[str, Any]:
+    storage.find_latest_version(tables.settings, tables.address)
+    with storage.translate_errors(tables.address, "read"):
+        return storage.read_description(tables.settings, "database") or {}
 
 
-def _rebuild(
-    connection: Any, settings: Any, model: bytes, encoder: Encoder, table: pl.DataFrame | None, address: str
-) -> AddReport:
+def _rebuild(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame | None) -> AddReport:
+    address, connection, settings = tables.address, tables.connection, tables.settings
     with storage.translate_errors(address, "write to"):
-        old = connection.open_table(_read_present(settings, address)["photos"])
+        old = connection.open_table(_read_present(tables)["photos"])
         target = storage.read_description(settings, "rebuilding")
         if target is None or target["fingerprint"] != encoder.fingerprint:
             target = storage.describe_database(encoder, storage.create_photos_table(connection, encoder.descriptor_dim))
@@ -79,7 +77,7 @@ def _rebuild(
     if report.added + report.kept == 0:
         reason = next(iter(report.failed.values()), "it holds none")
         raise ProgeoError(f"No photo of {address} could be encoded, so it stays as it was: {reason}")
-    if _read_present(settings, address)["photos"] != old.name:
+    if _read_present(tables)["photos"] != old.name:
         raise ProgeoError(f"Another run has rebuilt {address} meanwhile.")
     with storage.translate_errors(address, "write to"):
         # From this one commit on the new table and its model are the database.

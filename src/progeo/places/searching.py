@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
+from progeo.locating.prior import NoPhotoFitsError, Prior
+from progeo.models.encoder import Descriptors
+from progeo.places import storage
 from progeo.search.rerank import Query, Reranker, Verification
+
+if TYPE_CHECKING:
+    from progeo.places.tables import Tables
 
 MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
 
@@ -18,6 +24,27 @@ PARTITIONS_SEARCHED = 100
 """Of the approximate index. Among a million photos 20 missed one first photo in six: see ``benchmarks/places.py``."""
 CANDIDATES = 60
 """Photos that the approximate index proposes; they are compared by their full descriptors."""
+
+
+def search_photos(
+    tables: Tables, descriptors: Descriptors, k: int, prior: Prior | None, exact: bool
+) -> list[pl.DataFrame]:
+    """Do what ``PlaceDatabase.search`` says, without a reranker."""
+    if descriptors.ndim != 2 or descriptors.shape[1] != tables.descriptor_dim:
+        raise ProgeoError(
+            f"The descriptors have shape {descriptors.shape}, but the photos of {tables.address} have "
+            f"{tables.descriptor_dim} dimensions. Encode the queries with the database's own model."
+        )
+    if not np.isfinite(descriptors).all():
+        raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
+    condition = prior.to_filter() if prior else None
+    with storage.translate_errors(tables.address, "search"):
+        matches = [find_matches(tables.photos, descriptor, k, condition, exact) for descriptor in descriptors]
+    if matches and matches[0].is_empty():
+        if tables.count_photos() == 0:
+            raise ProgeoError(f"The place database {tables.address} is empty. Add photos with: progeo index PHOTOS")
+        raise NoPhotoFitsError(f"No photo of the database is {prior and prior.describe()}. Please widen the search.")
+    return matches
 
 
 def find_matches(

@@ -99,9 +99,14 @@ def create_settings(connection: Any, description: dict[str, Any], model: bytes) 
     first. Whoever has written version 1 has won, and the others put back what that has become.
 
     Raises:
-        ValueError: another process has made it.
+        FileExistsError: another process has made it.
     """
-    settings = connection.create_table(SETTINGS, make_settings({"database": description, "model": model}))
+    try:
+        settings = connection.create_table(SETTINGS, make_settings({"database": description, "model": model}))
+    except ValueError as error:
+        if SETTINGS in connection.list_tables().tables:
+            raise FileExistsError(str(error)) from error
+        raise
     earlier = connection.open_table(SETTINGS)
     earlier.checkout(1)
     winner = (read_description(earlier, "database") or description)["photos"]
@@ -112,7 +117,7 @@ def create_settings(connection: Any, description: dict[str, Any], model: bytes) 
         if (read_description(earlier, "database") or description)["photos"] == winner:
             earlier.restore()
             break
-    raise ValueError(f"Table '{SETTINGS}' already exists")
+    raise FileExistsError(f"Table '{SETTINGS}' already exists")
 
 
 @contextmanager

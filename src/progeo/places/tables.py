@@ -1,0 +1,192 @@
+"""The tables of a place database as it is opened: what it says of itself, and its photos, whoever else changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from progeo.errors import ProgeoError
+from progeo.locating.calibration import Calibration
+from progeo.models.encoder import Encoder
+from progeo.models.spec import ModelSpec
+from progeo.pixels.recipe import Preprocessing
+from progeo.places import storage
+from progeo.places.encode import hash_content
+from progeo.places.plan import scan
+
+
+class Tables:
+    """The Lance tables of one place database.
+
+    Attributes:
+        address: the folder or the address of the object store.
+        connection: to it.
+        settings: the table of settings.
+        photos: the table of photos.
+        fingerprint: of the model, see ``compute_fingerprint``.
+        spec: of the model; None in a database of progeo 0.1.0.
+        descriptor_dim: dimension of the descriptors.
+        preprocessing: how the model wants its photos.
+    """
+
+    spec: ModelSpec | None = None
+
+    def __init__(self, address: str, connection: Any, settings: Any) -> None:
+        """Use ``open`` or ``create``."""
+        self.address = address
+        self.connection = connection
+        self.settings = settings
+        self._read()
+
+    def _read(self) -> None:
+        """Take over the database's note: its format, model and table."""
+        with storage.translate_errors(self.address, "open"):
+            self._version = storage.find_latest_version(self.settings, self.address)
+            description = storage.read_description(self.settings, "database")
+            if description is None:
+                raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
+            if description["format_version"] > storage.FORMAT_VERSION:
+                raise ProgeoError(f"The place database {self.address} is of a newer progeo. Please update progeo.")
+            self.photos = self.connection.open_table(description["photos"])
+        self.fingerprint: str = description["fingerprint"]
+        if "spec" in description:
+            self.spec = ModelSpec.from_dict(description["spec"], self.address)
+            self.descriptor_dim, self.preprocessing = self.spec.descriptor_dim, self.spec.preprocessing
+        else:  # of progeo 0.1.0
+            self.descriptor_dim = description["fc_output_dim"]
+            self.preprocessing = Preprocessing.from_dict(description["preprocessing"])
+        self.__dict__.pop("calibration", None)
+
+    @classmethod
+    def open(cls, address: str) -> Tables:
+        """Open the tables of a database that exists.
+
+        Raises:
+            ProgeoError: there is none, or it cannot be read.
+        """
+        if not cls.exist(address):
+            raise ProgeoError(
+                f"There is no place database in {address}. Make one with progeo index, which takes photos, a model and "
+                "this address as the database."
+            )
+        connection = storage.connect(address)
+        with storage.translate_errors(address, "open"):
+            settings = connection.open_table(storage.SETTINGS)
+        return cls(address, connection, settings)
+
+    @classmethod
+    def create(cls, address: str, encoder: Encoder, model: bytes) -> Tables | None:
+        """Make the tables of an empty database, or return None where another process has made one meanwhile.
+
+        Args:
+            address: a folder, which is made where it does not exist, or an object store.
+            encoder: of the model.
+            model: its content as a model file.
+
+        Raises:
+            ProgeoError: the place cannot be written.
+        """
+        connection = storage.connect(address, "create")
+        with storage.lock_creation(address), storage.translate_errors(address, "create"):
+            if cls.exist(address):
+                return None
+            photos = storage.create_photos_table(connection, encoder.descriptor_dim)
+            try:
+                settings = storage.create_settings(connection, storage.describe_database(encoder, photos), model)
+            except FileExistsError:
+                connection.drop_table(photos, ignore_missing=True)
+                return None
+        return cls(address, connection, settings)
+
+    @staticmethod
+    def exist(address: str) -> bool:
+        """Whether there is a place database; nothing is made or changed where there is none."""
+        if not storage.is_remote(address) and not Path(address).is_dir():
+            return False
+        connection = storage.connect(address)
+        with storage.translate_errors(address, "open"):
+            if storage.SETTINGS not in connection.list_tables().tables:
+                return False
+            try:
+                connection.open_table(storage.SETTINGS)
+            except ValueError as error:
+                # Another run is making it: its folder is there before its first commit.
+                if "was not found" not in str(error):
+                    raise
+                return False
+            return True
+
+    def renew(self) -> Tables:
+        """Return the tables as they are now: these, or others where the database was rebuilt or calibrated.
+
+        That is noticed within two seconds; new and removed photos are seen without it.
+        """
+        with storage.translate_errors(self.address, "read"):
+            if self.settings.version == self._version:
+                return self
+        return Tables(self.address, self.connection, self.settings)
+
+    def follow(self) -> None:
+        """Go over to the table of photos that is the database's now, at once."""
+        if storage.find_latest_version(self.settings, self.address) != self._version:
+            self._read()
+
+    def read_model(self) -> bytes:
+        """Return the model, as the content of a model file."""
+        with storage.translate_errors(self.address, "read the model of"):
+            return storage.read_setting(self.settings, "model")
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What was learned of the confidence of this database's estimates, if anything."""
+        with storage.translate_errors(self.address, "read"):
+            content = storage.read_description(self.settings, "calibration")
+        return Calibration(**content) if content else None
+
+    def store_calibration(self, calibration: Calibration) -> None:
+        """Keep a calibration with the database."""
+        with storage.translate_errors(self.address, "write to"):
+            storage.write_settings(self.settings, {"calibration": asdict(calibration)})
+        self.calibration = calibration
+
+    def count_photos(self) -> int:
+        """Return the number of photos."""
+        with storage.translate_errors(self.address, "read"):
+            return int(self.photos.count_rows())
+
+    def read_columns(self, *columns: str) -> pl.DataFrame:
+        """Return columns of all photos."""
+        with storage.translate_errors(self.address, "read"):
+            table = pl.from_arrow(self.photos.search().select(list(columns)).to_arrow())
+        assert isinstance(table, pl.DataFrame)
+        return table
+
+    def find_content(self, paths: Iterable[str | Path]) -> set[str]:
+        """Return which of some photo files are stored, known by their content, under whatever name.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        hashes = {str(path): hash_content(Path(path).read_bytes()) for path in paths}
+        stored: set[str] = set()
+        for batch in scan(self.photos, ["content_hash"], self.address):
+            stored |= set(hashes.values()) & set(batch["content_hash"])
+        return {path for path, content_hash in hashes.items() if content_hash in stored}
+
+    def read_thumbnail(self, id: str) -> bytes:
+        """Return the small JPEG of a photo.
+
+        Raises:
+            ProgeoError: there is no photo with this id.
+        """
+        with storage.translate_errors(self.address, "read"):
+            found = self.photos.search().where(f"id = {storage.quote(id)}").select(["thumbnail"]).limit(1).to_arrow()
+        if len(found) == 0:
+            raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
+        content: bytes = found["thumbnail"][0].as_py()
+        return content
