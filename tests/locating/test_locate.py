@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 
 from progeo import cli
-from progeo.locating.estimate import Estimate, Located, Match
-from progeo.locating.output.table import write_table
 from progeo.locating.sequence import read_times
 from progeo.places.database import PlaceDatabase
 
@@ -100,34 +98,20 @@ def test_csv(locate: Locate, queries: Path) -> None:
 
 def test_table_and_unknown_places(locate: Locate, queries: Path) -> None:
     output, _ = locate(queries)
-    assert len(re.findall(r"36\.1\d{5} │\s+3\.0\d{5}", output)) == 8
+    assert len(re.findall(r"36\.1\d{5} +3\.0\d{5} ", output)) == 8
     assert "not calibrated" in output
-    assert "right within" not in output
+    assert "probability" not in output
     output, _ = locate(queries, "--min_confidence", "1", "--even_uncalibrated")
-    assert output.count("unknown place") == 8
+    assert len(re.findall(r"unknown +place", output)) == 8
     assert "36.1" not in re.sub(r"\S+\.jpg", "", output)
 
 
 def test_the_table_keeps_its_columns(locate: Locate, queries: Path, tmp_path: Path) -> None:
-    """Long names, and what terminals take for markup, leave the numbers readable at 110 columns and in a file."""
+    """Long names, and what terminals take for markup, leave the numbers readable in a file."""
     name = "@0500005.12@4000005.50@31@S@036.1447@3.0001@[bold]pano[red]@tile@090@1@2@3@202005@a note@.jpg"
     shutil.copy(min(queries.iterdir()), tmp_path / name)
     (output, _) = locate(tmp_path / name)
-    assert re.search(
-        rf"│ {re.escape(name)} │\s+36\.1\d{{5}} │\s+3\.0\d{{5}} │\s+\d+ m │\s+\d+ % │ 0\.\d{{3}}, 0 m: @", output
-    )
-    long = Match("1" * 32, f"/photos/{name}", 36.1, 3.0, None, None, 0.5, 3.0, 1.0)
-    estimate = Estimate(-36.144123, 103.000123, 5.0, 0.62, 0.87, True, True, [long])
-    terminal = io.StringIO()
-    write_table([Located(str(tmp_path / name), estimate)], 3, terminal, width=110)
-    lines = terminal.getvalue().splitlines()
-    assert max(map(len, lines)) <= 110
-    first = next(line for line in lines if "-36.144123" in line)
-    assert re.search(
-        r"│ @0500005\.12@400\S+ │ -36\.144123 │ 103\.000123 │\s+5 m │\s+62 % │\s+87 % │ 0\.500, 3 m", first
-    )
-    folded = "".join(line.split("│")[1].strip() for line in lines if line.count("│") > 3)
-    assert name.replace(" ", "") in folded.replace(" ", "")
+    assert re.search(rf"\n{re.escape(name)}\n +36\.1\d{{5}} +3\.0\d{{5}} +\d+ m +\d+ %\n +0\.\d{{3}}, 0 m: @", output)
 
 
 def test_one_listing_for_all_commands(locate: Locate, queries: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from progeo.data.sphere import to_points
 from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, round_points, surround
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
+from progeo.locating.output.names import tell_apart
 from progeo.pixels.recipe import Preprocessing, open_photo
 from progeo.pixels.thumbnails import make_thumbnail
 
@@ -39,11 +40,13 @@ def write_map(
     Raises:
         ProgeoError: the file cannot be written.
     """
+    names = tell_apart(result.path for result in results)
+    matches = tell_apart(match.path for result in results for match in result.estimate.matches[:num_matches])
     write_page(
         "html/map.html",
         path,
         map=draw_map(results, positions, num_matches),
-        photos=[describe_photo(result, thumbnail, num_matches) for result in results],
+        photos=[describe_photo(result, matches | names, thumbnail, num_matches) for result in results],
         calibrated=results[0].estimate.calibrated,
         count=len(positions),
     )
@@ -86,14 +89,16 @@ def select_places(results: list[Located], positions: pl.DataFrame) -> list[list[
     return round_points(np.unique(np.stack([latitude[nearest], longitude[nearest]], axis=1).round(6), axis=0))
 
 
-def describe_photo(result: Located, thumbnail: Callable[[str], bytes], num_matches: int) -> dict[str, Any]:
-    """Return what the page shows of one photo."""
+def describe_photo(
+    result: Located, names: dict[str, str], thumbnail: Callable[[str], bytes], num_matches: int
+) -> dict[str, Any]:
+    """Return what the page shows of one photo; ``names`` gives what a path is called."""
     return {
-        "name": Path(result.path).name,
+        "name": names[result.path],
         "picture": to_data_address(make_thumbnail(open_photo(result.path, Preprocessing(1)))),
         "estimate": result.estimate,
         "matches": [
-            {"match": match, "name": Path(match.path).name, "picture": to_data_address(thumbnail(match.id))}
+            {"match": match, "name": names[match.path], "picture": to_data_address(thumbnail(match.id))}
             for match in result.estimate.matches[:num_matches]
         ],
     }

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from progeo.locating.estimate import Located, Match
+from progeo.locating.estimate import Estimate, Located
+from progeo.locating.output.names import cut_middle, make_printable, tell_apart
 
-WIDTH_OF_FILES = 10_000
+COLUMNS = {"latitude": 11, "longitude": 12, "radius": 9, "agreement": 11, "probability": 13}
+"""Each with its width in characters; the names stand on lines of their own, as the published ones are long."""
+LEGEND = "Below each photo: its best matches, with the difference in looks and the distance from the estimate."
+PROBABILITY = "Probability: of being right within 25 m."
 UNCALIBRATED = (
     "This database is not calibrated: the agreement is the matches' share of the vote, and how often such estimates "
     "are right is not known. progeo calibrate learns it."
@@ -25,30 +26,43 @@ def write_table(
 ) -> None:
     """Print the results, with the first matches of each, to a file or else to stdout.
 
-    Where no ``width`` is given it is the terminal's, and nothing is folded where there is none.
+    Where no ``width`` is given it is the terminal's, and nothing is cut or folded where there is none.
     """
+    file = file or sys.stdout
+    terminal = Console(file=file, width=width)
+    if width is None and terminal.is_terminal:
+        width = terminal.width
+    if not results:
+        return
+    shown = {result.path: result.estimate.matches[:num_matches] for result in results}
+    photos = tell_apart(shown)
+    names = tell_apart(match.path for matches in shown.values() for match in matches)
     calibrated = any(result.estimate.calibrated for result in results)
-    table = Table(caption=None if calibrated or not results else UNCALIBRATED)
-    table.add_column("photo", overflow="fold", min_width=20)
-    for name in ("latitude", "longitude", "radius", "agreement", *(["right within 25 m"] if calibrated else [])):
-        table.add_column(name, justify="right", no_wrap=name != "right within 25 m")
-    table.add_column("best matches: difference in looks, distance from the estimate", overflow="fold", min_width=20)
+    columns = [name for name in COLUMNS if calibrated or name != "probability"]
+    lines = ["".join(f"{name:>{COLUMNS[name]}}" for name in columns)]
     for result in results:
-        estimate = result.estimate
-        position = [f"{estimate.latitude:.6f}", f"{estimate.longitude:.6f}", f"{estimate.radius_metres:.0f} m"]
-        table.add_row(
-            Text(Path(result.path).name),
-            *(["unknown place", "", ""] if estimate.known is False else position),
-            f"{100 * estimate.agreement:.0f} %",
-            *([] if estimate.probability is None else [f"{100 * estimate.probability:.0f} %"]),
-            Text("\n".join(describe_match(match) for match in estimate.matches[:num_matches])),
-        )
-    terminal = Console(file=file or sys.stdout, width=width)
-    if width is None and not terminal.is_terminal:
-        terminal.width = WIDTH_OF_FILES
-    terminal.print(table)
+        cells = format_estimate(result.estimate)
+        lines.append(cut_middle(make_printable(photos[result.path]), width))
+        lines.append("".join(f"{cells[name]:>{COLUMNS[name]}}" for name in columns))
+        for match in shown[result.path]:
+            numbers = f"    {match.descriptor_distance:.3f}, {match.distance_metres:.0f} m: "
+            lines.append(
+                numbers + cut_middle(make_printable(names[match.path]), width and max(width - len(numbers), 1))
+            )
+    for line in lines:
+        terminal.file.write(f"{line}\n")
+    for remark in (LEGEND, PROBABILITY if calibrated else UNCALIBRATED):
+        terminal.print(remark, style="italic", soft_wrap=width is None)
 
 
-def describe_match(match: Match) -> str:
-    """Return a match in a few words."""
-    return f"{match.descriptor_distance:.3f}, {match.distance_metres:.0f} m: {Path(match.path).name}"
+def format_estimate(estimate: Estimate) -> dict[str, str]:
+    """Return the cells of an estimate."""
+    cells = {"latitude": "unknown", "longitude": "place", "radius": ""}
+    if estimate.known is not False:
+        cells = {
+            "latitude": f"{estimate.latitude:.6f}",
+            "longitude": f"{estimate.longitude:.6f}",
+            "radius": f"{estimate.radius_metres:.0f} m",
+        }
+    probability = "" if estimate.probability is None else f"{100 * estimate.probability:.0f} %"
+    return cells | {"agreement": f"{100 * estimate.agreement:.0f} %", "probability": probability}
