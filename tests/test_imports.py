@@ -15,11 +15,11 @@ import progeo
 
 PACKAGE = Path(progeo.__file__).parent
 ROOMS = (
-    *("base", "pixels", "data", "models", "search", "html", "locating", "places"),
+    *("base", "pixels", "data", "models", "search", "html", "imagery", "locating", "places"),
     *("evaluation", "training", "checking", "serve", "cli"),
 )
 """From the lowest to the highest; ``base`` are the files of the package that are in no room."""
-WITHOUT_TORCH = {"pixels", "data", "search", "html", "locating", "places", "serve"}
+WITHOUT_TORCH = {"pixels", "data", "search", "html", "imagery", "locating", "places", "serve"}
 SPELLS_OPTIONS = {"cli", "serve"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

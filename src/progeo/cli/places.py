@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from progeo.cli.options import PlaceOptions
 from progeo.cli.spelling import say
+from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
@@ -36,3 +37,14 @@ def describe_reading(database: PlaceDatabase) -> None:
     spec = database.spec
     untrained = ", untrained" if spec.provenance.get("untrained") else ""
     say(f"Model: {spec.describe()}{untrained}; photos at {database.preprocessing.describe()}")
+
+
+def read_position(text: str) -> tuple[float, float]:
+    """Return latitude and longitude out of ``LAT,LON``."""
+    try:
+        latitude, longitude = map(float, text.split(","))
+    except ValueError as error:
+        raise ProgeoError(
+            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
+        ) from error
+    return latitude, longitude

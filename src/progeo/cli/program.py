@@ -75,6 +75,10 @@ COMMANDS = {
         "take frames with positions out of a video or photos, and a GPX track",
         "progeo data frames VIDEO FRAMES --gpx TRACK.gpx",
     ),
+    "data imagery": Command(
+        "download open street-level photos of an area, as reference photos",
+        "progeo data imagery my_town_photos --near 45.4432,9.2179 --within 500",
+    ),
     "data toy-city": Command(
         "render a small town with train, val and test photos",
         "progeo data toy-city toy_city",
@@ -218,7 +222,7 @@ def _join_negative_values(arguments: list[str]) -> list[str]:
         if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", argument):
             joined[-1] += f"={argument}"
         else:
-            joined.append(argument)
+            joined.append(f" {argument}" if re.match(r"-[\d.]+,", argument) else argument)
     return joined
 
 

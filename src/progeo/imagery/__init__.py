@@ -1,0 +1,1 @@
+"""Photos of open street-level services as reference: their clients, panoramas cut into views, and the download."""
