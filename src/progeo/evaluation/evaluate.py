@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from progeo.console import logger, progress_bar
+from progeo.console import format_count, logger, progress_bar
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
+from progeo.evaluation.verifying import create_reranker, learn_from_database
 from progeo.models.encoder import Encoder
 from progeo.pixels.recipe import Preprocessing
-from progeo.search.exact import search_chunks
+from progeo.search.exact import Floats, search_chunks
 from progeo.search.rerank import Reranker, no_rerank, rerank_all
 from progeo.search.store import DescriptorFolder
+from progeo.search.verifier import CANDIDATES, Verifier
 
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
@@ -39,12 +41,14 @@ def evaluate(
     native: bool | None = None,
     positive_dist_threshold: float = PUBLISHED_RULE.limit,
     k: int = max(RECALL_RANKS),
-    rerank: Reranker = no_rerank,
+    rerank: Reranker | str = no_rerank,
+    candidates: int = CANDIDATES,
     device: str | None = None,
     batch_size: int = 16,
     num_workers: int | None = None,
     description: str | None = None,
     descriptors_folder: str | Path | None = None,
+    cache_folder: str | Path | None = None,
     trust_remote_code: bool = False,
 ) -> Evaluation:
     """Measure how well a model finds the places of queries.
@@ -58,7 +62,9 @@ def evaluate(
         native: photos keep their size; without it they do where the protocol has it so, and else take the model's.
         positive_dist_threshold: metres within which a prediction is right, where no protocol says what is.
         k: predictions per query.
-        rerank: orders the k predictions of each query anew.
+        rerank: orders the k predictions of each query anew: ``dense``, ``sift``, ``lightglue``, ``both`` or ``none``,
+            or a reranker of one's own. What a named one needs to know, it learns from the database of the set.
+        candidates: how many predictions a named reranker compares.
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``; without it a network stays where it is, and what is loaded by
             its name takes a GPU where there is one. An encoder has its own.
         batch_size: photos per forward pass; an encoder has its own.
@@ -66,6 +72,7 @@ def evaluate(
         description: what the progress bars speak of; without it none are shown.
         descriptors_folder: where the descriptors of this model for this set are kept, in half precision, so that the
             database need not fit into memory and a stopped evaluation goes on.
+        cache_folder: where a named reranker keeps the keypoints of photos; None keeps some in memory.
         trust_remote_code: let a model of torch.hub run its own code.
 
     Raises:
@@ -94,6 +101,9 @@ def evaluate(
     read_database, read_queries = choose_preprocessing(
         model.preprocessing, evaluation_set.protocol, image_size=image_size, native=native
     )
+    database_encoder = with_preprocessing(model, read_database)
+    if isinstance(rerank, str):
+        rerank = create_reranker(rerank, database_encoder, candidates, cache_folder)
     folder = None
     if descriptors_folder is not None:
         depends_on = f"{model.fingerprint} {read_database} {read_queries}"
@@ -101,15 +111,44 @@ def evaluate(
     encoding = Encoding(model, description, folder)
     query_paths, database_paths = queries["path"].to_list(), database["path"].to_list()
     query_descriptors = np.concatenate(list(encoding.encode("queries", query_paths, read_queries)))
-    distances, predictions = search_chunks(
-        encoding.encode("database", database_paths, read_database), query_descriptors, k
-    )
+
+    def read_chunks() -> Iterable[Floats]:
+        return encoding.encode("database", database_paths, read_database)
+
+    chunks = read_chunks()
+    if folder is None and rerank is not no_rerank:
+        chunks = list(chunks)  # one, in memory anyway
+    distances, predictions = search_chunks(chunks, query_descriptors, k)
     if folder and (folder.reused or folder.replaced):
         logger.info(
             f"Chunks taken from {folder.folder}: {folder.reused}; stale or damaged ones made anew: {folder.replaced}"
         )
+    if isinstance(rerank, Verifier):
+        learn_from_database(
+            rerank,
+            read_chunks if folder else lambda: chunks,
+            database_paths,
+            positions[0],
+            rule.limit,
+            description=description,
+        )
     query_pixels = [partial(with_preprocessing(model, read_queries).read, path) for path in query_paths]
-    distances, predictions = rerank_all(rerank, query_pixels, database_paths, distances, predictions)
+    with progress_bar(disable=description is None or rerank is no_rerank) as progress:
+        task = progress.add_task("Re-ranking", total=len(query_paths))
+        distances, predictions = rerank_all(
+            rerank,
+            query_pixels,
+            database_paths,
+            distances,
+            predictions,
+            num_workers=model.num_workers if isinstance(rerank, Verifier) else 0,
+            advance=lambda: progress.advance(task),
+        )
+    if isinstance(rerank, Verifier) and rerank.skipped:
+        logger.warning(
+            f"{format_count(len(rerank.skipped), 'photo')} of the database could not be compared and kept the place by "
+            f"descriptor, first {min(rerank.skipped)}"
+        )
     evaluation = measure_recalls(predictions, *positions, rule, distances)
     return dataclasses.replace(evaluation, descriptors_per_second=encoding.descriptors_per_second)
 

@@ -118,6 +118,35 @@ class SiftMethod:
         return keep_agreeing(query, candidate, pairs[clear], homography=False, within=self.within)
 
 
+class LightGlueMethod:
+    """Points and pairs of two networks, DISK and LightGlue, and a fundamental matrix."""
+
+    name = "lightglue"
+    within = 1.5
+    """Pixels that a point may lie off the line on which the other photo sees it."""
+
+    def __init__(self, key: str, device: str) -> None:
+        """Load the networks; ``key`` says how photos are read."""
+        from progeo.models.lightglue import MOST_POINTS, LightGlue
+
+        self._networks = LightGlue(device)
+        self.key = f"lightglue {MOST_POINTS} {key}"
+
+    def extract(self, pixels: Pixels) -> Keypoints:
+        """Return the strongest points."""
+        points, descriptors = self._networks.extract(pixels)
+        size = np.array(pixels.shape[1::-1], np.float32)
+        return Keypoints(points.astype(np.float32), descriptors.astype(np.float16), size)
+
+    def match(self, query: Keypoints, candidate: Keypoints) -> PointMatches:
+        """Return the points that the network pairs, and that agree with one fundamental matrix."""
+        if min(len(query), len(candidate)) == 0:
+            return no_matches()
+        photos = [(photo.points, photo.descriptors, photo.size) for photo in (query, candidate)]
+        pairs = self._networks.pair(*photos)
+        return keep_agreeing(query, candidate, pairs, homography=False, within=self.within)
+
+
 def _to_root(descriptors: NDArray[Any]) -> Floats:
     """Return SIFT descriptors (n, 128) as RootSIFT, of length 1."""
     values = descriptors.astype(np.float32)

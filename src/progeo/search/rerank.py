@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from progeo.pixels.prefetch import read_ahead
 from progeo.search.exact import Floats, Integers
 
 Pixels = NDArray[np.uint8]
@@ -70,6 +71,9 @@ def rerank_all(
     paths: Sequence[str],
     distances: Floats,
     rows: Integers,
+    *,
+    num_workers: int | None = 0,
+    advance: Callable[[], object] = lambda: None,
 ) -> tuple[Floats, Integers]:
     """Rerank what ``search`` found for several queries.
 
@@ -79,15 +83,22 @@ def rerank_all(
         paths: N paths of the photos of the database.
         distances: (Q, k) float32, as ``search`` gives them.
         rows: (Q, k) int64, rows of the database.
+        num_workers: threads, as in ``read_ahead``; each reranks one query at a time.
+        advance: called after each query.
 
     Returns:
         Distances and rows in the new order, both (Q, k). Photos that the reranker left out come last, in their order.
     """
     if rerank is no_rerank:
         return distances, rows
-    order = np.empty_like(rows)
-    for number, query in enumerate(queries):
-        found = rerank(query, [paths[row] for row in rows[number]], distances[number])
+
+    def order_one(number: int) -> Integers:
+        found = rerank(queries[number], [paths[row] for row in rows[number]], distances[number])
         first = found.order if isinstance(found, Verification) else found
-        order[number] = np.concatenate([first, np.setdiff1d(np.arange(rows.shape[1]), first)])
+        return np.concatenate([first, np.setdiff1d(np.arange(rows.shape[1]), first)])
+
+    order = np.empty_like(rows)
+    for number, of_query in enumerate(read_ahead(order_one, range(len(queries)), num_workers=num_workers)):
+        order[number] = of_query
+        advance()
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
