@@ -140,6 +140,29 @@ def test_a_confidence_needs_a_calibration(locate: Locate, queries: Path) -> None
     assert {entry["probability"] for entry in entries} == {None}
 
 
+def test_what_needs_no_model_is_checked_before_it_is_loaded(
+    locate: Locate, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PlaceDatabase.open(locate.database) as database:
+        PlaceDatabase.create(tmp_path / "empty", database.encoder.model)
+
+    def refuse(database: PlaceDatabase) -> None:
+        raise AssertionError("the model is loaded")
+
+    monkeypatch.setattr(PlaceDatabase, "encoder", property(refuse))
+    _, message = locate(tmp_path / "nowhere.jpg", code=2)
+    assert f"There is no image {tmp_path / 'nowhere.jpg'}." in message
+    _, message = locate(tmp_path / "1.jpg", tmp_path / "2.jpg", code=2)
+    assert "2 of 2 photos could not be read" in message
+    _, message = locate(queries, "--min_confidence", "0.9", code=2)
+    assert "progeo calibrate" in message
+    _, message = locate("--queries", queries, "--cache_folder", tmp_path / "cache", command="calibrate", code=2)
+    assert "8 queries are too few" in message
+    locate.database = tmp_path / "empty"
+    _, message = locate(queries, code=2)
+    assert f"The place database {tmp_path / 'empty'} is empty. Add photos with" in message
+
+
 def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
     name = "<script>alert('gotcha')<!--&\"'.jpg"
     shutil.copy(min(queries.iterdir()), tmp_path / name)

@@ -71,13 +71,18 @@ def run(options: IndexOptions) -> None:
         database = PlaceDatabase.create(options.database, network, exist_ok=True, **settings)
         if not database.is_of(network):
             raise refuse_model(options.database, str(options.model))
-    if rebuild:
-        report = database.rebuild(network, photos)
-    elif photos is None:
-        report = AddReport()
-    else:
-        describe_reading(database)
-        report = database.add(photos)
+    try:
+        if rebuild:
+            report = database.rebuild(network, photos)
+        elif photos is None:
+            report = AddReport()
+        else:
+            describe_reading(database)
+            report = database.add(photos)
+    except KeyboardInterrupt:
+        kept = "The database is as it was" if rebuild else f"The database holds {format_count(len(database), 'photo')}"
+        say(f"{kept}; what was encoded is kept, and the same command goes on from there")
+        raise
     if report.failed and len(database) == 0:
         raise ProgeoError(
             f"None of {format_count(len(report.failed), 'photo')} could be added, {format_failures(report.failed)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -62,13 +63,17 @@ def run(options: LocateOptions) -> None:
     import numpy as np
 
     from progeo.data.listing import list_photos
-    from progeo.locating.estimate import Located, choose_threshold
+    from progeo.locating.estimate import Located
     from progeo.locating.sequence import measure_intervals, read_times
 
-    prior = read_prior(options)
+    prior = make_prior(options)
     paths = list_photos(options.photos)
+    gone = [path for path in paths if not Path(path).exists()]
+    if len(gone) == len(paths):
+        missing = {path: f"There is no image {path}." for path in gone}
+        raise ProgeoError(join_failures(missing, len(paths)))
     with open_database(options) as database:
-        choose_threshold(database.calibration, options.min_confidence, options.even_uncalibrated)  # an error at once
+        database.check_ready(options.min_confidence, options.even_uncalibrated)
         described, failures = database.encoder.encode_readable(paths)
         if described:
             estimates = database.locate_descriptors(
@@ -118,7 +123,7 @@ def write_results(results: list[Located], database: PlaceDatabase, options: Loca
         say(f"The map is in {options.map}")
 
 
-def read_prior(options: LocateOptions) -> Prior | None:
+def make_prior(options: LocateOptions) -> Prior | None:
     """Return what the options say is known of the photos, or None.
 
     Raises:

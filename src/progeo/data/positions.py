@@ -24,7 +24,6 @@ from progeo.data.geodesy import (
 from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
 
-UTM_COLUMNS = ("utm_east", "utm_north", "utm_zone", "utm_letter")
 POSITION_COLUMNS = pl.Schema(
     {
         **dict.fromkeys(("latitude", "longitude", "utm_east", "utm_north"), pl.Float64()),

@@ -40,6 +40,19 @@ class Calibration:
         return probability
 
 
+def check_enough(queries: int) -> None:
+    """Refuse to learn from too few queries.
+
+    Raises:
+        ProgeoError: they are too few.
+    """
+    if queries < FEWEST_QUERIES:
+        raise ProgeoError(
+            f"{queries} queries are too few to learn how sure estimates are: at least {FEWEST_QUERIES} are needed, a "
+            "few hundred are better."
+        )
+
+
 def fit_calibration(features: Floats, errors: Floats, radii: Floats, right_within: float) -> Calibration:
     """Learn a calibration from labelled queries.
 
@@ -54,11 +67,7 @@ def fit_calibration(features: Floats, errors: Floats, radii: Floats, right_withi
     """
     from scipy.optimize import minimize  # takes longer to import than all that locating needs
 
-    if len(features) < FEWEST_QUERIES:
-        raise ProgeoError(
-            f"{len(features)} queries are too few to learn how sure estimates are: at least {FEWEST_QUERIES} are "
-            "needed, a few hundred are better."
-        )
+    check_enough(len(features))
     right = errors <= right_within
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
     standardised = np.column_stack([(features - mean) / scale, np.ones(len(features))])

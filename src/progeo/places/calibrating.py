@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from progeo.data.positions import take_located
 from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
-from progeo.locating.calibration import Calibration, cross_validate, fit_calibration, measure_calibration_error
+from progeo.locating.calibration import (
+    Calibration,
+    check_enough,
+    cross_validate,
+    fit_calibration,
+    measure_calibration_error,
+)
 from progeo.locating.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.photos import PhotoSet, format_failures
 
@@ -52,14 +62,20 @@ def calibrate(
     table = take_located(queries.table, failed)
     if table.is_empty():
         raise ProgeoError(f"No query has a position, {format_failures(failed)}")
-    described, failures = database.encoder.encode_readable(table["path"].to_list())
-    failed |= failures
-    if failed:
-        say(f"Left out: {format_failures(failed)}")
-    stored = database.find_stored(described)
+    database.check_ready()
+    readable = [path for path in table["path"] if Path(path).is_file() and os.access(path, os.R_OK)]
+    stored = database.find_stored(readable)
     if stored:
         say(f"Left out: {len(stored)} photos that the database holds, since they would find themselves")
-    table = table.filter(table["path"].is_in([path for path in described if path not in stored]))
+    table = table.filter(~pl.col("path").is_in(list(stored)))
+    described: dict[str, NDArray[np.float32]] = {}
+    if len(table):
+        check_enough(len(table))
+        described, failures = database.encoder.encode_readable(table["path"].to_list())
+        failed |= failures
+    if failed:
+        say(f"Left out: {format_failures(failed)}")
+    table = table.filter(pl.col("path").is_in(list(described)))
     if table.is_empty():
         raise ProgeoError(
             "No query can be used: each is damaged or a photo of the database itself. Give others of known position, "

@@ -357,6 +357,15 @@ class PlaceDatabase:
         with storage.translate_errors(self.address, "read"):
             return approximate.lacks_index(self._tables.photos, self._tables.settings)
 
+    def check_ready(self, min_confidence: float | None = None, even_uncalibrated: bool = False) -> None:
+        """Check what needs no model: that there are photos, and that the confidence asked for can be told.
+
+        Raises:
+            ProgeoError: the database is empty, or not calibrated; see ``locate``.
+        """
+        choose_threshold(self.calibration, min_confidence, even_uncalibrated)
+        self._tables.check_not_empty()
+
     def search(
         self,
         descriptors: Descriptors,
@@ -415,6 +424,7 @@ class PlaceDatabase:
             ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
                 ``search``.
         """
+        self.check_ready(min_confidence, even_uncalibrated)
         listed = list_sources(photos)
         return self.locate_descriptors(
             self.encoder.encode(listed),

@@ -41,8 +41,7 @@ def search_photos(
     with storage.translate_errors(tables.address, "search"):
         matches = [find_matches(tables.photos, descriptor, k, condition, exact) for descriptor in descriptors]
     if matches and matches[0].is_empty():
-        if tables.count_photos() == 0:
-            raise ProgeoError(f"The place database {tables.address} is empty. Add photos with: progeo index PHOTOS")
+        tables.check_not_empty()
         raise NoPhotoFitsError(f"No photo of the database is {prior and prior.describe()}. Please widen the search.")
     return matches
 

@@ -159,6 +159,15 @@ class Tables:
         with storage.translate_errors(self.address, "read"):
             return int(self.photos.count_rows())
 
+    def check_not_empty(self) -> None:
+        """Refuse to search where there is nothing.
+
+        Raises:
+            ProgeoError: the database holds no photos.
+        """
+        if self.count_photos() == 0:
+            raise ProgeoError(f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS")
+
     def read_columns(self, *columns: str) -> pl.DataFrame:
         """Return columns of all photos."""
         with storage.translate_errors(self.address, "read"):

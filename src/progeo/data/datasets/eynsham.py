@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from progeo.data.datasets.rows import take_located
+from progeo.data.datasets.rows import drop_unlocated
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
 
@@ -50,7 +50,7 @@ def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.D
         timestamp=pl.col("path").str.extract(r"grab_(1\d{9})"),
         role=pl.when(panorama < count // 2).then(pl.lit("database")).otherwise(pl.lit("queries")),
     )
-    return take_located(table, source, faults)
+    return drop_unlocated(table, source, faults)
 
 
 def _read_positions(source: Path) -> pl.DataFrame:

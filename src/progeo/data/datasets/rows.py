@@ -87,10 +87,10 @@ def match_files(
                 f"Left out: {format_count(len(without_row), 'image')} of {name} without a row in {source}, first "
                 f"{without_row[0]}"
             )
-    return take_located(matched.filter(pl.col("path").is_not_null()).drop("row", "key"), source, faults)
+    return drop_unlocated(matched.filter(pl.col("path").is_not_null()).drop("row", "key"), source, faults)
 
 
-def take_located(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
+def drop_unlocated(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl.DataFrame:
     """Return the images with a possible position.
 
     Args:

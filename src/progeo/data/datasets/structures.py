@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from progeo.console import format_count
-from progeo.data.datasets.rows import take_located
+from progeo.data.datasets.rows import drop_unlocated
 from progeo.data.faults import Faults, set_aside
 from progeo.data.listing import list_folders
 from progeo.errors import ProgeoError
@@ -71,7 +71,7 @@ def read_structure(source: Path, faults: Faults | None = None) -> pl.DataFrame:
         utm_letter=pl.lit(letter, pl.String),
         pano_id=pl.col("path").str.extract(r"([^/]*)\.\w+$"),
     )
-    return take_located(table, source, faults)
+    return drop_unlocated(table, source, faults)
 
 
 def _load(source: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from progeo.data.datasets.rows import take_located
+from progeo.data.datasets.rows import drop_unlocated
 from progeo.data.faults import Faults, set_aside
 from progeo.errors import ProgeoError
 
@@ -42,7 +42,7 @@ def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.D
     if faults is not None:
         table = set_aside(table, table["problem"], "position", faults)
     table = table.select("path", "latitude", "longitude", pano_id=pl.col("path").str.extract(r"^(.*)\."))
-    return take_located(table, folder, faults)
+    return drop_unlocated(table, folder, faults)
 
 
 def _read_position(photo: Path) -> tuple[float, float]:
