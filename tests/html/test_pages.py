@@ -144,7 +144,7 @@ def test_thousands_of_points_are_drawn_at_once(browser: Browser, tmp_path: Path)
 
 def make_photo(**values: Any) -> dict[str, Any]:
     estimate = {"known": True, "latitude": 52.52, "longitude": 13.4, "probability": 0.8, "agreement": 0.6} | values
-    match = SimpleNamespace(distance_metres=5.0, descriptor_distance=0.5)
+    match = SimpleNamespace(distance_metres=5.0, descriptor_distance=0.5, credit=None)
     matches = [{"match": match, "name": f"match{number}.jpg", "picture": "data:,"} for number in range(3)]
     return {"name": "a.jpg", "picture": "data:,", "estimate": SimpleNamespace(**estimate), "matches": matches}
 

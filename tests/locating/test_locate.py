@@ -73,7 +73,7 @@ def test_json(locate: Locate, queries: Path) -> None:
     assert len(content[0]["matches"]) == 2
     assert set(content[0]["matches"][0]) == {
         *("id", "path", "latitude", "longitude", "heading", "timestamp"),
-        *("descriptor_distance", "distance_metres", "weight"),
+        *("descriptor_distance", "distance_metres", "weight", "credit"),
     }
 
 

@@ -55,6 +55,10 @@ COMMANDS = {
         "start the web page and the HTTP service of a place database",
         "progeo serve --database DATABASE",
     ),
+    "database credits": Command(
+        "list the authors and licences of the photos in a place database",
+        "progeo database credits DATABASE",
+    ),
     "prompts show": Command(
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",

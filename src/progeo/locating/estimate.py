@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from progeo.data.credits import Credit, read_credits
 from progeo.data.sphere import measure_distances, to_degrees, to_points
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
@@ -43,6 +44,8 @@ class Match:
     """From the estimate."""
     weight: float
     """Its share of the vote; the weights of all matches add up to 1."""
+    credit: Credit | None = None
+    """Whom to name for it, where it is of somebody else."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,9 @@ def make_estimate(
         calibrated=calibration is not None,
         known=None if threshold is None else confidence >= threshold,
         matches=[
-            Match(**row, distance_metres=float(distance), weight=float(weight))
-            for row, distance, weight in zip(rows, evidence.distances, evidence.weights, strict=True)
+            Match(**row, distance_metres=float(distance), weight=float(weight), credit=credit)
+            for row, distance, weight, credit in zip(
+                rows, evidence.distances, evidence.weights, read_credits(matches), strict=True
+            )
         ],
     )

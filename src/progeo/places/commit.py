@@ -16,6 +16,7 @@ def commit(photos: Any, rows: Sequence[dict[str, Any]], address: str) -> int:
     """Store rows in one commit, in place of those with the same path; return how many they were."""
     if rows:
         with storage.translate_errors(address, "write to"):
+            storage.complete_photos_table(photos)
             merge = photos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
             merge.execute(pa.Table.from_pylist(list(rows), schema=photos.schema))
     return len(rows)

@@ -473,6 +473,15 @@ class PlaceDatabase:
         """Return all photos' ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, null where not known)."""
         return self._tables.read_columns("id", "latitude", "longitude", "heading")
 
+    def credits(self) -> pl.DataFrame:
+        """Return whom to name for the photos, the most photos first.
+
+        Returns:
+            ``author``, ``licence``, ``licence_url`` and ``source`` (null where not known), how many ``photos``, and the
+            ``page_url`` of one of them. Photos of one's own are in no row.
+        """
+        return self._tables.count_credits()
+
     def find_stored(self, paths: Iterable[str | Path]) -> set[str]:
         """Return which of these photo files the database holds, known by their content, under whatever name.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from progeo.data.credits import SHOT_COLUMNS, complete_credits
 from progeo.data.positions import take_located
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
@@ -20,8 +21,9 @@ from progeo.places import storage
 SLICE = 65_536
 SAME_DEGREES = 1e-9
 START_OF_YEAR = "YYYY-01-01T00:00:00"
-FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", "heading", "timestamp")
-TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "heading", "timestamp")
+SAID = ("heading", "timestamp", *SHOT_COLUMNS)
+FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", *SAID)
+TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", *SAID)
 
 
 def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str) -> Iterator[pl.DataFrame]:
@@ -43,7 +45,8 @@ def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str)
 
 def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
     """Return some rows with FROM_TABLE, and beside each what is stored of the same path; see ``plan``."""
-    stored = [_to_frame(photos.schema.empty_table().select(TO_COMPARE))]
+    present = [name for name in TO_COMPARE if name in photos.schema.names]
+    stored = [_complete(_to_frame(photos.schema.empty_table().select(present)), TO_COMPARE)]
     if len(part):
         paths, first, last = part.select("path"), part["path"].min(), part["path"].max()
         between = f"path >= {storage.quote(str(first))} AND path <= {storage.quote(str(last))}"
@@ -51,7 +54,7 @@ def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
             stored.append(batch.join(paths, on="path", how="semi"))
     joined = part.join(pl.concat(stored), on="path", how="left", suffix="_stored", maintain_order="left")
     moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_DEGREES for name in ("latitude", "longitude")]
-    same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in ("heading", "timestamp")]
+    same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in SAID]
     is_stored = pl.col("content_hash").is_not_null()
     return joined.with_columns(
         same_place=is_stored & ~pl.any_horizontal(moved).fill_null(True) & pl.all_horizontal(same)
@@ -62,9 +65,10 @@ def scan(photos: Any, columns: Sequence[str], address: str, condition: str | Non
     """Yield columns of a Lance table batch by batch, all rows or those that fulfil a condition of SQL."""
     with storage.translate_errors(address, "read"):
         query = photos.search()
-        batches = (query.where(condition) if condition else query).select(list(columns)).to_batches()
+        present = [name for name in columns if name in photos.schema.names]
+        batches = (query.where(condition) if condition else query).select(present).to_batches()
         while (batch := next(batches, None)) is not None:
-            yield _to_frame(batch)
+            yield _complete(_to_frame(batch), columns)
 
 
 def find_missing(photos: Any, others: Any, address: str) -> Iterator[str]:
@@ -77,6 +81,7 @@ def find_missing(photos: Any, others: Any, address: str) -> Iterator[str]:
 def normalise(table: pl.DataFrame) -> pl.DataFrame:
     """Return the table with absolute paths, each once, and with headings and times that the database can hold."""
     missing = [pl.lit(None).alias(name) for name in ("heading", "timestamp") if name not in table.columns]
+    table = complete_credits(table)
     paths = pl.Series("path", [make_absolute(path) for path in table["path"]], dtype=pl.String)
     return (
         table.with_columns(paths, *missing)
@@ -98,6 +103,12 @@ def read_time() -> pl.Expr:
     text = normalise_timestamps(pl.col("timestamp").cast(pl.String)).str.replace(r"(Z|[+-]\d\d:\d\d)$", "")
     start = pl.lit(START_OF_YEAR).str.slice(text.str.len_chars())
     return parse_timestamps(text + start).dt.replace_time_zone(None).alias("timestamp")
+
+
+def _complete(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the columns of a table that may be of an earlier progeo and lack some."""
+    missing = [pl.lit(None, pl.String).alias(name) for name in columns if name not in table.columns]
+    return table.with_columns(missing).select(columns)
 
 
 def _to_frame(rows: Any) -> pl.DataFrame:

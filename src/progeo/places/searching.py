@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from progeo.data.credits import CREDIT_COLUMNS, complete_credits
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.models.encoder import Descriptors
@@ -18,7 +19,7 @@ from progeo.search.rerank import Query, Reranker, Verification
 if TYPE_CHECKING:
     from progeo.places.tables import Tables
 
-MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp"]
+MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp", *CREDIT_COLUMNS]
 
 PARTITIONS_SEARCHED = 100
 """Of the approximate index. Among a million photos 20 missed one first photo in six: see ``benchmarks/places.py``."""
@@ -51,6 +52,8 @@ def find_matches(
 ) -> pl.DataFrame:
     """Return the ``k`` photos nearest to a descriptor (D,), as ``PlaceDatabase.search`` gives them.
 
+    Of several views of one panorama only the nearest counts, or a single place would fill the list.
+
     Args:
         photos: the Lance table.
         descriptor: float32 (D,).
@@ -58,6 +61,19 @@ def find_matches(
         condition: of SQL, that the photos must fulfil.
         exact: leave the approximate index aside.
     """
+    limit = k
+    while True:
+        found = _find_nearest(photos, descriptor, limit, condition, exact)
+        distinct = found.unique("shot", keep="first", maintain_order=True)
+        if len(distinct) >= k or len(found) < limit:
+            return distinct.head(k).drop("shot")
+        limit *= 4
+
+
+def _find_nearest(
+    photos: Any, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
+) -> pl.DataFrame:
+    """Return the nearest photos, and in ``shot`` what the views of one panorama have in common."""
     query = photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
     query = query.nprobes(PARTITIONS_SEARCHED).refine_factor(max(1, CANDIDATES // k))
     if condition:
@@ -65,10 +81,12 @@ def find_matches(
         query = query.where(condition, prefilter=True).maximum_nprobes(0)
     if exact:
         query = query.bypass_vector_index()
-    found = pl.DataFrame(query.select([*MATCH_COLUMNS, "_distance"]).to_arrow())
+    present = [name for name in (*MATCH_COLUMNS, "pano_id") if name in photos.schema.names]
+    found = complete_credits(pl.DataFrame(query.select([*present, "_distance"]).to_arrow()))
     # Lance gives squared distances; rounding can leave one just below zero.
     distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
-    return found.select(*MATCH_COLUMNS, descriptor_distance=distance)
+    shot = pl.coalesce("pano_id", "id")
+    return found.select(*MATCH_COLUMNS, descriptor_distance=distance, shot=shot)
 
 
 def rerank_matches(

@@ -16,6 +16,7 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 
+from progeo.data.credits import SHOT_COLUMNS
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 
@@ -52,6 +53,7 @@ def make_photos_schema(dimension: int) -> pa.Schema:
             pa.field("utm_zone", pa.int32()),
             pa.field("heading", pa.float64()),
             pa.field("timestamp", pa.timestamp("us")),
+            *(pa.field(name, pa.string()) for name in SHOT_COLUMNS),
             pa.field("thumbnail", pa.binary()),
             pa.field("descriptor", pa.list_(pa.float16(), dimension)),
         ]
@@ -63,6 +65,13 @@ def create_photos_table(connection: Any, dimension: int) -> str:
     name = f"photos_{uuid.uuid4().hex[:12]}"
     connection.create_table(name, schema=make_photos_schema(dimension))
     return name
+
+
+def complete_photos_table(photos: Any) -> None:
+    """Add the columns that a table of photos made by an earlier progeo lacks."""
+    missing = {name: "cast(NULL as string)" for name in SHOT_COLUMNS if name not in photos.schema.names}
+    if missing:
+        photos.add_columns(missing)
 
 
 def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:

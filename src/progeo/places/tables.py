@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from progeo.data.credits import CREDIT_COLUMNS
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
@@ -174,6 +175,20 @@ class Tables:
             table = pl.from_arrow(self.photos.search().select(list(columns)).to_arrow())
         assert isinstance(table, pl.DataFrame)
         return table
+
+    def count_credits(self) -> pl.DataFrame:
+        """Do what ``PlaceDatabase.credits`` says."""
+        keys = ["author", "licence", "licence_url", "source"]
+        parts = [
+            batch.drop_nulls(["author", "licence"])
+            .group_by(keys)
+            .agg(pl.len().alias("photos"), pl.col("page_url").min())
+            for batch in scan(self.photos, CREDIT_COLUMNS, self.address)
+        ]
+        schema = {**dict.fromkeys((*keys, "page_url"), pl.String()), "photos": pl.UInt32()}
+        rows = pl.concat([pl.DataFrame(schema=schema), *parts], how="diagonal_relaxed")
+        counts = rows.group_by(keys).agg(pl.col("photos").sum(), pl.col("page_url").min())
+        return counts.sort("photos", *keys, descending=[True, *[False] * len(keys)])
 
     def find_content(self, paths: Iterable[str | Path]) -> set[str]:
         """Return which of some photo files are stored, known by their content, under whatever name.

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from progeo.locating.estimate import Estimate
 
 
+class CreditAnswer(BaseModel):
+    """Whom to name for a photo that is somebody else's."""
+
+    author: str
+    licence: str
+    licence_url: str | None
+    page_url: str | None = Field(description="where the photo is, for people")
+    source: str | None = Field(description="the service it comes from")
+
+
 class MatchAnswer(BaseModel):
     """A photo of the database that looks like the query."""
 
@@ -27,6 +37,7 @@ class MatchAnswer(BaseModel):
     descriptor_distance: float = Field(description="difference in looks; 0 is the same")
     distance_metres: float = Field(description="from the estimate")
     weight: float = Field(description="its share in the estimate, from 0 to 1")
+    credit: CreditAnswer | None = Field(description="whom to name for it; null for photos of one's own")
 
 
 class PhotoAnswer(BaseModel):

@@ -29,9 +29,17 @@ function draw() {
     `difference in looks ${match.descriptor_distance.toFixed(2)}`,
     match.name,
   ];
-  find("compare-match-text").textContent = facts.filter(Boolean).join(" · ");
+  find("compare-match-text").replaceChildren(facts.filter(Boolean).join(" · "), ...nameAuthor(match.credit));
   find("previous").disabled = rank === 0;
   find("next").disabled = rank === matches.length - 1;
+}
+
+// Whom to name for a photo of somebody else, with links to the photo and to its licence.
+function nameAuthor(credit) {
+  if (!credit) return [];
+  const link = (text, address) => /^https?:/.test(address ?? "")
+    ? make("a", {href: address, target: "_blank", rel: "noopener noreferrer", textContent: text}) : text;
+  return [" · © ", link(credit.author, credit.page_url), ", ", link(credit.licence, credit.licence_url)];
 }
 
 function step(by) {
