@@ -43,6 +43,10 @@ COMMANDS = {
         "put photos with known positions into a place database",
         "progeo index PHOTOS --model best_model.safetensors --database DATABASE",
     ),
+    "town": Command(
+        "download open photos of a town and make a place database of them",
+        "progeo town 45.4432,9.2179 --within 500 --database my_town",
+    ),
     "calibrate": Command(
         "teach a place database how sure its estimates are",
         "progeo calibrate --database DATABASE --queries QUERIES",
