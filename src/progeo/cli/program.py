@@ -117,9 +117,10 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
     names: list[str] = []
     try:
         name, rest = _split_command(arguments)
+        if not {"-h", "--help"} & set(rest):
+            print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
         options = parse_options(name, rest)
         names = list(vars(options))
-        print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
         remedy = _find_remedy(names)
         with spell_log(names), explain_lack_of_memory(remedy), explain_missing_library(f"progeo {name}"):
             import_command(name).run(options, **({"published": True} if published else {}))
