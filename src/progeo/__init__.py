@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from progeo.models import create_model, encode, list_models, load_model, register_backbone, register_head
     from progeo.places.database import PlaceDatabase
     from progeo.training import register_method, train
+    from progeo.training.fitting import fit
 
     __version__: str
 
@@ -28,6 +29,7 @@ _HOMES = {
     "create_model": "models",
     "encode": "models",
     "evaluate": "evaluation.evaluate",
+    "fit": "training.fitting",
     "list_models": "models",
     "load_model": "models",
     "read_photos": "data.table",
@@ -50,6 +52,7 @@ __all__ = [
     "create_model",
     "encode",
     "evaluate",
+    "fit",
     "list_models",
     "load_model",
     "read_photos",

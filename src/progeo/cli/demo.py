@@ -1,4 +1,4 @@
-"""The main job on an embedded default: toy city, both trainings, evaluation before and after, a map. Works offline."""
+"""The main job on an embedded default: toy city, both trainings, a fit, evaluation of all, a map. Works offline."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from jsonargparse.typing import NonNegativeInt
 from progeo.cli.data_toy_city import import_toy_city
 from progeo.cli.eval import EvalOptions
 from progeo.cli.eval import run as run_eval
+from progeo.cli.fit import FitOptions
+from progeo.cli.fit import run as run_fit
 from progeo.cli.index import IndexOptions
 from progeo.cli.index import run as run_index
 from progeo.cli.options import option
@@ -44,6 +46,7 @@ TRAINING: dict[str, Any] = {
 }
 METHODS = {"CosPlace": "none", "ProGEO": "prompts"}
 TRAINED = "ProGEO"
+FITTED, FITTED_MODEL = "fitted", "my_model.safetensors"
 BEST_MODEL, PLACES, MAP = "best_model.safetensors", "places", "map.html"
 QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
 
@@ -82,26 +85,35 @@ def run(options: DemoOptions) -> None:
             resume_train=str(run_folder) if (run_folder / CONFIG).is_file() else None,
         )
         results[method] = _read_results(run_folder) or run_train(train_options, run_folder)
-    console.rule("5/5  Where some of the queries were taken")
-    _locate_queries(city / "test", folder / TRAINED, common["cache_folder"])
+    console.rule(
+        "5/5  A model fitted to the test's database without training, and where some of the queries were taken"
+    )
+    fitted = _prepare(folder, FITTED)
+    model = fitted / FITTED_MODEL
+    if not model.is_file():
+        photos = [str(city / "test" / "database")]
+        run_fit(FitOptions(photos=photos, model_out=str(model), seed=options.seed, cache_folder=common["cache_folder"]))
+    evaluation = {**common, "backbone": None, "image_size": None, "resume_model": str(model)}
+    results[FITTED] = _read_results(fitted) or run_eval(EvalOptions(**evaluation), fitted)
+    _locate_queries(city / "test", fitted, common["cache_folder"])
     _print_summary(results, folder)
 
 
-def _locate_queries(test_set: Path, trained: Path, cache_folder: str) -> None:
+def _locate_queries(test_set: Path, folder: Path, cache_folder: str) -> None:
     """Put the test database into a place database beside the model, and write a map of queries located with it."""
     from progeo.locating.estimate import Located
     from progeo.locating.output.map import write_map
     from progeo.places.database import PlaceDatabase
 
-    database = str(trained / PLACES)
-    model, photos = str(trained / BEST_MODEL), [str(test_set / "database")]
+    database = str(folder / PLACES)
+    model, photos = str(folder / FITTED_MODEL), [str(test_set / "database")]
     run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
     queries = sorted((test_set / "queries").iterdir())
     queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
     with PlaceDatabase.open(database) as places:
         located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
         pictures: dict[str, Any] = {"positions": places.positions(), "thumbnail": places.thumbnail}
-        write_map(located, trained / MAP, **pictures, num_matches=MATCHES_ON_MAP)
+        write_map(located, folder / MAP, **pictures, num_matches=MATCHES_ON_MAP)
 
 
 def _prepare(folder: Path, name: str) -> Path:
@@ -132,12 +144,12 @@ def _print_summary(results: dict[str, dict[str, Any]], folder: Path) -> None:
     console.print(
         "\nWhere to look:\n"
         f"  {trained / 'report.html'}   recall, map and worst mistakes, in the browser\n"
-        f"  {trained / MAP}   some queries on a map, beside the photos that they were found by\n"
+        f"  {folder / FITTED / MAP}   some queries on a map, beside the photos that they were found by\n"
         f"  {trained / 'preds'}   queries with their first predictions\n"
         f"  {folder / 'untrained' / 'report.html'}   the same before training\n"
         f"  {folder / 'toy_city' / 'train'}   the photos\n"
         "What to try next:\n"
-        f"  progeo serve --database {trained / PLACES}   to drop photos on a web page, such as those in "
+        f"  progeo serve --database {folder / FITTED / PLACES}   to drop photos on a web page, such as those in "
         f"{folder / 'toy_city' / 'test' / 'queries'}\n"
         f"  progeo prompts show {trained / 'prompts.safetensors'}\n"
         f"  progeo eval --model {trained / BEST_MODEL} --test_set_folder {folder / 'toy_city' / 'val'}\n"

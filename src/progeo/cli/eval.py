@@ -55,9 +55,10 @@ class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions, TrustOptions):
     )
     resume_model: Repeated = option(
         None,
-        "the model: a file, a published one such as cosplace:ResNet50:2048 or megaloc, or a backbone, untrained; "
-        "--model is a synonym. Give it again for further models, which are compared. A file of progeo needs no other "
-        "option, a published .pth needs --backbone and --fc_output_dim. Without it --backbone is evaluated untrained",
+        "the model: a file, a published one such as cosplace:ResNet50:2048 or megaloc, or a backbone, untrained; fit, "
+        "or fit:BACKBONE, is fitted to the photos of the set's database; --model is a synonym. Give it again for "
+        "further models, which are compared. A file of progeo needs no other option, a published .pth needs --backbone "
+        "and --fc_output_dim. Without it --backbone is evaluated untrained",
         names=("--model",),
     )
     backbone: str | None = option(
@@ -120,7 +121,7 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
     groups = group_queries(evaluation_set.queries, options.group_by) if options.group_by else {}
     candidates = [
         _choose_size(name, network, evaluation_set, options, published)
-        for name, network in _load_models(options, device)
+        for name, network in _load_models(options, device, evaluation_set)
     ]
 
     folder = folder or create_run_folder(options.save_dir)
@@ -163,11 +164,16 @@ def _read_set(options: EvalOptions) -> EvaluationSet:
     )
 
 
-def _load_models(options: EvalOptions, device: str) -> list[tuple[str, PlaceNetwork]]:
-    """Load all models before the first is evaluated, so that a missing one does not stop the work of hours."""
+def _load_models(options: EvalOptions, device: str, evaluation_set: EvaluationSet) -> list[tuple[str, PlaceNetwork]]:
+    """Load all models before the first is evaluated, so that a missing one does not stop the work of hours.
+
+    A recipe is fitted to the photos of the set's database, as ``progeo index`` would fit it.
+    """
+    from progeo.cli.fit import fit_kept
     from progeo.devices import derive_seed
     from progeo.models.network import create_model
     from progeo.models.published import load_model
+    from progeo.models.recipes import parse_recipe
 
     names = list_repeated(options.resume_model)
     if len(names) > 1 and (options.backbone or options.fc_output_dim):
@@ -185,7 +191,14 @@ def _load_models(options: EvalOptions, device: str) -> list[tuple[str, PlaceNetw
         return [(f"{network.spec.backbone} untrained", network)]
     settings: dict[str, Any] = {"backbone": options.backbone, "descriptor_dim": options.fc_output_dim}
     settings |= {"trust_remote_code": options.trust_remote_code, "device": device}
-    return [(name, load_model(name, **settings).cpu()) for name in names]
+    database = evaluation_set.database["path"].to_list()
+
+    def load(name: str) -> PlaceNetwork:
+        if parse_recipe(name):
+            return fit_kept(database, name, options, seed=options.seed)
+        return load_model(name, **settings)
+
+    return [(name, load(name).cpu()) for name in names]
 
 
 def _choose_size(

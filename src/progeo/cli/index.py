@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from progeo.cli.fit import describe_fit, fit_kept
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
 from progeo.cli.places import database_settings, describe_reading
 from progeo.cli.spelling import say
@@ -31,8 +32,8 @@ class IndexOptions(HeadingOptions, PlaceOptions):
     )
     model: str | None = option(
         None,
-        "the model: a file, or a published one such as cosplace:ResNet50:2048. The database keeps a copy, so that only "
-        "the first run needs it",
+        "the model: a file, or a published one such as cosplace:ResNet50:2048; fit, or fit:BACKBONE, fits one to these "
+        "photos. The database keeps a copy, so that only the first run needs it",
     )
     image_size: PositiveInt | None = option(
         None, "shorter side in pixels that photos are brought to; without it the model's own"
@@ -45,6 +46,10 @@ class IndexOptions(HeadingOptions, PlaceOptions):
     rebuild: bool = option(
         False, "encode all photos again, with --model if given; the database stays as it was until that is done"
     )
+    refit: bool = option(
+        False, "with --rebuild and --model fit: fit the model anew, to the photos of the database and those given"
+    )
+    seed: NonNegativeInt = option(0, "what is random in a fit follows from it")
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
 
 
@@ -54,6 +59,7 @@ def run(options: IndexOptions) -> None:
         raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("`image_size` belongs to `model`: the database keeps both. Please give `model` too.")
+    from progeo.models.recipes import parse_recipe
     from progeo.places.database import PlaceDatabase
     from progeo.places.encode import AddReport
     from progeo.places.keeping import refuse_model
@@ -61,9 +67,11 @@ def run(options: IndexOptions) -> None:
 
     if options.model is None and not PlaceDatabase.exists(options.database):
         raise ProgeoError(f"There is no place database in {options.database} yet. Give `model` too, to make one.")
+    if options.refit and not (options.rebuild and parse_recipe(options.model)):
+        raise ProgeoError("`refit` fits the model of a database anew: please give `rebuild` and `model` fit too.")
     photos = read_all(options)
-    network = load_resized(options)
     settings = database_settings(options)
+    network = fit_once(options, photos) if parse_recipe(options.model) else load_resized(options)
     rebuild = options.rebuild and PlaceDatabase.exists(options.database)
     if network is None or rebuild:
         database = PlaceDatabase.open(options.database, **settings)
@@ -128,6 +136,35 @@ def load_resized(options: IndexOptions) -> PlaceNetwork | None:
     network = load_network(options.model, trust_remote_code=options.trust_remote_code, device=options.device)
     if options.image_size is not None:
         network.set_image_size(options.image_size)
+    return network
+
+
+def fit_once(options: IndexOptions, photos: PhotoSet | None) -> PlaceNetwork | None:
+    """Fit the model of a new database to its photos; None where the database keeps what was fitted before.
+
+    Raises:
+        ProgeoError: the database is of another model than the recipe's, or there are no photos to fit to.
+    """
+    from progeo.models.recipes import parse_recipe
+    from progeo.places.database import PlaceDatabase
+    from progeo.places.keeping import refuse_model
+
+    paths = [] if photos is None else photos.table["path"].to_list()
+    if PlaceDatabase.exists(options.database):
+        database = PlaceDatabase.open(options.database, **database_settings(options))
+        spec = database.spec
+        is_fitted = "fitted" in spec.provenance and spec.backbone == parse_recipe(options.model)
+        is_same_size = options.image_size in (None, spec.preprocessing.image_size)
+        if not options.refit:
+            if not (is_fitted and is_same_size):
+                raise refuse_model(options.database, str(options.model))
+            say("The database keeps the model that was fitted before; `rebuild` `refit` fits it anew", vars(options))
+            return None
+        paths = sorted({*paths, *database.list_paths()})
+    if not paths:
+        raise ProgeoError("There is nothing to fit the model to. Please give the photos: progeo index PHOTOS.")
+    network = fit_kept(paths, str(options.model), options, seed=options.seed)
+    say(f"Fitted: {describe_fit(network)}")
     return network
 
 

@@ -39,6 +39,10 @@ COMMANDS = {
         "evaluate a model on a folder with database and queries",
         "progeo eval --model best_model.safetensors --test_set_folder TEST",
     ),
+    "fit": Command(
+        "fit a model to photos, without training and without positions",
+        "progeo fit PHOTOS --model_out my_model.safetensors",
+    ),
     "index": Command(
         "put photos with known positions into a place database",
         "progeo index PHOTOS --model best_model.safetensors --database DATABASE",

@@ -248,6 +248,9 @@ def build_hub_model(spec: ModelSpec, *, trust_remote_code: bool, device: torch.d
         device=device,
         files_hash=spec.provenance.get("files_hash"),
     )
+    if spec.head != network.spec.head:  # principal components behind the model's own
+        shapes = FeatureShapes(cls=network.descriptor_dim)
+        network.aggregation, _ = create_head(spec.head, shapes, spec.descriptor_dim, spec.head_arguments)
     network.spec = spec
     return network
 

@@ -21,6 +21,7 @@ from progeo.models.backbones.registry import is_backbone, list_backbones, sugges
 from progeo.models.files import load_model_file
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork, create_untrained
+from progeo.models.recipes import parse_recipe
 
 if TYPE_CHECKING:
     from progeo.pixels.recipe import Source
@@ -95,6 +96,11 @@ def load_model(
         if backbone is not None or descriptor_dim is not None:
             raise ProgeoError(f"{name} is a backbone, untrained: it takes neither `backbone` nor `descriptor_dim`.")
         network = create_untrained(name)
+    elif parse_recipe(name):
+        raise ProgeoError(
+            f"'{name}' is no model yet: it is fitted to photos. progeo fit PHOTOS, or progeo.fit in Python, makes a "
+            "model file; indexing and evaluation fit it to their own photos."
+        )
     else:
         example = f"{PREFIX}ResNet50:2048"
         near = suggest(name.partition(":")[0], [*HUB_MODELS, *list_backbones()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -281,8 +281,11 @@ class PlaceDatabase:
         Raises:
             ProgeoError: whole folders are gone elsewhere, as of an unmounted disk, or all photos; none is removed.
         """
-        paths = (path for batch in scan(self._tables.photos, ["path"], self.address) for path in batch["path"])
-        return self.remove(find_gone(paths, [make_absolute(folder) for folder in folders]))
+        return self.remove(find_gone(self.list_paths(), [make_absolute(folder) for folder in folders]))
+
+    def list_paths(self) -> Iterator[str]:
+        """Yield the source path of each photo."""
+        return (path for batch in scan(self._tables.photos, ["path"], self.address) for path in batch["path"])
 
     def rebuild(self, model: str | Path | PlaceNetwork | None = None, photos: Photos | None = None) -> AddReport:
         """Describe all photos anew, those of the database and further ones.
