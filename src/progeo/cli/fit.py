@@ -44,7 +44,7 @@ class FitOptions(TrustOptions):
         "reduced to 512 where there are at least 2048 photos",
     )
     whitening: ClosedUnitInterval = option(
-        0.0, "power of the standard deviation that each component is divided by: 0 none, 1 all"
+        0.5, "power of the standard deviation that each component is divided by: 0 none, 1 all"
     )
     image_size: PositiveInt | None = option(
         None, "shorter side in pixels that photos are brought to; without it the model's own"

@@ -37,6 +37,7 @@ WORDS = 64
 GEM_LENGTH = 0.7
 DIMENSIONS = 512
 """To which principal components reduce where nobody says it and there are photos enough."""
+WHITENING = 0.5
 MANY_PHOTOS = 4 * DIMENSIONS
 """Components of fewer photos describe these better than others, and photos of elsewhere look nearer than they are."""
 
@@ -54,7 +55,7 @@ def fit(
     head: str | None = None,
     words: int = WORDS,
     pca: int | None = None,
-    whitening: float = 0.0,
+    whitening: float = WHITENING,
     seed: int = 0,
     image_size: int | None = None,
     features_folder: str | Path | None = None,
