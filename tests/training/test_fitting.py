@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def encode(network: PlaceNetwork, photos: Path) -> np.ndarray:
+def encode(network: PlaceNetwork, photos: Path) -> Any:
     return network.encode(sorted(photos.glob("*.png")))
 
 
@@ -146,10 +147,21 @@ def test_a_stopped_fit_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest
         return original(encoder, source, name)
 
     monkeypatch.setattr(Encoder, "read", count)
-    settings = {"head": "vlad", "words": WORDS, "pca": 3, "features_folder": tmp_path / "kept", "num_workers": 0}
+    settings: dict[str, Any] = {
+        "head": "vlad",
+        "words": WORDS,
+        "pca": 3,
+        "features_folder": tmp_path / "kept",
+        "num_workers": 0,
+    }
     with pytest.raises(KeyboardInterrupt):
         fit(photos, make_network(), **settings)
-    monkeypatch.setattr(Encoder, "read", lambda *given: read.append(given[1]) or original(*given))
+
+    def note(encoder: Encoder, source: str, name: str | None = None) -> object:
+        read.append(source)
+        return original(encoder, source, name)
+
+    monkeypatch.setattr(Encoder, "read", note)
     read.clear()
     assert compute_fingerprint(fit(photos, make_network(), **settings)) == expected
     assert len(read) == 4 + 12  # the last chunk of local features, and all descriptors
@@ -210,9 +222,9 @@ def test_a_model_of_torch_hub_is_reduced_and_loaded_again(photos: Path, tmp_path
         ({"whitening": 1.5}, "`whitening` 1.5: the power is 0"),
     ],
 )
-def test_what_cannot_be_fitted_is_said(photos: Path, settings: dict[str, object], message: str) -> None:
+def test_what_cannot_be_fitted_is_said(photos: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ProgeoError, match=message):
-        fit(photos, make_network(), **settings)  # type: ignore[arg-type]
+        fit(photos, make_network(), **settings)
 
 
 def test_photos_that_are_none_are_said(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from progeo.cli.places import read_position
 from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
-MODEL = "EfficientNet-Lite0"
-"""Its weights come with the extra ``offline``."""
+MODEL = "fit"
+"""Fitted to the photos; the weights of its backbone come with the extra ``offline``."""
 WITHIN = 500.0
 SHARED = ("database", "infer_batch_size", "device", "num_workers", "trust_remote_code", "cache_folder")
 """Options that are those of ``progeo index``."""

@@ -230,8 +230,7 @@ def find_words(features: Descriptors, words: int, seed: int) -> Descriptors:
         max_points_per_centroid=len(features),
     )
     means.train(features)
-    centres: Descriptors = means.centroids
-    return centres
+    return np.asarray(means.centroids)
 
 
 def choose_features(features: NDArray[Any], seed: int) -> NDArray[Any]:
