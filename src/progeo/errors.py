@@ -22,6 +22,7 @@ EXTRAS = {
     "kornia": "lightglue",
     "lancedb": "places",
     "lightning_fabric": "train",
+    "pytorch_metric_learning": "train",
     "open_clip": "clip",
     "pillow_heif": "heic",
     "prometheus_client": "serve",

@@ -131,11 +131,13 @@ def test_interrupted_while_validating_resumes_with_validation(
     options = make_options()
     folder, _ = run_in("undisturbed", options)
 
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*arguments: Any, description: str, **others: Any) -> Evaluation:
+        if description == "Validating":
+            raise KeyboardInterrupt
+        return evaluate(*arguments, description=description, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.run.evaluate", interrupted)
+        patch.setattr("progeo.training.best.evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
     run_training(dataclasses.replace(options, resume_train="interrupted/last_checkpoint.pth"))
@@ -163,10 +165,10 @@ def test_interrupted_while_testing_repeats_only_the_test(
         return evaluate(*arguments, description=description, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr("progeo.training.run.evaluate", interrupt_test)
+        patch.setattr("progeo.training.best.evaluate", interrupt_test)
         with pytest.raises(KeyboardInterrupt):
             run_in("interrupted", options)
-    assert described == ["Validating"]
+    assert described == ["Validating the start", "Validating"]
     output = " ".join(capsys.readouterr().err.split())
     assert "The training is done, only the test is left. Continue with: progeo train --resume_train inter" in output
     before = Path("interrupted/seed_0/last_checkpoint.pth").read_bytes()
@@ -188,7 +190,7 @@ def test_errors_of_validation_and_test_say_how_to_go_on(
                 raise error
             return evaluate(*arguments, description=description, **others)
 
-        monkeypatch.setattr("progeo.training.run.evaluate", failing)
+        monkeypatch.setattr("progeo.training.best.evaluate", failing)
 
     fail_at("Validating", MemoryError())
     with pytest.raises(
@@ -244,8 +246,9 @@ def test_early_stopping(make_options: MakeOptions) -> None:
     # Batch statistics move even at rate 0, so the best epoch may be any, but two worse ones end the run.
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     recalls = [float(row["validation_R@1"]) for row in rows]
+    start = json.loads((folder / "results.json").read_text())["start_validation_R@1"]
     assert len(rows) < 9
-    assert max(recalls[-2:]) <= max(recalls[:-2])
+    assert max(recalls[-2:]) <= max([start, *recalls[:-2]])
 
 
 def test_seeds_report_mean_and_deviation_and_skip_what_is_done(

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``progeo --help`` a
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import sys
@@ -192,12 +193,30 @@ def parse_options(name: str, arguments: list[str]) -> Any:
         exit_on_error=False,
     )
     config.add_options(parser, options_class)
+    if recipe := _find_recipe(arguments, options_class):
+        from progeo.training.recipes import describe_recipe, find_recipe
+
+        parser.set_defaults({**find_recipe(recipe).settings})
+        if {"-h", "--help"} & set(arguments):
+            names = [field.name for field in dataclasses.fields(options_class)]
+            print(spell_options(describe_recipe(recipe), names), end="\n\n")
     try:
         arguments = _join_negative_values(_take_over_resumed_options(arguments))
         namespace = parser.parse_args(config.join_repeated(arguments, options_class))
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
     return config.create_options(options_class, namespace)
+
+
+def _find_recipe(arguments: list[str], options_class: type) -> str | None:
+    """Return the recipe that the arguments of a command name, which sets its defaults."""
+    if all(field.name != "recipe" for field in dataclasses.fields(options_class)):
+        return None
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--recipe":
+            return value or next(iter(arguments[position + 1 :]), None)
+    return None
 
 
 def _split_command(arguments: list[str]) -> tuple[str, list[str]]:

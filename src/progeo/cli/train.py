@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 class SetOptions:
     """Photos and runs"""
 
+    recipe: str | None = option(
+        None,
+        "settings of a published training, which your own options override: cosplace, progeo, gsv-salad, gsv-boq, "
+        "gsv-mixvpr. With --help its values and their source are printed",
+    )
     train_set_folder: str = option(
         REQUIRED,
         "training images: a folder (positions in SF-XL file names or EXIF) or a manifest. One manifest with columns "
@@ -82,8 +87,10 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
     """
     from progeo.console import log_to, logger
     from progeo.files import create_run_folder
-    from progeo.training.run import StoppedError
+    from progeo.training.interrupt import StoppedError
+    from progeo.training.seeds import check_seeds, run_seeds
 
+    check_seeds(options.seeds or [])
     place = folder
 
     def make_folder() -> Path:
@@ -96,7 +103,7 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
     place = place or earlier
     try:
         seeds = options.seeds
-        results = training.run_seeds(make_folder, seeds) if seeds else training.run(make_folder).results
+        results = run_seeds(training, make_folder, seeds) if seeds else training.run(make_folder).results
     except KeyboardInterrupt as error:
         if place and (place / "config.yaml").is_file():
             logger.info(" ".join(["Interrupted.", *map(str, error.args), f"Continue with: {_continue(place)}"]))

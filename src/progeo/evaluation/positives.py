@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from progeo.data.zones import read_points
 from progeo.errors import ProgeoError
@@ -67,6 +68,13 @@ def read_coordinates(rule: PositiveRule, database: pl.DataFrame, queries: pl.Dat
     read = _read_frames if rule.unit == "frames" else _read_places
     database_numbers, query_numbers = read(database, queries)
     return database_numbers.astype(np.float64)[:, None], query_numbers.astype(np.float64)[:, None]
+
+
+def count_without_positives(rule: PositiveRule, database: pl.DataFrame, queries: pl.DataFrame) -> int:
+    """Return how many queries have no positive in the database; see ``read_coordinates``."""
+    known, asked = read_coordinates(rule, database, queries)
+    distances, _ = cKDTree(known).query(asked)
+    return int((distances > rule.limit).sum())
 
 
 def _read_frames(database: pl.DataFrame, queries: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -183,6 +183,35 @@ def _collect(
     return Group(key=key, classes=classes[chosen], images=np.concatenate(images), offsets=offsets)
 
 
+def check_groups(groups: list[Group], parallel: int = 1) -> None:
+    """Raise ProgeoError where a group has nothing to tell apart, or where there are fewer groups than run in parallel.
+
+    Args:
+        groups: all that are trained on.
+        parallel: how many of them each step trains on.
+    """
+    sizes = [len(group) for group in groups]
+    alone = sizes.count(1)
+    if alone:
+        raise ProgeoError(
+            f"{alone} of {len(groups)} groups {'has' if alone == 1 else 'have'} one class only, in which there is "
+            f"nothing to tell apart; these settings leave groups of {', '.join(map(str, sizes))} classes. Lower `N` or "
+            "`L` for fewer and larger groups (with a column place `groups_num`), or `min_images_per_class` for more "
+            "classes."
+        )
+    if parallel > len(groups):
+        raise ProgeoError(
+            f"`parallel_groups` {parallel}: there are only {len(groups)} groups. Lower it, or raise `groups_num`."
+        )
+
+
+def count_images(table: pl.DataFrame, M: int, alpha: int) -> Integers:
+    """Return how many images each class has, whatever the group: each place, or without such a column each cell."""
+    if "place" in table.columns:
+        return table["place"].drop_nulls().value_counts()["count"].to_numpy().astype(np.int64)
+    return np.unique(assign_cells(table, M, alpha), axis=0, return_counts=True)[1].astype(np.int64)
+
+
 def describe_groups(groups: list[Group]) -> str:
     """Return a fingerprint of the classes of all groups, in their order, and of how many images each has."""
     digest = hashlib.sha256()

@@ -13,13 +13,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 import torch.nn.functional as F
@@ -39,6 +42,14 @@ from progeo.training.settings import TrainSettings
 from progeo.training.state import LAST_CHECKPOINT, State
 
 Optimizers = list[torch.optim.Optimizer]
+GroupBatches = list[tuple[int, Batch, int]]
+"""What a step trains on: of each group its number, its photos, and the seed of their augmentation."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
 
 IMAGES_WITH_TRIPLET = 4
 """Images of a class in a batch with the triplet loss, which needs others of the same class."""
@@ -142,8 +153,16 @@ class Phase(nn.Module):
     def rate(self, epoch: int, step: int) -> float:
         """Return what to multiply all learning rates by in a step, 0 to 1."""
         settings = self.run.settings
-        done, total = epoch * self.steps(epoch) + step, self.epochs * self.steps(epoch)
-        return schedule(settings.schedule, done, total, settings.warmup_steps)
+        steps = self.steps(epoch)
+        milestones = [number * steps for number in settings.milestones or []]
+        return schedule(
+            settings.schedule or "constant",
+            epoch * steps + step,
+            self.epochs * steps,
+            settings.warmup_steps,
+            factor=settings.schedule_factor,
+            milestones=milestones,
+        )
 
     def figures(self, epoch: int) -> dict[str, float]:
         """Return what the table of figures says of an epoch beside its losses."""
@@ -155,12 +174,16 @@ class Phase(nn.Module):
 
 
 class ImagePhase(Phase):
-    """Trains the network on photos of classes, those of one group in each epoch.
+    """Trains the network on photos of classes, those of one group in each epoch, or of several side by side.
 
     What it learns is said by ``compute_losses``.
+
+    Attributes:
+        group: the number of the group that ``compute_losses`` is asked about.
     """
 
     gives_model = True
+    group = 0
 
     def __init__(self, run: Run) -> None:
         """Make the optimiser of the network, and what reads and augments photos."""
@@ -171,7 +194,7 @@ class ImagePhase(Phase):
         wrapped = run.fabric.setup_module(compiled, _reapply_compile=False)
         self.encode: Callable[[torch.Tensor], torch.Tensor] = lambda images: wrapped(images)
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+        kind = OPTIMIZERS[settings.optimizer or "adam"]
         self.optimizers = [kind(trained, lr=settings.lr, weight_decay=settings.weight_decay)]
         self.augmentation_device = torch.device(settings.augmentation_device or run.device)
         assert settings.image_size is not None
@@ -198,31 +221,61 @@ class ImagePhase(Phase):
         raise NotImplementedError
 
     def start_epoch(self, epoch: int) -> Optimizers:
-        """Put the network in training mode."""
+        """Put the network in training mode; batch norms of stages that ``unfreeze`` leaves frozen keep theirs."""
         self.network.train()
+        if self.run.settings.unfreeze is not None:
+            for module in self.network.modules():
+                own = list(module.parameters(recurse=False))
+                if own and not any(parameter.requires_grad for parameter in own):
+                    module.eval()
         return super().start_epoch(epoch)
 
-    def batches(self, epoch: int, step: int) -> Iterator[tuple[Batch, int]]:
-        """Yield the photos of each step, and the seed of its augmentation."""
-        settings, group = self.run.settings, self.run.groups[epoch % len(self.run.groups)]
-        drawn = draw_batches(
+    def groups_of(self, epoch: int) -> list[int]:
+        """Return the numbers of the groups that an epoch trains on: one, or several side by side."""
+        side_by_side = self.run.settings.parallel_groups
+        return [(epoch * side_by_side + number) % len(self.run.groups) for number in range(side_by_side)]
+
+    def draw(self, group: Group, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield batches without end: pairs of class index and position in ``group.images``."""
+        settings = self.run.settings
+        return draw_batches(
             group,
             batch_size=settings.batch_size,
             images_per_class=settings.images_per_class or 1,
             seed=settings.seed,
             epoch=epoch,
         )
-        read = self.reader.read_batches(group, islice(drawn, step, self.steps(epoch)))
-        for number, batch in enumerate(read, start=step):
-            yield batch, derive_seed(settings.seed, epoch, number)
 
-    def forward(self, batch: tuple[Batch, int]) -> dict[str, torch.Tensor]:
-        """Augment photos, encode them, and return the losses."""
-        photos, seed = batch
-        pixels = copy_to(photos.images, self.augmentation_device)
-        images = self.augment(pixels, photos.sizes, torch.Generator().manual_seed(seed))
-        images = copy_to(self.network.normalize(images), self.run.device)
-        return self.compute_losses(self.encode(images), copy_to(photos.labels, self.run.device))
+    def batches(self, epoch: int, step: int) -> Iterator[GroupBatches]:
+        """Yield for each step the photos of each group, and the seed of their augmentation."""
+        numbers = self.groups_of(epoch)
+        groups = [self.run.groups[number] for number in numbers]
+        read = [
+            self.reader.read_batches(group, islice(self.draw(group, epoch), step, self.steps(epoch)))
+            for group in groups
+        ]
+        for done, batches in enumerate(zip(*read, strict=True), start=step):
+            seeds = [
+                derive_seed(self.run.settings.seed, epoch, done, *([place] if place else []))
+                for place in range(len(numbers))
+            ]
+            yield list(zip(numbers, batches, seeds, strict=True))
+
+    def forward(self, batch: GroupBatches) -> dict[str, torch.Tensor]:
+        """Augment photos, encode them, and return the losses, the mean over the groups."""
+        of_groups = []
+        for self.group, photos, seed in batch:
+            pixels = copy_to(photos.images, self.augmentation_device)
+            images = self.augment(pixels, photos.sizes, torch.Generator().manual_seed(seed))
+            images = copy_to(self.network.normalize(images), self.run.device)
+            of_groups.append(self.compute_losses(self.encode(images), copy_to(photos.labels, self.run.device)))
+        if len(of_groups) == 1:
+            return of_groups[0]
+        return {name: torch.stack([losses[name] for losses in of_groups]).mean() for name in of_groups[0]}
+
+    def figures(self, epoch: int) -> dict[str, float]:
+        """Return the first group of an epoch."""
+        return {"group": self.groups_of(epoch)[0]}
 
     def parts(self) -> dict[str, tuple[int, int]]:
         """Return how many parameters are frozen and trained, by the name of their part."""
@@ -236,7 +289,8 @@ class ImagePhase(Phase):
         """Return a table of the training: parameters, classes, steps, memory and time."""
         settings, groups, device = self.run.settings, self.run.groups, self.run.device
         size = self.augment.image_size
-        images = torch.rand(settings.batch_size, 3, size, size, device=device)
+        photos = settings.batch_size * settings.parallel_groups
+        images = torch.rand(photos, 3, size, size, device=device)
 
         def step() -> torch.Tensor:
             with self.run.fabric.autocast():
@@ -250,7 +304,8 @@ class ImagePhase(Phase):
             "classes": f"{sum(len(group) for group in groups):,} in {format_count(len(groups), 'group')}",
             "descriptors": f"{self.network.descriptor_dim} dimensions, compared with {self.learns()}",
             "steps": f"{format_count(self.epochs, 'epoch')} of {settings.iterations_per_epoch:,}, "
-            f"{settings.batch_size} images of {size} px each, {settings.images_per_class} of a class",
+            f"{photos} images of {size} px each, {settings.images_per_class} of a class"
+            + (f", from {settings.parallel_groups} groups" if settings.parallel_groups > 1 else ""),
             "memory": estimate_memory(parts, cost),
             "time": estimate_time(cost.seconds * settings.iterations_per_epoch * (self.epochs - state.epoch))
             + ", without validation",
@@ -267,6 +322,8 @@ class Method:
     Attributes:
         epochs: how many epochs its last phase has where the user says nothing.
         images_per_class: how many images of a class its batches hold where the user says nothing.
+        min_images_per_class: how many a class must have where the user says nothing.
+        optimizer, schedule: those of the network where the user says nothing.
         uses_text: whether it needs a backbone with a text tower.
         phase: what is trained, or what is trained last.
         results: what a run has come to that trains no network.
@@ -274,6 +331,9 @@ class Method:
 
     epochs = 50
     images_per_class = 1
+    min_images_per_class = 10
+    optimizer = "adam"
+    schedule = "constant"
     uses_text = False
     phase: Callable[..., Phase]
 
@@ -293,7 +353,17 @@ class Method:
         images = settings.images_per_class or (IMAGES_WITH_TRIPLET if settings.soft_triplet else self.images_per_class)
         check_batch_size(settings.batch_size, images)
         epochs = settings.epochs_num or self.epochs
-        return dataclasses.replace(settings, epochs_num=epochs, images_per_class=images)
+        return dataclasses.replace(
+            settings,
+            epochs_num=epochs,
+            images_per_class=images,
+            min_images_per_class=settings.min_images_per_class or self.min_images_per_class,
+            optimizer=settings.optimizer or self.optimizer,
+            schedule=settings.schedule or self.schedule,
+        )
+
+    def check_classes(self, count_images: Callable[[], npt.NDArray[np.int64]]) -> None:
+        """Raise ProgeoError where no class of the photos will do; ``count_images`` says how many each has."""
 
     def prepare(self, run: Run) -> None:
         """Read and check what the method needs, before anything is written."""
@@ -329,7 +399,8 @@ def register_method(name: str) -> Callable[[Registered], Registered]:
 def find_method(name: str) -> type[Method]:
     """Return the class of method ``name``; ProgeoError with the nearest name when there is none."""
     import progeo.training.methods.cosplace
-    import progeo.training.methods.progeo  # noqa: F401 (both register themselves)
+    import progeo.training.methods.metric
+    import progeo.training.methods.progeo  # noqa: F401 (all register themselves)
 
     load_plugins()
     if name not in _METHODS:
@@ -339,14 +410,28 @@ def find_method(name: str) -> type[Method]:
     return _METHODS[name]
 
 
-def schedule(kind: str, step: int, total: int, warmup: int) -> float:
-    """Return the share of the full learning rate in a step, from 0, of ``total``: ``constant``, ``cosine``, ``linear``.
+def schedule(
+    kind: str,
+    step: int,
+    total: int,
+    warmup: int,
+    *,
+    factor: float | None = None,
+    milestones: Sequence[int] = (),
+) -> float:
+    """Return the share of the full learning rate in a step, from 0, of ``total``.
 
-    It rises in equal parts over ``warmup`` steps, the last of which has the full rate. Written as a function of the
-    step, because a run that goes on with another rate, or with more epochs, takes it as it would be; the values are
-    those of ``CosineAnnealingLR`` and ``LinearLR``.
+    It rises in equal parts over ``warmup`` steps, the last of which has the full rate. After that ``constant`` keeps
+    it, ``cosine`` and ``linear`` fall to ``factor`` (without it 0), and ``steps`` multiplies by ``factor`` (without it
+    0.1) at each of the ``milestones``, which are steps. Written as a function of the step, because a run that goes on
+    with another rate, or with more epochs, takes it as it would be; the values are those of ``CosineAnnealingLR``,
+    ``LinearLR`` and ``MultiStepLR``.
     """
     if step < warmup:
         return (step + 1) / warmup
+    if kind == "steps":
+        return float((0.1 if factor is None else factor) ** sum(step >= milestone for milestone in milestones))
     share = min(1.0, (step - warmup) / max(1, total - warmup))
-    return {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[kind]
+    left = factor or 0.0
+    falling = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[kind]
+    return falling if kind == "constant" else left + (1 - left) * falling

@@ -40,13 +40,20 @@ def is_backbone(name: str) -> bool:
     return True
 
 
-def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, resumed: bool = False) -> TrainSettings:
+def resolve(
+    settings: TrainSettings,
+    network: PlaceNetwork | None = None,
+    *,
+    resumed: bool = False,
+    spec: ModelSpec | None = None,
+) -> TrainSettings:
     """Return the settings with everything filled in that the model or other settings decide.
 
     Args:
         settings: as given.
         network: a model to start from, where there is one.
         resumed: whether a run goes on.
+        spec: what the model of such a run is, where ``network`` is not given.
 
     Raises:
         ProgeoError: settings that do not go together.
@@ -89,7 +96,7 @@ def resolve(settings: TrainSettings, network: PlaceNetwork | None = None, *, res
     if entry:
         # A network without memory, to have its sizes checked; where a constructor computes, it cannot be made so.
         with torch.device("meta"), suppress(NotImplementedError, RuntimeError):
-            spec = network.spec if network is not None else None
+            spec = network.spec if network is not None else spec
             create_run_network(dataclasses.replace(settings, backbone_weights="none"), None, spec=spec)
     return settings
 
@@ -110,7 +117,8 @@ def _describe_model(settings: TrainSettings, network: PlaceNetwork | None) -> Tr
     found: dict[str, Any] = {"backbone": spec.backbone, "head": spec.head, "fc_output_dim": spec.descriptor_dim}
     if spec.preprocessing.square:
         found["image_size"] = own_size
-    different = [name for name, value in found.items() if getattr(settings, name) not in (None, value)]
+    arguments = {"backbone_arguments": spec.backbone_arguments, "head_arguments": spec.head_arguments}
+    different = [name for name, value in (found | arguments).items() if getattr(settings, name) not in (None, value)]
     if different:
         given = ", ".join(f"`{name}` {getattr(settings, name)}" for name in different)
         raise ProgeoError(f"The model to start from is {spec.describe()}, but {given} was asked for. Leave that out.")
@@ -175,7 +183,7 @@ def create_run_network(
         given: the network to start from, which stays as it is.
         resumed: whether a checkpoint replaces all weights at once.
         keep_frozen: of ``given``, train what it has unfrozen, unless the settings say what.
-        spec: whose arguments backbone and head are made with, where no network is given.
+        spec: what the network is, where it is not given: of a run that goes on.
     """
     says_what = settings.unfreeze is not None or settings.train_all_layers
     start = copy.deepcopy(given)
@@ -190,6 +198,8 @@ def create_run_network(
                 start.requires_grad_(True)
             return start.train()
         spec = start.spec
+    if spec is not None and (spec.backbone, spec.head) != (settings.backbone, settings.head or spec.head):
+        spec = None  # the comparison of settings says more than the parts could
     option = find_backbone(settings.backbone or "").freeze_option
     network = create_model(
         settings.backbone or "",
@@ -201,8 +211,8 @@ def create_run_network(
         unfreeze=settings.unfreeze,
         train_all_layers=settings.train_all_layers,
         frozen_stages=getattr(settings, option) if option else None,
-        backbone_arguments=spec.backbone_arguments if spec else None,
-        head_arguments=spec.head_arguments if spec else None,
+        backbone_arguments=spec.backbone_arguments if spec else settings.backbone_arguments,
+        head_arguments=spec.head_arguments if spec else settings.head_arguments,
     )
     if settings.stage != 1 and not any(parameter.requires_grad for parameter in network.parameters()):
         given_frozen = f"`unfreeze` {settings.unfreeze}" if settings.unfreeze is not None else f"`{option}`"
@@ -210,6 +220,8 @@ def create_run_network(
             f"{given_frozen} leaves nothing to train: the head {network.spec.head} has no weights. Let some of the "
             "backbone be trained with `unfreeze`."
         )
+    if resumed and spec is not None:
+        network.spec = spec
     network.set_image_size(settings.image_size or 0)
     if start is not None:
         network.spec = start.spec

@@ -1,12 +1,9 @@
-"""A training run: classes, the phases of its method, and the test of the best model."""
+"""A training run: its settings and sets, the phases of its method, and the test of the best model."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-import signal
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,19 +18,17 @@ import yaml
 from progeo.console import format_count, logger
 from progeo.data.table import read_photos
 from progeo.devices import choose_device
-from progeo.errors import ProgeoError, explain_lack_of_memory
-from progeo.evaluation.evaluate import evaluate
+from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
-from progeo.evaluation.recall import Evaluation
-from progeo.evaluation.results import save_results
+from progeo.evaluation.positives import count_without_positives
+from progeo.evaluation.protocols import find_rule
 from progeo.files import CONFIG, REPORT, RESULTS, atomic_write, write_json
-from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_model
 from progeo.models.spec import ModelSpec
-from progeo.models.state_dicts import read_tensors
-from progeo.training.groups import group_places, make_groups
-from progeo.training.interrupt import handle_signals
+from progeo.training.best import BEST_MODEL, BestModel
+from progeo.training.groups import check_groups, count_images, group_places, make_groups
+from progeo.training.interrupt import StoppedError, interrupt_on_termination, say_what_is_left
 from progeo.training.method import Method, Run
 from progeo.training.resolve import (
     PUBLISHED_CELLS,
@@ -46,21 +41,12 @@ from progeo.training.resolve import (
     warn_of_random_weights,
 )
 from progeo.training.settings import TrainSettings, check_values, make_settings
-from progeo.training.state import LAST_CHECKPOINT
+from progeo.training.state import LAST_CHECKPOINT, read_checkpoint
 from progeo.training.trainer import Trainer, create_fabric
 
-BEST_MODEL = "best_model.safetensors"
+__all__ = ["BEST_MODEL", "StoppedError", "TrainResult", "Training", "train"]
 
 Photos = str | Path | pl.DataFrame
-
-
-class StoppedError(ProgeoError):
-    """A run that has started and could not go on; what it has done is in ``folder``, where it continues."""
-
-    def __init__(self, message: str, folder: Path) -> None:
-        """Keep the folder."""
-        super().__init__(message)
-        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -73,19 +59,22 @@ class TrainResult:
         results: what ``results.json`` holds: the figures of the test; empty without a test set.
         history: the figures of each epoch.
         folder: the run folder; None where it was a temporary one.
+        best_epoch: the epoch that gave the model, from 1; 0 is the start, which no epoch bettered on the validation
+            set. None without one.
     """
 
     model: PlaceNetwork | None
     results: dict[str, Any]
     history: list[dict[str, float]] = field(default_factory=list)
     folder: Path | None = None
+    best_epoch: int | None = None
 
 
 def train(
     model: PlaceNetwork | str | Path,
     photos: Photos,
     *,
-    method: str = "cosplace",
+    method: str | None = None,
     val: str | Path | None = None,
     test: str | Path | None = None,
     folder: str | Path | None = None,
@@ -98,7 +87,8 @@ def train(
     Args:
         model: a network, which is copied, or a name: of a backbone, a published model or a model file.
         photos: a folder, a manifest, or an image table; of one with a column ``split`` the rows ``train``.
-        method: ``cosplace``, ``progeo``, or one that was registered.
+        method: ``cosplace``, ``progeo``, ``metric``, or one that was registered; without it that of the recipe, or
+            else ``cosplace``.
         val: validation set, a folder or manifest with database and queries; without it the last model is the result.
             A manifest of all three sets is given three times: of ``val`` its split ``val`` is taken.
         test: test set, likewise; without it nothing is tested.
@@ -106,12 +96,14 @@ def train(
             they go to a temporary folder, which is removed.
         seed: everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        settings: fields of ``progeo.training.settings.TrainSettings``, such as ``epochs_num=10``.
+        settings: fields of ``progeo.training.settings.TrainSettings``, such as ``epochs_num=10``, and ``recipe``, a
+            name of ``progeo.training.recipes``, whose values hold where none are given.
 
     Raises:
         ProgeoError: a setting has a value that it cannot have, sets cannot be read, or the training fails.
     """
     network = None
+    method = method or (None if settings.get("recipe") else "cosplace")
     values = settings | {"method": method, "seed": seed, "device": device}
     if isinstance(model, PlaceNetwork):
         network = model
@@ -171,9 +163,11 @@ class Training:
         self.recorded = {**(recorded or {}), "train_set_folder": str(photos) if not _is_table(photos) else None}
         self.recorded |= {"val_set_folder": str(val) if val else None, "test_set_folder": str(test) if test else None}
         self.is_own = network is not None
-        has_checkpoint = checkpoint is not None or (earlier is not None and (earlier / LAST_CHECKPOINT).is_file())
+        if checkpoint is None and earlier is not None and (earlier / LAST_CHECKPOINT).is_file():
+            checkpoint = earlier / LAST_CHECKPOINT
+        self.spec = read_spec(checkpoint) if checkpoint else None
         # What a checkpoint replaces at once need not be loaded; foreign code cannot be built without.
-        if settings.resume_model and not (has_checkpoint and is_backbone(settings.backbone or "")):
+        if settings.resume_model and not (checkpoint and is_backbone(settings.backbone or "")):
             self.network = load_model(
                 settings.resume_model,
                 backbone=settings.backbone if settings.backbone and is_backbone(settings.backbone) else None,
@@ -181,7 +175,7 @@ class Training:
                 trust_remote_code=settings.trust_remote_code,
                 device=choose_device(settings.device),
             )
-        self.settings = resolve(settings, self.network, resumed=earlier is not None)
+        self.settings = resolve(settings, self.network, resumed=earlier is not None, spec=self.spec)
         if native and self.settings.resize_test_imgs is None and not takes_squares(self.settings, self.network):
             self.settings = dataclasses.replace(self.settings, resize_test_imgs=False)
         if earlier:
@@ -203,7 +197,12 @@ class Training:
                     f"{photos} has no column split that tells training from validation and test photos. "
                     "progeo data split makes one."
                 )
-        classes = {"min_images_per_class": settings.min_images_per_class, "groups_num": settings.groups_num}
+        cells = {name: getattr(settings, name) or 1 for name in ("M", "alpha")}
+        make_method(settings).check_classes(lambda: count_images(self.table, **cells))
+        classes: dict[str, Any] = {
+            "min_images_per_class": settings.min_images_per_class,
+            "groups_num": settings.groups_num,
+        }
         if "place" in self.table.columns:
             if given:
                 raise ProgeoError(
@@ -215,6 +214,7 @@ class Training:
         else:
             cells = {name: getattr(settings, name) for name in PUBLISHED_CELLS}
             self.groups = make_groups(self.table, **cells, **classes)
+        check_groups(self.groups, settings.parallel_groups)
         self.validation_set = read_evaluation_set(val, **reading, split="val") if val else None
         self.test_set = read_evaluation_set(test, **reading, queries_folder=settings.queries_folder) if test else None
         if settings.patience and not self.validation_set:
@@ -228,29 +228,9 @@ class Training:
             StoppedError: an error after the start.
         """
         with interrupt_on_termination():
-            return self._run_once(self.settings, make_folder, self.earlier, self.checkpoint)
+            return self.run_once(self.settings, make_folder, self.earlier, self.checkpoint)
 
-    def run_seeds(self, make_folder: Callable[[], Path], seeds: list[int]) -> dict[str, Any]:
-        """Train once per seed, skipping and resuming what an earlier start has done; return mean and spread."""
-        with interrupt_on_termination():
-            folder = make_folder()
-            self._write_config(self.settings, folder, seeds)
-            # What all seeds see alike is extracted once.
-            settings = dataclasses.replace(
-                self.settings, cache_feature_folder=self.settings.cache_feature_folder or str(folder)
-            )
-            results = []
-            for seed in seeds:
-                own = folder / f"seed_{seed}"
-                own.mkdir(exist_ok=True)
-                if (own / RESULTS).is_file() and (settings.stage == 1 or (own / REPORT).is_file()):
-                    results.append(json.loads((own / RESULTS).read_text(encoding="utf-8")))
-                    continue
-                earlier = own if (own / CONFIG).is_file() else None
-                results.append(self._run_once(dataclasses.replace(settings, seed=seed), own, earlier, None).results)
-            return summarise_seeds(seeds, results, folder)
-
-    def _run_once(
+    def run_once(
         self,
         settings: TrainSettings,
         folder: Path | Callable[[], Path],
@@ -264,7 +244,9 @@ class Training:
                 settings=settings,
                 table=self.table,
                 groups=self.groups,
-                network=create_run_network(settings, self.network, resumed=resumed, keep_frozen=self.is_own),
+                network=create_run_network(
+                    settings, self.network, resumed=resumed, keep_frozen=self.is_own, spec=self.spec
+                ),
                 fabric=create_fabric(self.device, settings.use_amp16),
                 folder=earlier or Path(),
                 earlier=earlier,
@@ -275,67 +257,41 @@ class Training:
             run.folder = folder if isinstance(folder, Path) else folder()
             with log_file(run.folder):
                 if run.fabric.is_global_zero:
-                    self._write_config(settings, run.folder)
+                    self.write_config(settings, run.folder)
                 self._describe_inputs(run.folder)
                 if warning := warn_of_random_weights(settings):
                     logger.warning(warning)
-                return self._train(run, method)
+                return self._train(run, method, resumed=resumed)
 
-    def _train(self, run: Run, method: Method) -> TrainResult:
+    def _train(self, run: Run, method: Method, *, resumed: bool) -> TrainResult:
         folder = run.folder
         trainer = None
+        best = BestModel(run, self.validation_set, resumed=resumed)
         with say_what_is_left(folder):
             for phase in method.phases(run):
                 if phase.gives_model:
-                    trainer = Trainer(phase, self._make_validation(run), lambda figures: keep_model(run, figures))
+                    trainer = Trainer(phase, best.validate if self.validation_set else None, best.keep)
                     trainer.fit()
                 else:
                     Trainer(phase).fit()
             if trainer is None:
                 write_json(folder / RESULTS, method.results)
                 return TrainResult(None, method.results, folder=folder)
+        state = trainer.state
+        best_epoch = state.best_epoch if state.best_epoch >= 0 else None
         with say_what_is_left(folder, "The training is done, only the test is left."):
-            best = load_best(run)
-            results = {}
+            model, results = best.load(), {}
             if self.test_set:
-                results = self._test(best, self.test_set, run, trainer.state.best_recall)
+                measured = {
+                    "best_validation_R@1": state.best_recall,
+                    "start_validation_R@1": state.start and state.start[1],
+                    "best_epoch": best_epoch,
+                }
+                results = best.test(self.test_set, self.recorded["test_set_folder"], measured)
             logger.info(f"The model is {folder / BEST_MODEL}" + (f", the report {folder / REPORT}" if results else ""))
-            return TrainResult(best.cpu(), results, trainer.state.history, folder)
+            return TrainResult(model.cpu(), results, state.history, folder, best_epoch)
 
-    def _make_validation(self, run: Run) -> Callable[[], dict[int, float]] | None:
-        evaluation_set = self.validation_set
-        if evaluation_set is None:
-            return None
-        return lambda: evaluate_network(run.network, evaluation_set, run, "Validating").recalls
-
-    def _test(self, best: PlaceNetwork, test_set: EvaluationSet, run: Run, best_recall: float) -> dict[str, Any]:
-        """Test the best model and write its results."""
-        evaluation = evaluate_network(best, test_set, run, "Testing")
-        settings = run.settings
-        described = {
-            "model": str(run.folder / BEST_MODEL),
-            "backbone": settings.backbone,
-            "fc_output_dim": best.descriptor_dim,
-            "test_set_folder": self.recorded["test_set_folder"],
-            "image_size": "native" if wants_native_size(best, settings) else settings.image_size,
-            "seed": settings.seed,
-            "best_validation_R@1": best_recall,
-        }
-        title = f"{settings.backbone} on {Path(test_set.folder).resolve().name}"
-        results = save_results(
-            evaluation,
-            test_set,
-            run.folder,
-            title=title,
-            settings=described,
-            spec=best.spec.to_dict(),
-            num_preds_to_save=settings.num_preds_to_save,
-            save_only_wrong_preds=settings.save_only_wrong_preds,
-        )
-        logger.info(f"Test: {evaluation.describe()}")
-        return results
-
-    def _write_config(self, settings: TrainSettings, folder: Path, seeds: list[int] | None = None) -> None:
+    def write_config(self, settings: TrainSettings, folder: Path, seeds: list[int] | None = None) -> None:
         """Write all settings as YAML, from which the command line repeats or continues the run."""
         content = {**self.recorded, **dataclasses.asdict(settings), "seeds": seeds, "resume_train": None}
         with atomic_write(folder / CONFIG) as temporary:
@@ -352,91 +308,31 @@ class Training:
         for name, one in (("Validation", self.validation_set), ("Test", self.test_set)):
             if one:
                 logger.info(f"{name}: {len(one.database)} database images, {len(one.queries)} queries")
+                self._describe_lack_of_positives(name, one)
+
+    def _describe_lack_of_positives(self, name: str, one: EvaluationSet) -> None:
+        """Say how many queries no model can find, as that decides what the figures of a set mean."""
+        rule = find_rule(one.protocol, self.settings.positive_dist_threshold)
+        alone = count_without_positives(rule, one.database, one.queries)
+        if alone == len(one.queries):
+            logger.warning(
+                f"{name}: no query has a database image {rule}, so that R@1 is 0 whatever is trained. Check the "
+                "positions, or `positive_dist_threshold`."
+            )
+        elif alone:
+            logger.info(
+                f"{name}: {alone} of {len(one.queries)} queries have no database image {rule} and count as missed"
+            )
+
+
+def read_spec(checkpoint: Path) -> ModelSpec | None:
+    """Return what the model in a checkpoint is; None where an older version did not say."""
+    content = read_checkpoint(checkpoint, mapped=True).get("spec")
+    return None if content is None else ModelSpec.from_dict(content, checkpoint)
 
 
 def _is_table(photos: Photos) -> bool:
     return isinstance(photos, pl.DataFrame)
-
-
-def keep_model(run: Run, figures: dict[str, float]) -> None:
-    """Write the network as the best model so far; one process does."""
-    if run.fabric.is_global_zero:
-        save_model(run.folder / BEST_MODEL, run.network, training=dataclasses.asdict(run.settings), metrics=figures)
-
-
-def load_best(run: Run) -> PlaceNetwork:
-    """Return the run's network with the weights of the best model, in evaluation mode."""
-    path = run.folder / BEST_MODEL
-    tensors, entries = read_tensors(path)
-    run.network.load_state_dict(tensors)
-    if "spec" in entries:
-        run.network.spec = ModelSpec.from_dict(json.loads(entries["spec"]), path)
-    return run.network.eval()
-
-
-def evaluate_network(network: PlaceNetwork, evaluation_set: EvaluationSet, run: Run, description: str) -> Evaluation:
-    """Evaluate a network on the device as the settings ask for."""
-    settings = run.settings
-    return evaluate(
-        network,
-        evaluation_set,
-        native=wants_native_size(network, settings),
-        positive_dist_threshold=settings.positive_dist_threshold,
-        k=max(20, settings.num_preds_to_save),
-        device=str(run.device),
-        batch_size=settings.infer_batch_size,
-        num_workers=settings.num_workers,
-        description=description,
-    )
-
-
-def wants_native_size(network: PlaceNetwork, settings: TrainSettings) -> bool | None:
-    """Tell whether photos keep their size in validation and test; None leaves it to the protocol."""
-    if settings.resize_test_imgs is None or network.preprocessing.square:
-        return None
-    return not settings.resize_test_imgs
-
-
-def summarise_seeds(seeds: list[int], results: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return, say and write mean and standard deviation of the tests; of stage 1, the prompts of all seeds."""
-    if "recalls" not in results[0]:
-        return {"seeds": seeds, "prompts": [result["prompts"] for result in results]}
-    recalls = {rank: [result["recalls"][rank] for result in results] for rank in results[0]["recalls"]}
-    means = {rank: statistics.mean(values) for rank, values in recalls.items()}
-    deviations = {rank: statistics.stdev(values) if len(values) > 1 else 0.0 for rank, values in recalls.items()}
-    summary = {"seeds": seeds, "recalls": recalls, "recalls_mean": means, "recalls_standard_deviation": deviations}
-    write_json(folder / RESULTS, summary)
-    figures = ", ".join(f"{rank}: {means[rank]:.1f} ± {deviations[rank]:.1f}" for rank in recalls)
-    logger.info(f"Test, mean ± standard deviation over {len(seeds)} seeds: {figures}")
-    return summary
-
-
-@contextmanager
-def say_what_is_left(folder: Path, left: str = "") -> Iterator[None]:
-    """Say where an interruption or an error leaves the run in ``folder``, and what is still to be done.
-
-    Raises:
-        KeyboardInterrupt: with ``left`` as its text.
-        StoppedError: for an error of the block, or for running out of memory.
-    """
-    try:
-        with explain_lack_of_memory("lower `infer_batch_size`"):
-            yield
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*filter(None, [left])) from error
-    except StoppedError:
-        raise
-    except ProgeoError as error:
-        kept = "The checkpoint before is kept." if any(folder.glob("*checkpoint.pth")) else ""
-        message = " ".join(filter(None, (str(error).rstrip(".") + ".", left, kept)))
-        raise StoppedError(message, folder) from error
-
-
-@contextmanager
-def interrupt_on_termination() -> Iterator[None]:
-    """Let SIGTERM, with which clusters stop a job, raise KeyboardInterrupt as Ctrl-C does."""
-    with handle_signals(signal.default_int_handler, signal.SIGTERM):
-        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from progeo.errors import ProgeoError
+from progeo.training.recipes import find_recipe
 
 
 def setting(
@@ -45,7 +46,14 @@ class GroupSettings:
     N: int | None = setting(None, "cells between neighbouring classes of one group; without it 5", minimum=1)
     L: int | None = setting(None, "steps of alpha between neighbouring classes of one group; without it 2", minimum=1)
     groups_num: int = setting(8, "groups to train on; epoch e uses group e modulo this", minimum=1)
-    min_images_per_class: int = setting(10, "classes with fewer images are left out", minimum=1)
+    min_images_per_class: int | None = setting(
+        None, "classes with fewer images are left out; without it 10, and with metric `images_per_class`", minimum=1
+    )
+    parallel_groups: int = setting(
+        1,
+        "groups that each step trains on, one batch of each; epoch e starts with the group after those of the last",
+        minimum=1,
+    )
 
 
 @dataclass(kw_only=True)
@@ -62,6 +70,10 @@ class ModelSettings:
         None,
         "how features become a descriptor: gem (CosPlace), cls, identity, or one of your own; without it the "
         "backbone's usual one",
+    )
+    head_arguments: dict[str, Any] | None = setting(None, "further arguments of the head, for example '{p: 4}'")
+    backbone_arguments: dict[str, Any] | None = setting(
+        None, "further arguments of the backbone, for example '{layers: 3}' for a ResNet without its last layer"
     )
     fc_output_dim: int | None = setting(
         None, "dimension of the descriptors; without it 512, or that of the backbone's text tower", minimum=1
@@ -123,13 +135,26 @@ class OptimizerSettings:
 
     lr: float = setting(0.00001, "learning rate of the model", minimum=0)
     classifiers_lr: float = setting(0.01, "learning rate of the classifiers (always Adam, without decay)", minimum=0)
-    optimizer: str = setting("adam", "optimiser of the model", choices=("adam", "adamw"))
-    weight_decay: float = setting(0.0, "weight decay of the model", minimum=0)
-    schedule: str = setting(
-        "constant",
-        "what all learning rates do after the warm-up: stay, or fall to 0 over the training",
-        choices=("constant", "cosine", "linear"),
+    optimizer: str | None = setting(
+        None,
+        "optimiser of the model; without it adam, and adamw with metric. sgd has momentum 0.9",
+        choices=("adam", "adamw", "sgd"),
     )
+    weight_decay: float = setting(0.0, "weight decay of the model", minimum=0)
+    schedule: str | None = setting(
+        None,
+        "what all learning rates do after the warm-up: stay, fall over the training, or fall in steps at `milestones`; "
+        "without it constant, and linear with metric",
+        choices=("constant", "cosine", "linear", "steps"),
+    )
+    schedule_factor: float | None = setting(
+        None,
+        "cosine and linear: share of the rates that is left in the end, without it 0; steps: what the rates are "
+        "multiplied by at each of the `milestones`, without it 0.1",
+        minimum=0,
+        maximum=1,
+    )
+    milestones: list[int] | None = setting(None, "epochs after which `schedule` steps lowers the rates")
     warmup_steps: int = setting(0, "steps in which all learning rates rise to their full value", minimum=0)
     clip_gradients: float | None = setting(
         None, "scale the model's gradients down to this norm where it is larger; without it they stay", minimum=0
@@ -171,7 +196,8 @@ class TrainingSettings:
 
     method: str | None = setting(
         None,
-        "cosplace, progeo, or one of your own; without it progeo where the backbone has a text tower, else cosplace",
+        "cosplace, progeo, metric (places against each other, without classifiers), or one of your own; without it "
+        "progeo where the backbone has a text tower, else cosplace",
     )
     method_arguments: dict[str, Any] | None = setting(
         None, "arguments of a method of your own, for example '{margin: 0.2}'"
@@ -187,8 +213,9 @@ class TrainingSettings:
     batch_size: int = setting(32, "training images per step", minimum=1)
     images_per_class: int | None = setting(
         None,
-        "images of each class in a batch; batch_size must be a multiple. Without it 1, and 4 with `soft_triplet`, "
-        "which needs others of the same class (the published code draws 1 there too: `images_per_class` 1)",
+        "images of each class in a batch; batch_size must be a multiple. Without it 1, and 4 with metric and with "
+        "`soft_triplet`, which need others of the same class (the published code draws 1 there too: "
+        "`images_per_class` 1)",
         minimum=1,
     )
     epochs_num: int | None = setting(None, "epochs; without it 50, and 64 with ProGEO", minimum=1)
@@ -197,6 +224,13 @@ class TrainingSettings:
         None,
         "stop after this many epochs without a better R@1 on the validation set; without it train all epochs",
         minimum=1,
+    )
+    keep_start: float = setting(
+        0.0,
+        "share of the weights before training in the model that is validated and kept: 0.5 is the mean of both. "
+        "Training itself goes on from its own weights",
+        minimum=0,
+        maximum=1,
     )
     max_unreadable_images: int = setting(
         100,
@@ -226,11 +260,14 @@ class TrainSettings(
 
 
 def make_settings(values: Mapping[str, Any]) -> TrainSettings:
-    """Return settings of these values.
+    """Return settings of these values; those of a ``recipe`` hold where nothing else is given.
 
     Raises:
         ProgeoError: there is no such setting, or it cannot have this value.
     """
+    if values.get("recipe"):
+        own = {name: value for name, value in values.items() if name != "recipe" and value is not None}
+        values = {**find_recipe(values["recipe"]).settings, **own}
     known = [one.name for one in dataclasses.fields(TrainSettings)]
     for name in values:
         if name not in known:
@@ -270,4 +307,11 @@ def find_problem(value: Any, kind: Any, limits: Mapping[str, Any]) -> str | None
     return "finite" if isinstance(value, float) and not math.isfinite(value) else None
 
 
-_NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text", dict: "a mapping"}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    dict: "a mapping",
+    list: "a list of whole numbers",
+}

@@ -20,7 +20,7 @@ from progeo.files import write_csv
 from progeo.training.groups import describe_groups
 from progeo.training.interrupt import Interruption, delay_interruption
 from progeo.training.method import Optimizers, Phase
-from progeo.training.state import KEPT_SETTINGS, State, load_checkpoint, save_checkpoint
+from progeo.training.state import KEPT_SETTINGS, Checkpoint, State
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading the loss waits for the device, so it is done this often and not at every step."""
@@ -35,14 +35,15 @@ class Trainer:
     def __init__(
         self,
         phase: Phase,
-        validate: Callable[[], Recalls] | None = None,
+        validate: Callable[[str], Recalls] | None = None,
         keep: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         """Load the checkpoint of the phase, where there is one.
 
         Args:
             phase: what to train.
-            validate: measures the network after each epoch: R@N by N.
+            validate: measures the network before the first step and after each epoch: R@N by N. It is told what the
+                progress bar is to say.
             keep: keeps the network, which is the best so far, with the figures of its epoch.
 
         Raises:
@@ -56,18 +57,19 @@ class Trainer:
         self.wrapped = {id(optimizer): one for optimizer, one in zip(phase.optimizers, wrapped, strict=True)}
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None) or torch.amp.GradScaler(enabled=False)
         kept = dict.fromkeys((*KEPT_SETTINGS, *phase.kept))
-        self.belongs_to = {
+        belongs_to = {
             "options": {name: getattr(run.settings, name) for name in kept},
             "groups": describe_groups(run.groups),
             # Not compared: so that the file says what its weights are.
             "spec": json.loads(json.dumps(run.network.spec.to_dict(), default=str)),
         }
+        self.checkpoint = Checkpoint(phase, phase.optimizers, self.scaler, belongs_to)
         self.path = (run.checkpoint if phase.gives_model else None) or run.folder / phase.checkpoint
         self.last_saved = time.monotonic()
         self.is_between_steps = True
         self.state = State()
         if self.path.is_file():
-            self.state = load_checkpoint(self.path, phase, phase.optimizers, self.scaler, self.belongs_to)
+            self.state = self.checkpoint.load(self.path)
             self.state.losses = {name: values.to(run.device) for name, values in self.state.losses.items()}
         self.path = run.folder / phase.checkpoint
         phase.history = self.state.history
@@ -86,11 +88,16 @@ class Trainer:
             return state.history
         with explain_lack_of_memory(phase.memory_remedy):
             logger.info(phase.describe(state))
-            return self._fit()
+            self._fit()
+        if self.validate:
+            logger.info(self.describe_best())
+        return state.history
 
-    def _fit(self) -> list[dict[str, float]]:
+    def _fit(self) -> None:
         phase, state = self.phase, self.state
         try:
+            if self.validate and not state.epoch and not state.step and state.start is None:
+                self.try_start(self.validate("Validating the start"))
             with progress_bar("loss {task.fields[loss]}") as bar:
                 task = bar.add_task(phase.title, total=None, loss="")
                 while not self.is_finished:
@@ -106,7 +113,7 @@ class Trainer:
                             self.finish_epoch(figures, {}, seconds)
                     if self.validate:
                         bar.stop()
-                        recalls = self.validate()
+                        recalls = self.validate("Validating")
                         with delay_interruption() as interruption:
                             self.finish_epoch(figures, recalls, seconds)
                         interruption.raise_if_requested()
@@ -117,7 +124,6 @@ class Trainer:
                 self.read_figures()
                 self.save()
             raise
-        return state.history
 
     @property
     def is_finished(self) -> bool:
@@ -221,20 +227,42 @@ class Trainer:
         remedy = f"{self.phase.remedy[0].upper()}{self.phase.remedy[1:]}{amp}"
         raise ProgeoError(f"{what} of epoch {self.state.epoch + 1}. {remedy}.")
 
+    def try_start(self, recalls: Recalls) -> None:
+        """Take the network before its first step as the best model so far."""
+        state = self.state
+        state.start, state.best_epoch, state.best_recall = recalls, 0, recalls[1]
+        figures = name_recalls(recalls)
+        if self.keep:
+            self.keep({"epoch": 0, **figures})
+        logger.info(f"Before training: validation {format_recalls(recalls)}")
+        if self.fabric.is_global_zero:
+            self.write_events(figures)
+
+    def describe_best(self) -> str:
+        """Say which epoch gave the best model."""
+        state = self.state
+        before = "" if state.start is None else f"; before training it was {state.start[1]:.1f}"
+        if state.best_epoch:
+            return f"The best model is that of epoch {state.best_epoch}, validation R@1 {state.best_recall:.1f}{before}"
+        return (
+            f"The best model is the start, validation R@1 {state.best_recall:.1f}: no epoch of training was better. "
+            "A lower `lr`, fewer trained stages (`unfreeze`) or `keep_start` change less of it"
+        )
+
     def finish_epoch(self, figures: dict[str, float], recalls: Recalls, seconds: float) -> None:
         """Record the epoch, keep the model if it is the best so far, and move on to the next."""
         state, phase = self.state, self.phase
-        figures = figures | {f"validation_R@{rank}": recall for rank, recall in recalls.items()}
+        figures = figures | name_recalls(recalls)
         state.history.append(figures | {"seconds": seconds})
         improved = not recalls or recalls[1] > state.best_recall
         state.epochs_without_improvement = 0 if improved else state.epochs_without_improvement + 1
         if improved and recalls:
-            state.best_recall = recalls[1]
+            state.best_epoch, state.best_recall = state.epoch + 1, recalls[1]
         if improved and self.keep:
             self.keep(figures)
         if phase.gives_model:
-            text = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in recalls.items())
-            text = f", validation {text}{', the best so far' if improved else ''}" if text else ""
+            best = ", the best so far" if improved else ""
+            text = f", validation {format_recalls(recalls)}{best}" if recalls else ""
             logger.info(f"Epoch {state.epoch + 1}/{phase.epochs}: loss {figures['loss']:.4f}{text}")
             if self.fabric.is_global_zero:
                 self.write_events(figures)
@@ -247,14 +275,13 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint and the table of figures; one process does."""
         if self.fabric.is_global_zero:
-            arguments = (self.state, self.phase, self.phase.optimizers, self.scaler, self.belongs_to)
-            save_checkpoint(self.path, *arguments)
+            self.checkpoint.save(self.path, self.state)
             if self.state.history:
                 write_csv(self.path.with_name(self.phase.metrics), self.state.history)
         self.last_saved = time.monotonic()
 
     def write_events(self, figures: dict[str, float]) -> None:
-        """Write the losses of an epoch, step by step, and its validation as TensorBoard events."""
+        """Write the losses of an epoch, step by step, and its validation as TensorBoard events; the start has none."""
         from torch.utils.tensorboard import SummaryWriter
 
         state = self.state
@@ -266,7 +293,7 @@ class Trainer:
                     events.add_scalar(name, loss, first_step + step)
             for name, value in figures.items():
                 if name.startswith("validation"):
-                    events.add_scalar(name, value, first_step + self.phase.steps(state.epoch))
+                    events.add_scalar(name, value, first_step + len(state.losses.get("loss", ())))
 
     def raise_if_requested(self, interruption: Interruption) -> None:
         """Raise KeyboardInterrupt if a stop was asked for, in all processes after the same step."""
@@ -274,6 +301,16 @@ class Trainer:
             requested = self.fabric.all_reduce(torch.tensor(float(interruption.requested)), reduce_op="max")
             interruption.requested = bool(requested)
         interruption.raise_if_requested()
+
+
+def name_recalls(recalls: Recalls) -> dict[str, float]:
+    """Return recalls as the table of figures calls them."""
+    return {f"validation_R@{rank}": recall for rank, recall in recalls.items()}
+
+
+def format_recalls(recalls: Recalls) -> str:
+    """Return recalls as one line."""
+    return ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in recalls.items())
 
 
 class SteadyMixedPrecision(MixedPrecision):

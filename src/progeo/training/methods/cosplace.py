@@ -22,7 +22,7 @@ class CosPlace(ImagePhase):
     """Cross-entropy of CosFace logits, and the triplet loss where it is asked for.
 
     Attributes:
-        classifiers: one per group; only the one of the current epoch's group is on the device.
+        classifiers: one per group; only those of the current epoch's groups are on the device.
     """
 
     remedy = "lower `lr` or `classifiers_lr`"
@@ -37,20 +37,22 @@ class CosPlace(ImagePhase):
         self.optimizers += [torch.optim.Adam(one.parameters(), lr=run.settings.classifiers_lr) for one in made]
 
     def start_epoch(self, epoch: int) -> Optimizers:
-        """Take the group's classifier to the device."""
+        """Take the groups' classifiers to the device."""
         super().start_epoch(epoch)
-        self.group = epoch % len(self.classifiers)
-        self.move_classifier(self.run.device)
-        return [self.optimizers[0], self.optimizers[1 + self.group]]
+        return [self.optimizers[0], *self.move_classifiers(epoch, self.run.device)]
 
     def end_epoch(self, epoch: int) -> None:
-        """Take it back."""
-        self.move_classifier(torch.device("cpu"))
+        """Take them back."""
+        self.move_classifiers(epoch, torch.device("cpu"))
 
-    def move_classifier(self, device: torch.device) -> None:
-        """Move the classifier of the current group, and its optimiser's state."""
-        self.classifiers[self.group].to(device)
-        move_optimizer(self.optimizers[1 + self.group], device)
+    def move_classifiers(self, epoch: int, device: torch.device) -> Optimizers:
+        """Move the classifiers of the epoch's groups and the state of their optimisers, which are returned."""
+        moved = []
+        for group in self.groups_of(epoch):
+            self.classifiers[group].to(device)
+            move_optimizer(self.optimizers[1 + group], device)
+            moved.append(self.optimizers[1 + group])
+        return moved
 
     def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the losses of a batch."""

@@ -60,14 +60,14 @@ class TextPhase(CosPlace):
         self.targets = targets
 
     def start_epoch(self, epoch: int) -> list[torch.optim.Optimizer]:
-        """Take the group's targets to the device."""
-        self.texts = self.targets[epoch % len(self.targets)].to(self.run.device).float()
+        """Take the groups' targets to the device."""
+        self.texts = {group: self.targets[group].to(self.run.device).float() for group in self.groups_of(epoch)}
         return super().start_epoch(epoch)
 
     def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the losses of a batch."""
         losses = super().compute_losses(descriptors, labels)
-        text = self.run.settings.text_loss_weight * compare_with_texts(descriptors, self.texts, labels)
+        text = self.run.settings.text_loss_weight * compare_with_texts(descriptors, self.texts[self.group], labels)
         return {"classification": losses.pop("classification"), "text": text, **losses}
 
     def learns(self) -> str:
