@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 from PIL import Image
 
 from progeo import cli
+from progeo.checking.classes import Recommendation
+from progeo.checking.costs import Cost
 
 from ..data.published import write_gsv_cities
 
 
 @pytest.fixture(autouse=True)
 def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network itself is measured in test_classes.py."""
-    monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: "about 1.0 GB on the device")
-    monkeypatch.setattr("progeo.checking.check.estimate_training_time", lambda steps: "about 1:00:00")
+    """The network itself is measured in test_costs.py."""
+    monkeypatch.setattr(
+        "progeo.checking.check.estimate_cost", lambda best, say: Cost("about 1.0 GB on the device", 3600.0)
+    )
 
 
 @pytest.fixture
@@ -221,17 +225,44 @@ def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: 
 def test_cost_is_that_of_the_recommended_settings(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progeo.checking.check.estimate_training_memory", lambda classes: f"that of {classes} classes")
-    monkeypatch.setattr("progeo.checking.check.estimate_training_time", lambda steps: f"the time of {steps} steps")
+    def estimate(best: Recommendation, say: Callable[[str], object]) -> Cost:
+        say("Measuring a step")
+        return Cost(f"that of {best.largest_group} classes", 60.0 * best.steps)
+
+    monkeypatch.setattr("progeo.checking.check.estimate_cost", estimate)
     places = [0] * 5 + [1] * 4 + [2] * 3
     write_rows({number: f"{59.3 + place / 1000:.4f},18.1,,train,database" for number, place in enumerate(places)})
     _, output = check(capsys)
     assert "--M 10 --alpha 360: 0 in 0 with 10, 1 in 1 with 5, 2 in 2 with 4, 3 in 3 with 3" in output
-    assert "--min_images_per_class 4" in output
-    assert "training takes 400 steps in all, that of 2 classes, and the time of 400 steps." in output
+    assert "Looking at 12 photos" in output and "Measuring a step" in output
+    assert "To start with: progeo train --train_set_folder m.csv --val_set_folder VAL --test_set_folder TEST" in output
+    assert "--backbone EfficientNet-Lite0 --image_size 224 --M 10" in output
+    assert "--min_images_per_class 4" in output and "--unfreeze 1 --lr 0.0001 --keep_start 0.5" in output
+    cost = "400 steps in all, that of 2 classes, and about 7 hours on this machine's processor, without reading photos"
+    assert f"This is {cost}" in output and "Too long" not in output
     page = Path("check.html").read_text(encoding="utf-8")
     assert '<td class="number chosen">2 <span class="muted">(9; 2)</span></td>' in page  # with four photos or more
-    assert "training takes 400 steps in all, that of 2 classes, and the time of 400 steps." in page
+    assert f"This is {cost.replace('steps in', 'steps of 32 photos in').replace(chr(39), '&#39;')}" in page
+
+
+def test_a_training_that_takes_too_long_says_what_to_do_instead(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.checking.check.estimate_cost", lambda best, say: Cost("3 GB", 11 * 86_400.0))
+    places = [0] * 5 + [1] * 4 + [2] * 3
+    write_rows({number: f"{59.3 + place / 1000:.4f},18.1,,train,database" for number, place in enumerate(places)})
+    _, output = check(capsys, "--backbone", "ResNet18", "--image_size", "320")
+    assert "--backbone ResNet18 --image_size 320 --M 10" in output
+    way_out = "train on a GPU, or start with --backbone EfficientNet-Lite0 --image_size 224 --iterations_per_epoch 2."
+    assert "about 11 days on this machine" in output and way_out in output
+    assert way_out in Path("check.html").read_text(encoding="utf-8")
+
+
+def test_unknown_backbones_are_refused_before_anything_is_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output = check(capsys, "--backbone", "ResNet19")
+    assert code == 2 and "no backbone 'ResNet19' (did you mean ResNet18" in output and "Looking" not in output
 
 
 def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

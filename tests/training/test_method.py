@@ -38,7 +38,7 @@ BACKBONE = "timm:test_resnet"
 def _own_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Forget what a test registers, and write nowhere else."""
     find_method("cosplace")  # those of the package register when the first is looked for
-    own = {name: methods._METHODS[name] for name in ("cosplace", "progeo")}
+    own = {name: methods._METHODS[name] for name in ("cosplace", "metric", "progeo")}
     monkeypatch.setattr(methods, "_METHODS", own)
     monkeypatch.chdir(tmp_path)
 
@@ -105,7 +105,9 @@ def test_a_method_of_several_phases_resumes_in_each(tiny_city: Path) -> None:
 
 
 def test_unknown_methods_are_refused_with_the_nearest() -> None:
-    with pytest.raises(ProgeoError, match=r"no method 'cosplac' \(did you mean cosplace\?\).*are: cosplace, progeo"):
+    with pytest.raises(
+        ProgeoError, match=r"no method 'cosplac' \(did you mean cosplace\?\).*are: cosplace, metric, progeo"
+    ):
         find_method("cosplac")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from progeo.checking.classes import estimate_training_memory, estimate_training_time
+from progeo.checking.costs import describe_way_out, estimate_cost
 from progeo.checking.result import Result, examine
 from progeo.data.faults import Faults
 from progeo.data.table import read_photos
 from progeo.data.tools.looks import read_looks
+from progeo.models.backbones.create import find_backbone
 
 
 def check_photos(
@@ -19,16 +20,27 @@ def check_photos(
     heading_from: str | None = None,
     positive_dist_threshold: float = 25,
     num_workers: int | None = None,
+    backbone: str | None = None,
+    image_size: int | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Result:
     """Read a set as ``read_photos`` does, look at every photo, and estimate what training with it takes.
 
+    Training is estimated with ``backbone`` at ``image_size``, or without them with those that suit the size of the set.
+    ``say`` is told what takes long, before it does.
+
     Raises:
-        ProgeoError: the set cannot be read at all.
+        ProgeoError: the set cannot be read at all, or there is no such backbone.
     """
+    if backbone:
+        find_backbone(backbone)
     faults: Faults = []
     table = read_photos(source, columns=columns, heading_from=heading_from, one_plane=None, faults=faults)
-    result = examine(source, table, faults, read_looks(table["path"], num_workers), positive_dist_threshold)
+    say(f"Looking at {len(table):,} photos")
+    looks = read_looks(table["path"], num_workers)
+    result = examine(source, table, faults, looks, positive_dist_threshold, backbone, image_size)
     if best := result.recommendation:
-        memory, time = estimate_training_memory(best.largest_group), estimate_training_time(best.steps)
-        result = dataclasses.replace(result, memory=memory, time=time)
+        cost = estimate_cost(best, say)
+        way_out = describe_way_out(best) if cost.is_too_long else None
+        result = dataclasses.replace(result, memory=cost.memory, time=cost.time, way_out=way_out)
     return result

@@ -1,18 +1,15 @@
-"""What CosPlace classes a set makes with which settings, which to start with, and what training costs."""
+"""What CosPlace classes a set makes with which settings, and which to start with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from torch.nn import functional as F
 
 from progeo.console import format_count
-from progeo.models.network import create_model
 from progeo.training.groups import assign_cells
-from progeo.training.overview import StepCost, count_parameters, estimate_memory, estimate_time, measure_step
 
 BACKBONE, IMAGE_SIZE, BATCH_SIZE = "ResNet18", 512, 32
 N_AND_L, GROUPS, EPOCHS, STEPS = (5, 2), 8, 50, 10_000
@@ -27,10 +24,10 @@ ENOUGH_CLASSES = 50
 EPOCHS_OF_SMALL_SETS, VIEWS_OF_EACH = 20, 30
 """For sets too small for the published steps: how often training should show each image in all."""
 FEWEST_STEPS = 20
-SHRINKING = 4
-"""Side of a training crop over that of the image on which memory is measured."""
-TIMED_IMAGES = 4
-"""Images on which the time of a step is measured."""
+SMALL_SET = 20_000
+"""Images below which a set is trained on gently, so that it costs little of what is known of other places."""
+SMALL_BACKBONE, SMALL_SIZE = "EfficientNet-Lite0", 224
+GENTLE: dict[str, Any] = {"unfreeze": 1, "lr": 1e-4, "keep_start": 0.5}
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,9 @@ class Setting:
 class Recommendation:
     """What to start with, and the reason for it."""
 
-    settings: dict[str, int]
-    """Arguments of training: M, alpha, N, L, groups_num, min_images_per_class, epochs_num, iterations_per_epoch."""
+    settings: dict[str, Any]
+    """Arguments of training: backbone and image_size, M, alpha, N, L, groups_num, min_images_per_class, epochs_num and
+    iterations_per_epoch; of a small set also how gently: unfreeze, lr, keep_start."""
     largest_group: int
     """Classes of the largest group, which training holds in memory one at a time."""
     why: str
@@ -59,7 +57,8 @@ class Recommendation:
     @property
     def steps(self) -> int:
         """Training steps in all."""
-        return self.settings["epochs_num"] * self.settings["iterations_per_epoch"]
+        steps: int = self.settings["epochs_num"] * self.settings["iterations_per_epoch"]
+        return steps
 
 
 def count_classes(table: pl.DataFrame) -> list[Setting]:
@@ -84,8 +83,13 @@ def group_by_place(settings: list[Setting]) -> dict[tuple[int, int], list[Settin
     return grouped
 
 
-def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | None:
-    """Return the smallest places that still hold most of the images; None where not even the largest do."""
+def recommend(
+    table: pl.DataFrame, settings: list[Setting], backbone: str | None = None, image_size: int | None = None
+) -> Recommendation | None:
+    """Return the smallest places that still hold most of the images; None where not even the largest do.
+
+    ``backbone`` and ``image_size`` are those that will be trained; without them those that suit the size of the set.
+    """
     by_size = sorted(settings, key=lambda one: (one.M**2 * one.alpha, -one.min_images_per_class))
     found = next((one for one in by_size if one.classes > 1 and one.images >= ENOUGH_IMAGES * len(table)), None)
     if found is None:
@@ -104,9 +108,14 @@ def recommend(table: pl.DataFrame, settings: list[Setting]) -> Recommendation | 
         f"in {format_count(groups, 'group')} of about {found.classes / groups:.0f}. {epochs} epochs of {steps:,} steps "
         f"show each about {shown / found.images:.0f} times"
     )
+    small = found.images < SMALL_SET
+    backbone = backbone or (SMALL_BACKBONE if small else BACKBONE)
     chosen = {
+        "backbone": backbone,
+        "image_size": image_size or (SMALL_SIZE if backbone == SMALL_BACKBONE else IMAGE_SIZE),
         **{"M": found.M, "alpha": found.alpha, "N": N, "L": L, "groups_num": groups_num},
         **{"min_images_per_class": found.min_images_per_class, "epochs_num": epochs, "iterations_per_epoch": steps},
+        **(GENTLE if small else {}),
     }
     return Recommendation(chosen, largest_group=max(sizes[:groups_num]), why=why)
 
@@ -120,37 +129,3 @@ def _choose_groups(table: pl.DataFrame, setting: Setting) -> tuple[int, int, lis
         if len(kept) >= ENOUGH_CLASSES * len(groups):
             break
     return N, L, groups
-
-
-def estimate_training_memory(classes: int) -> str:
-    """Say how much memory training with the default network, crops and batch takes.
-
-    Args:
-        classes: of the largest group, whose classifier is on the device.
-
-    What a backward pass keeps of an image grows with its pixels, and with each image by the same amount: two steps on
-    small images tell it.
-    """
-    network = create_model(BACKBONE, weights="none").eval()
-    side = IMAGE_SIZE // SHRINKING
-
-    def measure(images: int) -> int:
-        crops = torch.rand(images, 3, side, side)
-        return measure_step(lambda: F.normalize(network(crops)).sum()).kept_bytes
-
-    one, two = measure(1), measure(2)
-    kept_per_image = (two - one) * SHRINKING**2
-    parts = {"network": count_parameters(network), "classifier": (0, classes * network.descriptor_dim)}
-    return estimate_memory(parts, StepCost(0, one + (BATCH_SIZE - 1) * kept_per_image))
-
-
-def estimate_training_time(steps: int) -> str:
-    """Say how long so many steps with the default network, crops and batch take on the processor of this machine.
-
-    Measured on a few images, as a whole batch would take long; a single one would tell more of the start of each layer
-    than of its work. Reading the photos is not counted.
-    """
-    network = create_model(BACKBONE, weights="none").eval()
-    crops = torch.rand(TIMED_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE)
-    seconds = measure_step(lambda: F.normalize(network(crops)).sum()).seconds * BATCH_SIZE / TIMED_IMAGES
-    return f"{estimate_time(seconds * steps)} with {TIMED_IMAGES} photos on this machine's processor"

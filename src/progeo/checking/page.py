@@ -28,7 +28,7 @@ def write_check_page(result: Result, path: str | Path, start: str, settings: dic
     Args:
         result: what was found.
         path: where to write it.
-        start: the recommended settings as they are given to a training.
+        start: the recommended training, as a command.
         settings: what the check was asked for, to be listed.
 
     Raises:

@@ -52,6 +52,8 @@ class Result:
     memory: str | None
     time: str | None
     """What training with the recommended settings takes; None where nothing is recommended."""
+    way_out: str | None
+    """What to do where that is too long for this machine."""
     duplicates: Duplicates
     findings: list[Finding]
 
@@ -77,12 +79,21 @@ class Result:
             "training_steps": best and best.steps,
             "memory": self.memory,
             "time": self.time,
+            "way_out": self.way_out,
             "findings": [vars(finding) for finding in self.findings],
             "fine": not self.has_problems,
         }
 
 
-def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radius: float) -> Result:
+def examine(
+    source: str,
+    table: pl.DataFrame,
+    faults: Faults,
+    looks: Looks,
+    radius: float,
+    backbone: str | None = None,
+    image_size: int | None = None,
+) -> Result:
     """Work out the figures of a set.
 
     Args:
@@ -91,12 +102,13 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
         faults: the photos that have none, and rows without a file.
         looks: what was read of the photos of ``table``.
         radius: metres within which a database photo is a positive.
+        backbone, image_size: what will be trained; see ``recommend``.
     """
     parts = name_parts(table)
     training = _take_training_images(table, parts)
     duplicates = find_duplicates(looks)
     settings = count_classes(training)
-    recommendation = recommend(training, settings)
+    recommendation = recommend(training, settings, backbone, image_size)
     positives, findings = _count_positives(table, parts, radius)
     return Result(
         source=source,
@@ -110,6 +122,7 @@ def examine(source: str, table: pl.DataFrame, faults: Faults, looks: Looks, radi
         training_images=len(training),
         memory=None,
         time=None,
+        way_out=None,
         duplicates=duplicates,
         findings=[
             *_describe_faults(faults),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from progeo.cli.options import NUM_WORKERS, REQUIRED, HeadingOptions, option
-from progeo.cli.spelling import spell_options
+from progeo.cli.spelling import say, spell_options
 from progeo.cli.train import TrainOptions
 from progeo.console import console, format_count
 from progeo.errors import ProblemsFoundError
@@ -28,6 +28,12 @@ class CheckOptions(HeadingOptions):
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a database photo is right for a query")
     num_workers: NonNegativeInt | None = option(None, NUM_WORKERS)
+    backbone: str | None = option(
+        None, "backbone that will be trained, for which memory and time are estimated; without it what suits the set"
+    )
+    image_size: PositiveInt | None = option(
+        None, "width and height of its training crops; without it 224 with EfficientNet-Lite0, else 512"
+    )
 
 
 def run(options: CheckOptions) -> None:
@@ -41,11 +47,12 @@ def run(options: CheckOptions) -> None:
 
     settings = {name: value for name, value in vars(options).items() if value is not None}
     asked = {name: value for name, value in settings.items() if name not in ("page", "json")}
-    result = check_photos(**asked)
+    result = check_photos(**asked, say=say)
     names = [*settings, *(field.name for field in dataclasses.fields(TrainOptions))]
     findings = [dataclasses.replace(one, text=spell_options(one.text, names)) for one in result.findings]
-    result = dataclasses.replace(result, findings=findings)
-    start = spell_settings(result.recommendation.settings) if result.recommendation else ""
+    way_out = result.way_out and spell_options(result.way_out, names)
+    result = dataclasses.replace(result, findings=findings, way_out=way_out)
+    start = spell_command(result) if result.recommendation else ""
     # Printed first: where the page cannot be written, the findings are there all the same.
     if options.json:
         print(json.dumps(result.to_dict()), flush=True)
@@ -60,13 +67,22 @@ def run(options: CheckOptions) -> None:
         )
 
 
-def spell_settings(settings: dict[str, int]) -> str:
+def spell_command(result: Result) -> str:
+    """Return the command that trains with the recommended settings, on sets of one manifest where it has them."""
+    assert result.recommendation is not None
+    words = ["progeo train --train_set_folder", result.source]
+    if not all(any(part.startswith(split) for part in result.counts) for split in ("val", "test")):
+        words.append("--val_set_folder VAL --test_set_folder TEST")
+    return " ".join([*words, spell_settings(result.recommendation.settings)])
+
+
+def spell_settings(settings: dict[str, Any]) -> str:
     """Return settings as options of ``progeo train``."""
     return " ".join(f"--{name} {value}" for name, value in settings.items())
 
 
 def describe(result: Result, start: str) -> str:
-    """Return the check as one page for the terminal; ``start`` are the recommended settings."""
+    """Return the check as one page for the terminal; ``start`` is the recommended command."""
     from progeo.checking.classes import group_by_place
 
     lines = [f"{result.source}: {format_count(len(result.table), 'photo')} with a position"]
@@ -88,9 +104,11 @@ def describe(result: Result, start: str) -> str:
         lines.append(f"To start with: {start}")
         lines.append(f"  {result.recommendation.why}.")
         lines.append(
-            f"  With the default network, training takes {format_count(result.recommendation.steps, 'step')} in all, "
-            f"{result.memory}, and {result.time}."
+            f"  This is {format_count(result.recommendation.steps, 'step')} in all, {result.memory}, and "
+            f"{result.time}, without reading photos and validation."
         )
+        if result.way_out:
+            lines.append(f"  {result.way_out}")
     else:
         lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
     for finding in sorted(result.findings, key=lambda one: not one.is_problem):

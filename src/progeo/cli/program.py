@@ -124,6 +124,7 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
         name, rest = _split_command(arguments)
         if not {"-h", "--help"} & set(rest):
             print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
+        names = [field.name for field in dataclasses.fields(find_options_class(name))]
         options = parse_options(name, rest)
         names = list(vars(options))
         remedy = _find_remedy(names)

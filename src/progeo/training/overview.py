@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import torch
 from torch import nn
+
+from progeo.console import format_count
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,13 @@ def estimate_memory(parts: dict[str, tuple[int, int]], cost: StepCost) -> str:
 
 def estimate_time(seconds: float) -> str:
     """Say how long something will take."""
-    return f"about {timedelta(seconds=max(1, round(seconds)))}, measured on one step"
+    return f"about {format_duration(seconds)}, measured on one step"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in a unit that fits, to about a tenth of it: ``40 seconds``, ``5 minutes``, ``2.5 days``."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            count = seconds / length
+            return f"{count:.1f}".removesuffix(".0") + f" {unit}s" if count < 3 else f"{count:.0f} {unit}s"
+    return format_count(max(1, round(seconds)), "second")

@@ -145,7 +145,6 @@ def find_recipe(name: str) -> Recipe:
 def describe_recipe(name: str) -> str:
     """Return a recipe as text: what it trains, every value, the source, and what is otherwise there."""
     recipe = find_recipe(name)
-    width = max(map(len, recipe.settings))
     lines = [f"Recipe {name}. {recipe.summary}.", f"Source: {recipe.source}."]
-    lines += [f"  {setting:{width}}  {value}" for setting, value in recipe.settings.items()]
+    lines += [f"  `{setting}` {value}" for setting, value in recipe.settings.items()]
     return "\n".join([*lines, *recipe.departures])

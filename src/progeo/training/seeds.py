@@ -44,8 +44,7 @@ def run_seeds(training: Training, make_folder: Callable[[], Path], seeds: list[i
         summary = summarise_seeds(results, folder) if results else {}
     if failed:
         reasons = " ".join(f"Seed {seed}: {reason}" for seed, reason in failed.items())
-        done = f"; the other {len(results)} are done" if results else ""
-        raise StoppedError(f"{format_count(len(failed), 'seed')} failed{done}. {reasons}", folder)
+        raise StoppedError(f"{format_count(len(failed), 'seed')} failed, {len(results)} done. {reasons}", folder)
     return summary
 
 

@@ -11,6 +11,7 @@ Place Recognition", Neurocomputing 2022.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,10 +80,15 @@ class Metric(Method):
     """One phase, on places with enough photos, with AdamW and a rate that falls to 0."""
 
     epochs = 10
-    images_per_class = photos = 4
+    images_per_class = 4
     optimizer = "adamw"
     schedule = "linear"
     phase = MetricPhase
+
+    def __init__(self, settings: TrainSettings, **arguments: Any) -> None:
+        """Note how many photos of a place a batch holds."""
+        super().__init__(settings, **arguments)
+        self.photos = self.min_images_per_class = settings.images_per_class or self.images_per_class
 
     def resolve(self, settings: TrainSettings) -> TrainSettings:
         """Return the settings; places with fewer photos than a batch takes of each are left out.
@@ -90,7 +96,7 @@ class Metric(Method):
         Raises:
             ProgeoError: a batch would hold one photo of each place, or one place.
         """
-        photos = settings.images_per_class or self.images_per_class
+        photos = self.photos
         if photos < 2:
             raise ProgeoError("`images_per_class` 1 gives `method` metric no two photos of a place: use 2 or more.")
         if settings.batch_size < 2 * photos:
@@ -98,7 +104,6 @@ class Metric(Method):
                 f"`batch_size` {settings.batch_size} holds {settings.batch_size // photos} place of {photos} photos, "
                 f"but `method` metric compares places: use `batch_size` {2 * photos} or more."
             )
-        self.min_images_per_class = self.photos = photos
         settings = super().resolve(settings)
         assert settings.min_images_per_class is not None
         if settings.min_images_per_class < photos:
