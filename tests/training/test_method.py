@@ -23,7 +23,8 @@ from progeo.models.heads import registry
 from progeo.models.network import create_model
 from progeo.training import ImagePhase, Method, Phase, Run, register_method, train
 from progeo.training.losses import weighted_soft_margin_triplet
-from progeo.training.method import find_method, schedule
+from progeo.training.method import find_method
+from progeo.training.phase import schedule
 from progeo.training.settings import make_settings
 
 SETTINGS: dict[str, Any] = {
@@ -258,7 +259,7 @@ def test_trains_in_a_thread(tiny_city: Path) -> None:
         ({"hue": 0.6}, "`hue` is 0.6; it must be at most 0.5"),
         ({"M": 2.5}, "`M` is 2.5; it must be a whole number"),
         ({"train_all_layers": 1}, "`train_all_layers` is 1; it must be True or False"),
-        ({"optimizer": "sgd"}, "`optimizer` is 'sgd'; it must be one of adam, adamw"),
+        ({"optimizer": "lion"}, "`optimizer` is 'lion'; it must be one of adam, adamw, sgd"),
         ({"patience": 2}, "`patience` waits for a better R@1 on a validation set, but there is none"),
         ({"method": "progeo"}, "needs a backbone with a text tower"),
         ({"text_targets": "prompts"}, "`method` cosplace does not go with `text_targets` prompts"),

@@ -27,9 +27,9 @@ def test_a_resumed_run_takes_head_arguments_from_its_checkpoint(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = {"projection": False}
-    save_model("given.safetensors", create_model(BACKBONE, head_arguments=arguments, descriptor_dim=64, weights="none"))
+    save_model("given.safetensors", create_model(BACKBONE, head_arguments=arguments, descriptor_dim=96, weights="none"))
     # The command line takes over what the run was resolved to: backbone and head, and no arguments of it.
-    named = SETTINGS | {"backbone": BACKBONE, "head": "gem", "fc_output_dim": 64}
+    named = SETTINGS | {"backbone": BACKBONE, "head": "gem", "fc_output_dim": 96}
     train("given.safetensors", tiny_city / "train", folder="run", **named)
     train("given.safetensors", tiny_city / "train", folder="run", **named | {"epochs_num": 2})
     whole = train("given.safetensors", tiny_city / "train", folder="whole", **named | {"epochs_num": 2})

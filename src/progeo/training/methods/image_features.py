@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,11 @@ from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
 from progeo.models.text import ImageTextModel
 from progeo.search.store import FeatureFile, Half
+from progeo.training.groups import Group
 
 FEATURES = "image_features.npy"
 IMAGES_AT_ONCE = 32
+FEWEST_IMAGES_TO_HOLD_OUT = 4
 
 Features = Half
 
@@ -99,3 +103,45 @@ def extract_image_features(
             "allows; they are named above."
         )
     return features
+
+
+@dataclass(frozen=True)
+class GroupFeatures:
+    """The image features of a group: those to learn from, and those held out to measure with.
+
+    Attributes:
+        features: float16 (I, D), mapped into memory, all readable or not.
+        labels: int64 (I,), the class of each image.
+        training: rows to learn from.
+        held_out: rows to measure with, at most one of a class.
+    """
+
+    features: Features
+    labels: npt.NDArray[np.int64]
+    training: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+
+
+def split_features(features: Features, groups: list[Group], held_out_images: int, seed: int) -> list[GroupFeatures]:
+    """Share the features of all groups' images, group after group, out to the groups, and hold some out.
+
+    One image of a class that has at least four is held out, of ``held_out_images`` classes at most, drawn at random.
+    Images that could not be read (features NaN) are left out.
+    """
+    shares = []
+    start = 0
+    share_of = held_out_images / max(1, sum(len(group) for group in groups))
+    for number, group in enumerate(groups):
+        share = features[start : start + len(group.images)]
+        start += len(group.images)
+        labels = np.repeat(np.arange(len(group)), np.diff(group.offsets))
+        readable = np.flatnonzero(~np.isnan(share[:, 0]))
+        generator = np.random.default_rng((seed, number))
+        shuffled = generator.permutation(readable)
+        large = np.bincount(labels[readable], minlength=len(group)) >= FEWEST_IMAGES_TO_HOLD_OUT
+        _, first = np.unique(labels[shuffled], return_index=True)
+        candidates = shuffled[first][large[labels[shuffled[first]]]]
+        count = min(len(candidates), math.ceil(share_of * len(group)))
+        held_out = np.sort(generator.permutation(candidates)[:count])
+        shares.append(GroupFeatures(share, labels, np.setdiff1d(readable, held_out), held_out))
+    return shares

@@ -12,16 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from progeo.console import logger
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
-from progeo.training.groups import Group, describe_groups
 from progeo.training.losses import compare_with_texts
 from progeo.training.method import Method, Phase, Run, register_method
 from progeo.training.methods.cosplace import CosPlace
@@ -36,19 +32,24 @@ from progeo.training.methods.prompt_file import (
     save_prompts,
 )
 from progeo.training.methods.prompt_learning import PromptPhase, describe_measure
-from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
+from progeo.training.methods.prompts import PromptTemplate
+from progeo.training.methods.text_targets import (
+    TEXT_TARGETS,
+    Targets,
+    average_classes,
+    encode_prompts,
+    load_targets,
+    save_targets,
+    shuffle,
+)
 from progeo.training.settings import TrainSettings
 from progeo.training.trainer import create_fabric
 
-TEXT_TARGETS = "text_targets.safetensors"
 LEARNS = {
     "prompts": "their classes and the texts of these",
     "shuffled": "their classes and, as a control, the texts of others",
     "class_mean": "their classes and the mean image features of these",
 }
-
-Targets = list[torch.Tensor]
-"""What the text loss pulls descriptors towards: for each group (classes, D), float16, on the CPU."""
 
 
 class TextPhase(CosPlace):
@@ -141,7 +142,7 @@ class ProGEO(Method):
             prompts = yield from self.learn_prompts(run)
             self.results = {"prompts": str(run.folder / PROMPTS), "measured": prompts.card["measured"]}
             return
-        targets = self.load_targets(run) if self.model is None else (yield from self.make_targets(run))
+        targets = load_targets(run) if self.model is None else (yield from self.make_targets(run))
         self.model = self.prompts = None  # their memory is for the image encoder
         yield self.phase(run, targets)
 
@@ -157,11 +158,7 @@ class ProGEO(Method):
             targets = encode_prompts(prompts, self.model)
             if settings.text_targets == "shuffled":
                 targets = [shuffle(target, settings.seed, number) for number, target in enumerate(targets)]
-        targets = [target.half().cpu() for target in targets]
-        tensors = {str(number): target.contiguous() for number, target in enumerate(targets)}
-        with atomic_write(run.folder / TEXT_TARGETS) as temporary:
-            temporary.write_bytes(save(tensors, self.describe_targets(run)))
-        return targets
+        return save_targets(targets, run)
 
     def learn_prompts(self, run: Run) -> Generator[Phase, None, PromptFile]:
         """Yield stage 1; write and return the prompts."""
@@ -211,52 +208,3 @@ class ProGEO(Method):
             num_workers=settings.num_workers,
             max_unreadable_images=settings.max_unreadable_images,
         )
-
-    def describe_targets(self, run: Run) -> dict[str, str]:
-        """Return what a file of targets belongs to."""
-        return {"kind": str(run.settings.text_targets), "groups": describe_groups(run.groups)}
-
-    def load_targets(self, run: Run) -> Targets:
-        """Return the targets that an earlier start has made."""
-        path = run.folder / TEXT_TARGETS
-        remedy = f"Remove {path}, and it is made anew."
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                if file.metadata() != self.describe_targets(run):
-                    raise ProgeoError(f"{path} was made for other `text_targets` or other classes. {remedy}")
-                return [file.get_tensor(str(number)) for number in range(len(file.keys()))]
-        except (SafetensorError, OSError) as error:
-            raise ProgeoError(f"{path} is damaged ({error}). {remedy}") from error
-
-
-def encode_prompts(file: PromptFile, model: ImageTextModel) -> Targets:
-    """Return the text features of the prompts of each group."""
-    template = PromptTemplate.parse(file.card["template"])
-    targets = []
-    for tokens in file.tokens:
-        prompts = Prompts(template, model.text, len(tokens))
-        prompts.tokens.data.copy_(tokens)
-        targets.append(compute_text_features(prompts, model.text))
-    return targets
-
-
-def average_classes(features: Features, groups: list[Group]) -> Targets:
-    """Return the mean image feature of each class, over the images that could be read."""
-    means = []
-    start = 0
-    for group in groups:
-        share = np.asarray(features[start : start + len(group.images)], dtype=np.float32)
-        start += len(group.images)
-        readable = ~np.isnan(share[:, :1])
-        sums = np.add.reduceat(np.where(readable, share, 0), group.offsets[:-1], axis=0)
-        counts = np.add.reduceat(readable, group.offsets[:-1], axis=0, dtype=np.int64)
-        means.append(torch.from_numpy(sums / np.maximum(counts, 1)))
-    return means
-
-
-def shuffle(target: torch.Tensor, seed: int, group: int) -> torch.Tensor:
-    """Give each class the text of another one: every class the next one's along a random round."""
-    order = np.random.default_rng((seed, 2, group)).permutation(len(target))
-    shuffled = torch.empty_like(target)
-    shuffled[torch.from_numpy(order)] = target[torch.from_numpy(np.roll(order, 1))]
-    return shuffled

@@ -6,9 +6,7 @@ features of all the group's images, with Adam and a learning rate that falls to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,12 @@ from torch import nn
 from progeo.console import format_count
 from progeo.devices import copy_to, derive_seed
 from progeo.models.text import ImageTextModel
-from progeo.training.groups import Group
 from progeo.training.losses import contrast_images_and_texts
-from progeo.training.method import Optimizers, Phase, Run, schedule
-from progeo.training.methods.image_features import Features
+from progeo.training.methods.image_features import Features, split_features
 from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
+from progeo.training.phase import Optimizers, Phase, Run, schedule
 from progeo.training.state import State, move_optimizer
-
-FEWEST_IMAGES_TO_HOLD_OUT = 4
 
 # Settings that stage 1 must keep to continue. Batch size and rate are not among them: lower ones are how a run goes on
 # that ran out of memory or out of bounds.
@@ -35,48 +30,6 @@ KEPT_SETTINGS = ("prompt_template", "epochs_num_stage1", "held_out_images", "see
 
 Batch = tuple[Features, npt.NDArray[np.int64]]
 """Image features (B, D), and the class of each (B,)."""
-
-
-@dataclass(frozen=True)
-class GroupFeatures:
-    """The image features of a group: those to learn from, and those held out to measure with.
-
-    Attributes:
-        features: float16 (I, D), mapped into memory, all readable or not.
-        labels: int64 (I,), the class of each image.
-        training: rows to learn from.
-        held_out: rows to measure with, at most one of a class.
-    """
-
-    features: Features
-    labels: npt.NDArray[np.int64]
-    training: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
-
-
-def split_features(features: Features, groups: list[Group], held_out_images: int, seed: int) -> list[GroupFeatures]:
-    """Share the features of all groups' images, group after group, out to the groups, and hold some out.
-
-    One image of a class that has at least four is held out, of ``held_out_images`` classes at most, drawn at random.
-    Images that could not be read (features NaN) are left out.
-    """
-    shares = []
-    start = 0
-    share_of = held_out_images / max(1, sum(len(group) for group in groups))
-    for number, group in enumerate(groups):
-        share = features[start : start + len(group.images)]
-        start += len(group.images)
-        labels = np.repeat(np.arange(len(group)), np.diff(group.offsets))
-        readable = np.flatnonzero(~np.isnan(share[:, 0]))
-        generator = np.random.default_rng((seed, number))
-        shuffled = generator.permutation(readable)
-        large = np.bincount(labels[readable], minlength=len(group)) >= FEWEST_IMAGES_TO_HOLD_OUT
-        _, first = np.unique(labels[shuffled], return_index=True)
-        candidates = shuffled[first][large[labels[shuffled[first]]]]
-        count = min(len(candidates), math.ceil(share_of * len(group)))
-        held_out = np.sort(generator.permutation(candidates)[:count])
-        shares.append(GroupFeatures(share, labels, np.setdiff1d(readable, held_out), held_out))
-    return shares
 
 
 class PromptPhase(Phase):
