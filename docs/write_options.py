@@ -40,6 +40,7 @@ VALUES = {
     config.HalfTurn: "number from 0 to 0.5",
     config.PortNumber: "whole number from 0 to 65535",
     float: "number",
+    int: "whole number",
     dict[str, Any]: "YAML mapping",
     Literal[1, 2]: "`1`, `2`",
 }
