@@ -16,14 +16,11 @@ SETTINGS: dict[str, Any] = {
     **{"epochs_num": 1, "iterations_per_epoch": 1, "num_workers": 0, "device": "cpu", "backbone_weights": "none"},
     **{"min_images_per_class": 4, "fc_output_dim": None},
 }
-SMALL = {
-    **{"embed_dim": 32, "depth": 2, "num_heads": 2},
-}
+SMALL = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 """Instead of the published widths, so that a step takes milliseconds; the layers are those of the family."""
 FAMILIES = {
-    "ResNet18": ("gem", 64),
-    "VGG16": ("gem", 32),
-    "EfficientNet-Lite0": ("gem", 64),
+    "ResNet18": ("gem", 32),
+    "EfficientNet-Lite0": ("gem", 32),
     "timm:vit_small_patch14_dinov2.lvd142m": ("cls", 28),
     "timm:vit_small_patch16_dinov3.lvd1689m": ("cls", 32),
     "timm:vit_base_patch16_siglip_gap_224.v2_webli": ("gem", 32),
@@ -34,8 +31,8 @@ FAMILIES = {
 def small_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     create_model = timm.create_model
 
-    def create(name: str, **arguments: Any) -> Any:
-        return create_model(name, **arguments | (SMALL if "vit_" in name else {}))
+    def create(name: str, *pretrained: bool, **arguments: Any) -> Any:
+        return create_model(name, *pretrained, **arguments | (SMALL if "vit_" in name else {}))
 
     monkeypatch.setattr(timm, "create_model", create)
 
