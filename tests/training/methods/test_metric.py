@@ -67,7 +67,6 @@ def test_places_of_a_column_are_compared(tiny_city: Path) -> None:
         ({"images_per_class": 1}, "`images_per_class` 1 gives `method` metric no two photos"),
         ({"images_per_class": 4, "batch_size": 4}, "`batch_size` 4 holds 1 place of 4 photos.*`batch_size` 8 or more"),
         ({"batch_size": 32}, "needs 16 different places, but a group has 8: use `batch_size` 16 or less"),
-        ({"min_images_per_class": 1}, "`min_images_per_class` 1 keeps places.*`images_per_class` 2"),
         ({"batch_size": 9}, "`batch_size` 9 is no multiple of `images_per_class` 2"),
     ],
 )

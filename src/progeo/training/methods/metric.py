@@ -10,6 +10,7 @@ Place Recognition", Neurocomputing 2022.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,7 +89,7 @@ class Metric(Method):
     def __init__(self, settings: TrainSettings, **arguments: Any) -> None:
         """Note how many photos of a place a batch holds."""
         super().__init__(settings, **arguments)
-        self.photos = self.min_images_per_class = settings.images_per_class or self.images_per_class
+        self.photos = settings.images_per_class or self.images_per_class
 
     def resolve(self, settings: TrainSettings) -> TrainSettings:
         """Return the settings; places with fewer photos than a batch takes of each are left out.
@@ -104,14 +105,8 @@ class Metric(Method):
                 f"`batch_size` {settings.batch_size} holds {settings.batch_size // photos} place of {photos} photos, "
                 f"but `method` metric compares places: use `batch_size` {2 * photos} or more."
             )
-        settings = super().resolve(settings)
-        assert settings.min_images_per_class is not None
-        if settings.min_images_per_class < photos:
-            raise ProgeoError(
-                f"`min_images_per_class` {settings.min_images_per_class} keeps places that have fewer photos than "
-                f"`images_per_class` {photos} takes of each. Leave it out, or raise it."
-            )
-        return settings
+        least = max(photos, settings.min_images_per_class or 0)
+        return dataclasses.replace(super().resolve(settings), min_images_per_class=least)
 
     def check_classes(self, count_images: Callable[[], npt.NDArray[np.int64]]) -> None:
         """Raise ProgeoError where no place has photos enough."""
