@@ -42,7 +42,7 @@ def small_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step(backbone: str, method: str, tiny_city: Path) -> None:
     head, size = FAMILIES[backbone]
     settings = SETTINGS | {"unfreeze": 1, "head": head, "image_size": size}
-    settings["fc_output_dim"] = None if head == "cls" else 16
+    settings["fc_output_dim"] = SMALL["embed_dim"] if head == "cls" else 16
     result = train(backbone, tiny_city / "train", method=method, **settings)
     assert result.model is not None and len(result.history) == 1
     assert result.history[0]["loss"] > 0

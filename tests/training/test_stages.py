@@ -25,7 +25,7 @@ from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 from progeo.search import store
 from progeo.training.groups import make_groups
-from progeo.training.methods import progeo
+from progeo.training.methods import text_targets
 from progeo.training.methods.image_features import FEATURES
 from progeo.training.methods.progeo import TEXT_TARGETS, TextPhase
 from progeo.training.methods.prompt_file import PROMPTS, load_prompts
@@ -128,7 +128,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_result(
     places: dict[str, tuple[Any, str, int]] = {
         "extraction": (store, "write_json", 1),
         "prompts": (PromptPhase, "forward", 9),
-        "between": (progeo, "compute_text_features", 0),
+        "between": (text_targets, "compute_text_features", 0),
         "encoder": (TextPhase, "forward", 3),
     }
     monkeypatch.setattr("progeo.search.store.ROWS_AT_ONCE", 8)
