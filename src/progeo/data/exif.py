@@ -4,6 +4,9 @@ Read are GPSLatitude and GPSLongitude with their hemispheres, GPSImgDirection wi
 north; magnetic headings are not corrected, they are off by the declination of the place), and the time with its
 fraction of a second and its offset from UTC: DateTimeOriginal, or else DateTimeDigitized, DateTime, the GPS's time.
 What is missing is taken from XMP and from files beside the photo (``xmp``).
+
+A position whose GPSProcessingMethod is ``progeo`` is an estimate that was written back into the photo: no measurement,
+and so none that anything may be learned from.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ TIMES = (
     (BASE.DateTime, BASE.SubsecTime, BASE.OffsetTime),
 )
 """Where a time stands, its fraction of a second and its offset from UTC; first what says best when."""
+ESTIMATED = "its position is an estimate that progeo wrote, and no measurement"
+METHOD = "progeo"
 EXIF_COLUMNS = {
     "path": pl.String(),
     "latitude": pl.Float64(),
@@ -97,14 +102,19 @@ def _read_photo(path: str, sidecars: list[str]) -> dict[str, Any]:
         written["heading"] = heading % 360
     reference = {"T": "true", "M": "magnetic"}.get(_read_text(gps.get(GPS.GPSImgDirectionRef)).upper())
     found: dict[str, Any] = {"times": [], "heading_reference": reference}
+    is_estimated = False
     for said in (edited, written, exported, read_xmp(packet)):
-        if "latitude" in said and "latitude" not in found:
+        if "latitude" in said and said.get("method") == METHOD:
+            is_estimated = True
+        elif "latitude" in said and "latitude" not in found:
             found |= {name: said[name] for name in ("latitude", "longitude")}
         if "heading" in said and "heading" not in found:
             found |= {name: said[name] for name in ("heading", "heading_reference") if name in said}
         found["times"] += said.get("times", [])
     found["times"] = found["times"] or [None]  # as an empty list would be no row when the lists are laid out
-    return found if "latitude" in found else {**found, "problem": written["problem"]}
+    if "latitude" in found:
+        return found
+    return {**found, "problem": ESTIMATED if is_estimated else written["problem"]}
 
 
 def _read_position(gps: dict[int, Any]) -> dict[str, Any]:
@@ -123,7 +133,8 @@ def _read_position(gps: dict[int, Any]) -> dict[str, Any]:
         return {"problem": "its GPS position does not say north or south, east or west"}
     if (latitude < 0 < signs[0]) or (longitude < 0 < signs[1]):
         return {"problem": "its latitude or longitude contradicts N, S, E or W"}
-    return {"latitude": signs[0] * abs(latitude), "longitude": signs[1] * abs(longitude)}
+    method = _read_text(gps.get(GPS.GPSProcessingMethod)).removeprefix("ASCII").strip("\0 ")
+    return {"latitude": signs[0] * abs(latitude), "longitude": signs[1] * abs(longitude), "method": method}
 
 
 def _read_degrees(value: Any) -> float | None:

@@ -13,7 +13,7 @@ import polars as pl
 
 from progeo.console import format_count
 from progeo.data.datasets import find_layout, structures
-from progeo.data.exif import read_exif
+from progeo.data.exif import ESTIMATED, read_exif
 from progeo.data.faults import Faults, set_aside
 from progeo.data.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
 from progeo.data.listing import name_cached, read_changed, read_folder
@@ -153,8 +153,10 @@ def _leave_out(table: pl.DataFrame, folder: Path, faults: Faults | None) -> pl.D
         ProgeoError: no photo has one.
     """
     problems = table.filter(pl.col("problem").is_not_null()).select("path", "problem")
+    others = problems.filter(pl.col("problem") != ESTIMATED)
     if len(problems):
-        example = f"first {os.path.relpath(problems['path'][0], folder)}: {problems['problem'][0]}"
+        path, problem = (others if len(others) else problems).row(0)
+        example = f"first {os.path.relpath(path, folder)}: {problem}"
     if len(problems) == len(table):
         raise ProgeoError(
             f"There are no coordinates anywhere in {folder}. Looked for a manifest in it "
@@ -162,11 +164,17 @@ def _leave_out(table: pl.DataFrame, folder: Path, faults: Faults | None) -> pl.D
             f"{format_count(len(table), 'image')} ({example}). "
             "A manifest that stands elsewhere can be given in place of the folder."
         )
+    estimated = problems.filter(pl.col("problem") == ESTIMATED)
     if faults is not None:
         set_aside(table, table["problem"], "position", faults)
-    elif len(problems):
+    elif len(estimated):
         logger.warning(
-            f"Left out: {len(problems):,} of {format_count(len(table), 'photo')} in {folder} without a position, "
+            f"Left out: {format_count(len(estimated), 'photo')} in {folder} whose position is an estimate that progeo "
+            f"wrote, first {os.path.relpath(estimated['path'][0], folder)}"
+        )
+    if faults is None and len(others):
+        logger.warning(
+            f"Left out: {len(others):,} of {format_count(len(table), 'photo')} in {folder} without a position, "
             f"{example}"
         )
     unread = table.filter(pl.col("unread_time").is_not_null())

@@ -57,7 +57,7 @@ def read_sidecars(files: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def read_xmp(content: bytes | str | None) -> dict[str, Any]:
-    """Return what XMP says: latitude and longitude, heading and its reference, ``times`` as texts.
+    """Return what XMP says: latitude, longitude and what gave them, heading and its reference, ``times`` as texts.
 
     Its properties are elements or attributes, and in either form they are read without building a tree.
     """
@@ -67,6 +67,8 @@ def read_xmp(content: bytes | str | None) -> dict[str, Any]:
     latitude, longitude = (_read_angle(said.get(f"GPS{axis}", "")) for axis in ("Latitude", "Longitude"))
     if latitude is not None and longitude is not None:
         found |= {"latitude": latitude, "longitude": longitude}
+        if "GPSProcessingMethod" in said:
+            found["method"] = said["GPSProcessingMethod"]
     heading = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(\d+))?", said.get("GPSImgDirection", ""))
     if heading and float(heading[2] or 1):
         degrees = float(heading[1]) / float(heading[2] or 1)
