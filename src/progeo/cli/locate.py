@@ -13,6 +13,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from progeo.cli.options import REQUIRED, EstimateOptions, option
 from progeo.cli.places import open_database, read_position
 from progeo.cli.spelling import say
+from progeo.cli.writing import WritingOptions, check_writing, leave_out_located, write_back, write_files
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FAILURES_SHOWN = 10
 
 
 @dataclass(kw_only=True)
-class LocateOptions(EstimateOptions):
+class LocateOptions(WritingOptions, EstimateOptions):
     """Locating"""
 
     photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
@@ -72,7 +73,10 @@ def run(options: LocateOptions) -> None:
     if len(gone) == len(paths):
         missing = {path: f"There is no image {path}." for path in gone}
         raise ProgeoError(join_failures(missing, len(paths)))
+    if options.only_missing and not (paths := leave_out_located(paths)):
+        return
     with open_database(options) as database:
+        check_writing(options, database)
         database.check_ready(options.min_confidence, options.even_uncalibrated)
         described, failures = database.encoder.encode_readable(paths)
         if described:
@@ -88,6 +92,8 @@ def run(options: LocateOptions) -> None:
             )
             results = [Located(path, estimate) for path, estimate in zip(described, estimates, strict=True)]
             write_results(results, database, options)
+            write_files(results, options)
+            write_back(results, options)
     if failures:
         raise ProgeoError(join_failures(failures, len(paths)))
 

@@ -60,6 +60,10 @@ COMMANDS = {
         "say where photos were taken",
         "progeo locate PHOTO --database DATABASE",
     ),
+    "undo": Command(
+        "take back the positions that locate has written into photos",
+        "progeo undo logs/written/TIME/written.jsonl",
+    ),
     "serve": Command(
         "start the web page and the HTTP service of a place database",
         "progeo serve --database DATABASE",
