@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
-from progeo.cli.places import open_database
+from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, RerankOptions, option
+from progeo.cli.places import create_reranker, open_database
 from progeo.cli.spelling import say
 
 
 @dataclass(kw_only=True)
-class CalibrateOptions(HeadingOptions, PlaceOptions):
+class CalibrateOptions(HeadingOptions, RerankOptions, PlaceOptions):
     """Calibration"""
 
     queries: str = option(
@@ -37,7 +37,7 @@ def run(options: CalibrateOptions) -> None:
     for remark in queries.remarks:
         say(remark)
     with open_database(options) as database:
-        report = calibrate(database, queries, partial(say, style="yellow"))
+        report = calibrate(database, queries, partial(say, style="yellow"), rerank=create_reranker(database, options))
     say(
         f"Learned from {report.calibration.queries} queries, of which {report.right} were located within "
         f"{RIGHT_WITHIN:g} m. On queries not learned from, stated and true probability differ by "

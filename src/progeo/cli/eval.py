@@ -18,6 +18,7 @@ from progeo.cli.options import (
     MachineOptions,
     PhotoOptions,
     Repeated,
+    RerankOptions,
     TrustOptions,
     list_repeated,
     option,
@@ -41,7 +42,7 @@ BYTES_PER_NUMBER = 4
 
 
 @dataclass(kw_only=True)
-class EvalOptions(InferenceOptions, PhotoOptions, MachineOptions, TrustOptions):
+class EvalOptions(InferenceOptions, RerankOptions, PhotoOptions, MachineOptions, TrustOptions):
     """Evaluation"""
 
     test_set_folder: str = option(
@@ -262,12 +263,15 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
             image_size=options.image_size,
             native=candidate.native,
             positive_dist_threshold=options.positive_dist_threshold,
-            k=max(20, options.num_preds_to_save),
+            k=max(20, options.num_preds_to_save, options.candidates if options.rerank != "none" else 0),
+            rerank=options.rerank,
+            candidates=options.candidates,
             device=device,
             batch_size=options.infer_batch_size,
             num_workers=options.num_workers,
             description="Encoding",
             descriptors_folder=kept,
+            cache_folder=options.cache_folder,
         )
     except KeyboardInterrupt:
         if kept:
@@ -319,6 +323,7 @@ def _save(
             "fc_output_dim": spec.descriptor_dim,
             "test_set_folder": options.test_set_folder,
             "image_size": "native" if read.native else read.image_size,
+            "rerank": options.rerank,
             "batch_dependent": bool(spec.provenance.get("batch_dependent")),
             "database_memory_bytes": len(evaluation_set.database) * spec.descriptor_dim * BYTES_PER_NUMBER,
         },

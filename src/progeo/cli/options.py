@@ -120,6 +120,19 @@ class TrustOptions:
 
 
 @dataclass(kw_only=True)
+class RerankOptions:
+    """Re-ranking"""
+
+    rerank: str = option(
+        "none",
+        "compare the photos found with the query point by point, and order them anew: dense takes features of the "
+        "model's own network, sift those of OpenCV, both takes these two, lightglue two further networks",
+        choices=("dense", "sift", "lightglue", "both", "none"),
+    )
+    candidates: PositiveInt = option(20, "for --rerank: how many of the photos found are compared")
+
+
+@dataclass(kw_only=True)
 class PlaceOptions(TrustOptions):
     """Place database"""
 
@@ -132,8 +145,10 @@ class PlaceOptions(TrustOptions):
 
 
 @dataclass(kw_only=True)
-class EstimateOptions(PlaceOptions):
+class EstimateOptions(RerankOptions, PlaceOptions):
     """Estimates"""
+
+    cache_folder: str = option("cache", "where points of the database's photos are kept between runs, for --rerank")
 
     min_confidence: ClosedUnitInterval | None = option(
         None,

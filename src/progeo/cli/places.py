@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progeo.cli.options import PlaceOptions
+from progeo.cli.options import EstimateOptions, PlaceOptions
 from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
+    from progeo.cli.calibrate import CalibrateOptions
     from progeo.places.database import PlaceDatabase
+    from progeo.search.rerank import Reranker
 
 
 def database_settings(options: PlaceOptions) -> dict[str, Any]:
@@ -48,3 +50,8 @@ def read_position(text: str) -> tuple[float, float]:
             f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
         ) from error
     return latitude, longitude
+
+
+def create_reranker(database: PlaceDatabase, options: CalibrateOptions | EstimateOptions) -> Reranker:
+    """Return the reranker that the options ask for."""
+    return database.create_reranker(options.rerank, candidates=options.candidates, cache_folder=options.cache_folder)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import EstimateOptions, PortNumber, option
-from progeo.cli.places import open_database, say
+from progeo.cli.places import create_reranker, open_database, say
 from progeo.errors import ProgeoError
 
 TILES = re.compile(r"(https?://[\w.{}-]+(:\d+)?)?/(?!/)\S*")
@@ -60,6 +61,7 @@ def run(options: ServeOptions) -> None:
             min_confidence=options.min_confidence,
             even_uncalibrated=options.even_uncalibrated,
             token=options.token,
+            make_reranker=partial(create_reranker, options=options),
             tiles=options.tiles,
             tiles_attribution=options.tiles_attribution,
             allowed_hosts=choose_allowed_hosts(options.host, options.token),

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from progeo.locating.calibration import (
 )
 from progeo.locating.estimate import RIGHT_WITHIN, weigh_evidence
 from progeo.places.photos import PhotoSet, format_failures
+from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
@@ -46,7 +48,10 @@ class CalibrationReport:
 
 
 def calibrate(
-    database: PlaceDatabase, queries: PhotoSet, say: Callable[[str], object] = logger.warning
+    database: PlaceDatabase,
+    queries: PhotoSet,
+    say: Callable[[str], object] = logger.warning,
+    rerank: Reranker = no_rerank,
 ) -> CalibrationReport:
     """Learn a calibration from photos of known position and keep it with the database.
 
@@ -54,6 +59,7 @@ def calibrate(
         database: whose estimates are judged.
         queries: of ``read_photo_set``.
         say: is told what is left out.
+        rerank: how estimates will be re-ranked.
 
     Raises:
         ProgeoError: there are too few queries with a position that are no photos of the database itself.
@@ -81,7 +87,12 @@ def calibrate(
             "No query can be used: each is damaged or a photo of the database itself. Give others of known position, "
             "taken at other times."
         )
-    matches = database.search(np.stack([described[path] for path in table["path"]]))
+    paths = table["path"].to_list()
+    matches = database.search(
+        np.stack([described[path] for path in paths]),
+        queries=[partial(database.encoder.read, path) for path in paths],
+        rerank=rerank,
+    )
     evidence = [weigh_evidence(of_query) for of_query in matches]
     truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
     errors = measure_distances(np.stack([item.point for item in evidence]), truth)

@@ -38,7 +38,9 @@ from progeo.places.pruning import find_gone
 from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import rerank_matches, search_photos
 from progeo.places.tables import Tables
+from progeo.places.verifying import create_reranker, keep_local_features
 from progeo.search.rerank import Query, Reranker, no_rerank
+from progeo.search.verifier import CANDIDATES
 
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
@@ -409,7 +411,7 @@ class PlaceDatabase:
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
         exact: bool = False,
-        rerank: Reranker = no_rerank,
+        rerank: Reranker | str = no_rerank,
     ) -> list[Estimate]:
         """Estimate where photos were taken.
 
@@ -421,7 +423,8 @@ class PlaceDatabase:
                 calibrated, and nothing is called unknown where it is not.
             even_uncalibrated: without a calibration, the agreement of the matches is compared with it.
             exact: compare with every photo, even where there is an approximate index.
-            rerank: brings the photos found into another order.
+            rerank: brings the photos found into another order: what ``create_reranker`` gives, its name (``dense``,
+                ``sift``, ``lightglue``, ``both``, ``none``), or a reranker of one's own.
 
         Raises:
             ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
@@ -452,7 +455,7 @@ class PlaceDatabase:
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
         exact: bool = False,
-        rerank: Reranker = no_rerank,
+        rerank: Reranker | str = no_rerank,
     ) -> list[Estimate]:
         """Estimate where photos were taken from their descriptors, float32 (Q, D); else as ``locate``.
 
@@ -464,13 +467,42 @@ class PlaceDatabase:
             max_speed: metres per second that estimates along a path do not exceed, up to a slack of 50 metres.
         """
         threshold = choose_threshold(self.calibration, min_confidence, even_uncalibrated)
-        candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
+        if isinstance(rerank, str):
+            rerank = self.create_reranker(rerank)
+        candidates = max(k, getattr(rerank, "candidates", 0), 0 if intervals is None else SEQUENCE_MATCHES)
         matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
         path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
         return [
             make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, threshold)
             for table, point in zip(matches, path, strict=True)
         ]
+
+    def create_reranker(
+        self, name: str, *, candidates: int = CANDIDATES, cache_folder: str | Path | None = None
+    ) -> Reranker:
+        """Return a reranker for this database, to be used for many photos.
+
+        What it must know of photos that look alike and lie far apart, it learns the first time, and the database keeps.
+
+        Args:
+            name: ``dense``, ``sift``, ``lightglue``, ``both`` (dense and sift) or ``none``.
+            candidates: how many of the photos found are compared; those behind keep their places.
+            cache_folder: where keypoints of the database's photos are kept; None keeps some in memory.
+
+        Raises:
+            ProgeoError: there is no such reranker, a library is missing, or the model has no local features.
+        """
+        return create_reranker(self._tables, name, self.encoder, candidates, cache_folder)
+
+    def keep_local_features(self, most: int) -> tuple[int, int]:
+        """Keep at most so many local features of every photo, as re-ranking by ``dense`` compares them.
+
+        Those of a model without local features are SIFT's.
+
+        Returns:
+            Of how many photos they were added, and the bytes that takes.
+        """
+        return keep_local_features(self._tables, self.encoder, most)
 
     def positions(self) -> pl.DataFrame:
         """Return all photos' ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, null where not known)."""

@@ -28,6 +28,7 @@ except ImportError:  # Windows
 FORMAT_VERSION = 2
 """Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt."""
 SETTINGS = "settings"
+KEYPOINTS = "keypoints"
 LOCK = ".creating"
 # Makes two writers that insert one key at once notice each other; otherwise both rows would stay.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}

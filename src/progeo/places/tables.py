@@ -155,6 +155,13 @@ class Tables:
             storage.write_settings(self.settings, {"calibration": asdict(calibration)})
         self.calibration = calibration
 
+    @cached_property
+    def kept_keypoints(self) -> Any | None:
+        """The table of the keypoints that are kept with the database; None where none are."""
+        with storage.translate_errors(self.address, "read"):
+            there = storage.KEYPOINTS in self.connection.list_tables().tables
+            return self.connection.open_table(storage.KEYPOINTS) if there else None
+
     def count_photos(self) -> int:
         """Return the number of photos."""
         with storage.translate_errors(self.address, "read"):

@@ -22,8 +22,18 @@ FULL_UNTIL = 0.8
 """Share of the bound down to which a full cache is emptied, what was used longest ago first."""
 
 
+def identify_file(path: str) -> str:
+    """Return what tells a photo file from any other, and from what it was before it changed.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = Path(path).stat()
+    return f"{Path(path).absolute()}\n{status.st_size} {status.st_mtime_ns}"
+
+
 class KeypointCache:
-    """Keypoints by what they depend on: the method, and path, size and time of the photo. Safe in threads."""
+    """Keypoints by what they depend on: the method, and the photo. Safe in threads."""
 
     def __init__(
         self,
@@ -40,15 +50,15 @@ class KeypointCache:
         self._bytes_on_disk: int | None = None
         self._lock = Lock()
 
-    def get(self, method: Method, path: str, make: Callable[[], Keypoints]) -> Keypoints:
+    def get(self, method: Method, photo: str, make: Callable[[], Keypoints]) -> Keypoints:
         """Return the keypoints of a photo, made where they are not here, or not any more.
 
-        Raises:
-            OSError: there is no such file.
+        Args:
+            method: that made them.
+            photo: what they depend on beside the method; ``identify_file`` gives it for a file.
+            make: makes them.
         """
-        status = Path(path).stat()
-        content = f"{method.key}\n{Path(path).absolute()}\n{status.st_size} {status.st_mtime_ns}"
-        key = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+        key = hashlib.sha256(f"{method.key}\n{photo}".encode(errors="surrogateescape")).hexdigest()
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)

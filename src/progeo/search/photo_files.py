@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from progeo.errors import ProgeoError
-from progeo.search.keypoint_cache import KeypointCache
+from progeo.search.keypoint_cache import KeypointCache, identify_file
 from progeo.search.keypoints import Keypoints
 from progeo.search.matching import Method, Pixels
 
@@ -21,6 +21,6 @@ class PhotoFiles:
     def __call__(self, method: Method, path: str) -> Keypoints | None:
         """Return the keypoints of a photo; None where it is gone or damaged."""
         try:
-            return self._cache.get(method, path, lambda: method.extract(self._read(path)))
+            return self._cache.get(method, identify_file(path), lambda: method.extract(self._read(path)))
         except (ProgeoError, OSError):
             return None

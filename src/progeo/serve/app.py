@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.places.database import PlaceDatabase
+from progeo.search.rerank import Reranker, no_rerank
 from progeo.serve.answers import (
     HealthAnswer,
     LocateAnswer,
@@ -70,6 +71,7 @@ def create_app(
     database: PlaceDatabase,
     *,
     limits: Limits | None = None,
+    make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: no_rerank,
     min_confidence: float | None = None,
     even_uncalibrated: bool = False,
     token: str | None = None,
@@ -82,6 +84,7 @@ def create_app(
     Args:
         database: open for as long as the service runs; its encoder says how large batches are, and how many threads.
         limits: what is refused.
+        make_reranker: gives the reranker of a database, now and when it has been rebuilt; a request can do without.
         min_confidence: as of ``PlaceDatabase.locate``.
         even_uncalibrated: as of ``PlaceDatabase.locate``.
         token: what ``Authorization: Bearer`` must carry; without it everyone is let in.
@@ -96,7 +99,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service(
-            database, metrics, limits, min_confidence=min_confidence, even_uncalibrated=even_uncalibrated
+            database,
+            metrics,
+            limits,
+            make_reranker=make_reranker,
+            min_confidence=min_confidence,
+            even_uncalibrated=even_uncalibrated,
         )
         with app.state.service:
             yield
@@ -203,11 +211,14 @@ async def locate(
     photos: Annotated[
         list[UploadFile], File(min_length=1, description="one or more: JPEG, PNG, WebP, or HEIC where installed")
     ],
+    rerank: Annotated[
+        bool, Form(description="false leaves the photos found in the order of their descriptors, where others re-rank")
+    ] = True,
 ) -> LocateAnswer:
     """Estimate where photos were taken; what is known of them already narrows the search."""
     named = [(photo.filename or f"photo {number}", photo.file) for number, photo in enumerate(photos, start=1)]
     try:
-        estimates = await service.locate(named, prior)
+        estimates = await service.locate(named, prior, rerank=rerank)
     except NoPhotoFitsError as error:
         raise refuse_content(error) from error
     answers = [describe_estimate(name, estimate) for (name, _), estimate in zip(named, estimates, strict=True)]

@@ -14,6 +14,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from progeo.pixels.prefetch import count_readers
+from progeo.search.rerank import Reranker, no_rerank
 from progeo.serve.batching import Batcher, Descriptors, Pixels
 from progeo.serve.clusters import PlacesMap
 from progeo.serve.metrics import Metrics
@@ -53,10 +54,12 @@ class Service:
         metrics: Metrics,
         limits: Limits,
         *,
+        make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: no_rerank,
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
     ) -> None:
         """Take an open database and start the threads; its encoder says how many, and how large batches are."""
+        self._make_reranker = make_reranker
         self._take(database)
         self.metrics = metrics
         encoder = database.encoder
@@ -80,6 +83,7 @@ class Service:
         """Use a database from now on; its model is loaded first."""
         self._preprocessing = database.encoder.preprocessing
         self._places = PlacesMap(database.positions())
+        self._rerank = self._make_reranker(database)
         self.database = database
 
     def _encode(self, images: Sequence[Pixels]) -> Descriptors:
@@ -97,8 +101,10 @@ class Service:
             self._places = PlacesMap(self.database.positions())
         return self._places
 
-    async def locate(self, photos: list[tuple[str, BinaryIO]], prior: Prior | None) -> list[Estimate]:
-        """Return the estimates of photos, given as names and files, in their order.
+    async def locate(
+        self, photos: list[tuple[str, BinaryIO]], prior: Prior | None, *, rerank: bool = True
+    ) -> list[Estimate]:
+        """Return the estimates of photos, given as names and files, in their order; not re-ranked if not wished.
 
         Raises:
             Busy: too many photos are waiting already.
@@ -127,6 +133,7 @@ class Service:
                 descriptors,
                 queries=[lambda image=image: image for image in images],
                 prior=prior,
+                rerank=self._rerank if rerank else no_rerank,
                 min_confidence=self._min_confidence if knows else None,
                 even_uncalibrated=self._even_uncalibrated,
             )

@@ -1,0 +1,144 @@
+"""Re-ranking in a place database: the keypoints of its photos, and what wrong pairs of them reach."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from progeo.console import logger, progress_bar
+from progeo.data.sphere import measure_distances, to_points
+from progeo.errors import ProgeoError
+from progeo.locating.estimate import RIGHT_WITHIN
+from progeo.models.encoder import Encoder
+from progeo.places import storage
+from progeo.places.keypoints import keep_keypoints, read_keypoints
+from progeo.places.searching import search_photos
+from progeo.places.tables import Tables
+from progeo.search.evidence import LOOKED_THROUGH, PAIRS_PER_PHOTO, Yardstick, choose_sample
+from progeo.search.keypoint_cache import KeypointCache, identify_file
+from progeo.search.keypoints import Keypoints
+from progeo.search.matching import Method
+from progeo.search.methods import create_methods, gives_local_features
+from progeo.search.rerank import Reranker, no_rerank
+from progeo.search.verifier import Verifier
+
+FAR = 2 * RIGHT_WITHIN
+"""Metres from which photos are surely of different places."""
+SETTING = "wrong_pairs"
+GROWTH = 1.2
+"""So many times as many photos, or as few, and the wrong pairs are compared again."""
+
+
+def create_reranker(
+    tables: Tables, name: str, encoder: Encoder, candidates: int, cache_folder: str | Path | None
+) -> Reranker:
+    """Return a reranker of a database by its name; what it must know it learns now, unless the database knows it.
+
+    Raises:
+        ProgeoError: as of ``create_methods``, or the database cannot be read.
+    """
+    methods = create_methods(name, encoder)
+    if not methods:
+        return no_rerank
+    photos = DatabasePhotos(tables, encoder, KeypointCache(cache_folder))
+    verifier = Verifier(methods, photos, candidates=candidates, num_workers=encoder.num_workers)
+    count = tables.count_photos()
+    with storage.translate_errors(tables.address, "read"):
+        known = storage.read_description(tables.settings, SETTING) or {}
+    missing = [method for method in methods if not _is_known(known.get(method.key), count)]
+    if missing:
+        pairs = find_wrong_pairs(tables)
+        learner = Verifier(missing, photos, num_workers=encoder.num_workers)
+        with progress_bar(disable=not (encoder.show_progress and pairs)) as progress:
+            task = progress.add_task("Comparing photos of the database that lie far apart", total=len(pairs))
+            learner.learn(pairs, lambda: progress.advance(task))
+        for method in missing:
+            yardstick = learner.yardsticks[method.name]
+            known[method.key] = {"photos": count, "yardstick": None if yardstick is None else asdict(yardstick)}
+        try:
+            with storage.translate_errors(tables.address, "write to"):
+                storage.write_settings(tables.settings, {SETTING: known})
+        except ProgeoError as error:  # whoever may only read learns it each time
+            logger.warning(str(error))
+    for method in methods:
+        content = known[method.key]["yardstick"]
+        verifier.yardsticks[method.name] = None if content is None else Yardstick(**content)
+    return verifier
+
+
+def _is_known(content: dict[str, Any] | None, photos: int) -> bool:
+    """Whether what was learned is of about as many photos as there are."""
+    return content is not None and photos / GROWTH <= content["photos"] <= photos * GROWTH
+
+
+def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:
+    """Return the paths of photos that look alike and lie far apart."""
+    paths = tables.read_columns("path")["path"].sort()
+    if paths.is_empty():
+        return []
+    sample = paths[choose_sample(len(paths))].to_list()
+    some = ", ".join(storage.quote(path) for path in sample)
+    with storage.translate_errors(tables.address, "read"):
+        rows = tables.photos.search().where(f"path IN ({some})").select(["path", "latitude", "longitude", "descriptor"])
+        table = pl.DataFrame(rows.to_arrow()).sort("path")
+    descriptors = np.stack(table["descriptor"].to_list()).astype(np.float32)
+    points = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
+    pairs = []
+    found = search_photos(tables, descriptors, min(LOOKED_THROUGH, len(paths)), None, False)
+    for path, point, matches in zip(table["path"], points, found, strict=True):
+        others = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
+        far = matches["path"].filter(pl.Series(measure_distances(others, point) > FAR))
+        pairs += [(path, other) for other in far[:PAIRS_PER_PHOTO]]
+    return pairs
+
+
+def keep_local_features(tables: Tables, encoder: Encoder, most: int) -> tuple[int, int]:
+    """Do what ``PlaceDatabase.keep_local_features`` says."""
+    (method,) = create_methods("dense" if gives_local_features(encoder) else "sift", encoder)
+    photos = DatabasePhotos(tables, encoder, KeypointCache())
+    with progress_bar(disable=not encoder.show_progress) as progress:
+        task = progress.add_task("Local features", total=tables.count_photos())
+        return keep_keypoints(tables, method, most, photos, lambda done: progress.advance(task, done))
+
+
+class DatabasePhotos:
+    """Gives keypoints of the photos of a database: those it keeps, else of the photo, else of its thumbnail.
+
+    Attributes:
+        from_thumbnails: paths of photos whose file is gone.
+    """
+
+    def __init__(self, tables: Tables, encoder: Encoder, cache: KeypointCache) -> None:
+        """Keep where photos are, what reads them, and where their keypoints are kept."""
+        self.from_thumbnails: set[str] = set()
+        self._tables, self._encoder, self._cache = tables, encoder, cache
+
+    def __call__(self, method: Method, path: str) -> Keypoints | None:
+        """Return the keypoints of a photo; None where there is nothing to be had of it."""
+        kept = read_keypoints(self._tables, method, path)
+        if kept is not None:
+            return kept
+        try:
+            return self._cache.get(method, identify_file(path), lambda: method.extract(self._encoder.read(path)))
+        except (OSError, ProgeoError):
+            return self._describe_thumbnail(method, path)
+
+    def _describe_thumbnail(self, method: Method, path: str) -> Keypoints | None:
+        with storage.translate_errors(self._tables.address, "read"):
+            query = self._tables.photos.search().where(f"path = {storage.quote(path)}").select(["id", "thumbnail"])
+            found = query.limit(1).to_arrow()
+        if len(found) == 0 or not found["thumbnail"][0].as_py():
+            return None
+        thumbnail: bytes = found["thumbnail"][0].as_py()
+        try:
+            keypoints = self._cache.get(
+                method, f"thumbnail {found['id'][0]}", lambda: method.extract(self._encoder.read(thumbnail, path))
+            )
+        except ProgeoError:
+            return None
+        self.from_thumbnails.add(path)
+        return keypoints
