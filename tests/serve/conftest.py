@@ -87,6 +87,7 @@ class ColourDatabase:
         *,
         queries: Sequence[Query] | None = None,
         prior: Prior | None = None,
+        rerank: Reranker = no_rerank,
         min_confidence: float | None = None,
         even_uncalibrated: bool = False,
     ) -> list[Estimate]:

@@ -8,8 +8,7 @@ pairs, without any label.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,13 @@ PAIRS_PER_PHOTO = 2
 LOOKED_THROUGH = 100
 """Most similar photos among which those far apart are sought."""
 FEWEST_PAIRS = 20
-"""Below it wrong pairs say too little, and nothing is held against them."""
+"""Below it wrong pairs say too little, and the descriptors alone decide."""
 FLOOR = 0.995
 """Share of the wrong pairs that stay below the floor."""
 TAIL = 0.9
 """Share of the wrong pairs below the tail, which is taken for exponential."""
-MOST_EVIDENCE = 12.0
-"""Natural logarithm: one pair cannot prove more, as photos far apart can show the same thing."""
-WEIGHT = 0.2
-"""What as many matching points as any candidate has are worth, as a cosine of descriptors."""
+MOST_EVIDENCE = 100.0
+"""Natural logarithm of how rare inliers are; nobody counts so many pairs."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +43,31 @@ class Yardstick:
     """Inliers that 1, 2, … 90 % of them reach at most."""
     tail: float
     """Mean number of inliers by which the others exceed the last quantile."""
+    distance: float
+    """Median Euclidean distance of their descriptors."""
 
     @classmethod
-    def learn(cls, inliers: Integers) -> Yardstick | None:
-        """Return what wrong pairs with so many inliers (n,) say; None where they are too few."""
+    def learn(cls, inliers: Integers, distances: Floats) -> Yardstick | None:
+        """Return what wrong pairs with so many inliers (n,) at such distances (n,) say; None where they are too few."""
         if len(inliers) < FEWEST_PAIRS:
             return None
-        shares = np.arange(1, round(100 * TAIL) + 1) / 100
-        quantiles = np.quantile(inliers, shares)
+        quantiles = np.quantile(inliers, np.arange(1, round(100 * TAIL) + 1) / 100)
         above = inliers[inliers >= quantiles[-1]] - quantiles[-1]
-        return cls(len(inliers), float(np.quantile(inliers, FLOOR)), quantiles.tolist(), max(float(above.mean()), 1.0))
+        return cls(
+            pairs=len(inliers),
+            floor=max(1.0, float(np.quantile(inliers, FLOOR))),
+            quantiles=quantiles.tolist(),
+            tail=max(1.0, float(above.mean())),
+            distance=float(np.median(distances)),
+        )
 
     def measure_surprise(self, inliers: Integers) -> Floats:
-        """Return the negative logarithm (k,) of how often wrong pairs have as many inliers (k,) as these, or more."""
+        """Return the negative logarithm (k,) of how often wrong pairs have as many inliers (k,), or more."""
         last = self.quantiles[-1]
-        share = np.searchsorted(self.quantiles, inliers) / 100
+        below = np.searchsorted(self.quantiles, inliers) / 100
         beyond = -np.log(1 - TAIL) + (inliers - last) / self.tail
-        surprise: Floats = np.where(inliers >= last, beyond, -np.log(1 - np.minimum(share, TAIL)))
+        surprise: Floats = np.where(inliers >= last, beyond, -np.log(1 - below))
         return surprise
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, for ``Yardstick(**…)``."""
-        return asdict(self)
 
 
 def fuse(
@@ -75,28 +75,34 @@ def fuse(
     inliers: Integers,
     coverage: Floats,
     yardsticks: Sequence[Yardstick | None],
+    weights: Sequence[float],
 ) -> Verification:
     """Join what the descriptors say of one query's candidates with what their matching points prove.
 
-    The inliers of each method are taken as shares of the most that any candidate has, or of the floor where that is
-    more: then none of them has proved anything, and the descriptors decide.
+    A candidate's points count by how surprising they would be, were it wrong: the square root of the logarithm, since
+    points that agree are no independent witnesses. It is 1 at the floor, and worth ``weights`` times half the squared
+    distance of wrong pairs, which is the scale on which this model's descriptors differ in this database. Without a
+    yardstick the descriptors decide alone. The form and the weights are of ``benchmarks/rerank.py``.
 
     Args:
         distances: (k,) Euclidean, of descriptors, rising.
         inliers: (methods, k); 0 for what was not compared.
         coverage: (methods, k), see ``Verification``.
         yardsticks: of each method.
+        weights: of each method.
     """
-    floors = np.array([1.0 if yardstick is None else max(yardstick.floor, 1.0) for yardstick in yardsticks])
-    most = np.maximum(inliers.max(axis=1), floors)
-    similarity = -(distances.astype(np.float64) ** 2) / 2  # but for a constant, the cosine of unit vectors
-    scores = similarity + WEIGHT * (inliers / most[:, None]).mean(axis=0)
-    evidence = np.zeros(len(distances))
-    for yardstick, counts in zip(yardsticks, inliers, strict=True):
-        if yardstick is not None:
-            evidence += np.minimum(yardstick.measure_surprise(counts), MOST_EVIDENCE)
-    strength = inliers / floors[:, None]
-    says_most = strength.argmax(axis=0), np.arange(len(distances))
+    gains, evidence = np.zeros(len(distances)), np.zeros(len(distances))
+    strength = np.zeros(inliers.shape)
+    for row, (counts, yardstick, weight) in enumerate(zip(inliers, yardsticks, weights, strict=True)):
+        if yardstick is None:
+            continue
+        strength[row] = counts / yardstick.floor
+        surprise = np.minimum(yardstick.measure_surprise(counts), MOST_EVIDENCE)
+        gains += weight * yardstick.distance**2 / 2 * np.sqrt(surprise / -np.log(1 - FLOOR))
+        evidence += surprise
+    # But for a constant, the cosine of unit vectors is less half their squared distance.
+    scores = gains - distances.astype(np.float64) ** 2 / 2
+    says_most = (strength if strength.any() else inliers).argmax(axis=0), np.arange(len(distances))
     return Verification(
         order=np.argsort(-scores, kind="stable"),
         distances=scores.max() - scores,
@@ -113,17 +119,22 @@ def choose_sample(photos: int, seed: int = 0) -> Integers:
 
 
 def find_wrong_pairs(
-    sample: Integers, found: Integers, is_far: Callable[[int, Integers], NDArray[np.bool_]]
-) -> Integers:
-    """Return pairs of photos that look alike and show different places, by their rows in the database: (n, 2).
+    sample: Integers, found: Integers, distances: Floats, is_far: Callable[[int, Integers], NDArray[np.bool_]]
+) -> tuple[Integers, Floats]:
+    """Return pairs of photos that look alike and show different places.
 
     Args:
         sample: (S,) rows of the database.
         found: (S, K) rows of the photos most similar to each of them, nearest first.
+        distances: (S, K) of their descriptors.
         is_far: whether photos, by their rows (K,), are surely of another place than a photo, by its row.
+
+    Returns:
+        Rows of the database (n, 2), and the distances (n,) of the descriptors.
     """
-    pairs = []
-    for row, others in zip(sample.tolist(), found, strict=True):
-        far = others[is_far(row, others)][:PAIRS_PER_PHOTO]
-        pairs += [(row, other) for other in far.tolist()]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    pairs, apart = [], []
+    for row, others, at in zip(sample.tolist(), found, distances, strict=True):
+        far = np.flatnonzero(is_far(row, others))[:PAIRS_PER_PHOTO]
+        pairs += [(row, other) for other in others[far].tolist()]
+        apart += at[far].tolist()
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2), np.array(apart)

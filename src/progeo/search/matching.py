@@ -28,10 +28,12 @@ class Method(Protocol):
     Attributes:
         name: what users call it.
         key: what its features depend on beside the photo.
+        weight: what its evidence is worth, see ``progeo.search.evidence.fuse``.
     """
 
     name: str
     key: str
+    weight: float
 
     def extract(self, pixels: Pixels) -> Keypoints:
         """Return the local features of a photo, uint8 (H, W, 3)."""
@@ -44,6 +46,7 @@ class DenseMethod:
     """Features of the model's own network, one a cell of its grid, and a homography."""
 
     name = "dense"
+    weight = 0.75
     within = 1.5
     """Cells that a point may lie off the homography."""
 
@@ -77,6 +80,7 @@ class SiftMethod:
     """SIFT of OpenCV (Lowe, IJCV 2004), compared as RootSIFT (Arandjelovic and Zisserman, CVPR 2012)."""
 
     name = "sift"
+    weight = 0.25
     most_points = 1000
     ratio = 0.9
     """Of the distances to the nearest and to the second nearest point, above which a pair is ambiguous."""
@@ -122,6 +126,7 @@ class LightGlueMethod:
     """Points and pairs of two networks, DISK and LightGlue, and a fundamental matrix."""
 
     name = "lightglue"
+    weight = 0.25
     within = 1.5
     """Pixels that a point may lie off the line on which the other photo sees it."""
 

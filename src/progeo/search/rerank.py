@@ -35,7 +35,8 @@ class Verification:
     distances: Floats
     """(k,) descriptor distances less what the evidence is worth: what orders the candidates, and weighs their votes."""
     evidence: Floats
-    """(k,) natural logarithm of how much likelier the matching points are of a right candidate than of a wrong one."""
+    """(k,) how surprising the matching points would be of a wrong candidate: the negative natural logarithm of how
+    often wrong pairs have as many; of several methods, their sum."""
     inliers: Integers
     """(k,) points that agree with one geometry; of several methods, of the one that says most."""
     strength: Floats
