@@ -25,7 +25,7 @@ from progeo.locating.estimate import Estimate, Match
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.pixels.recipe import Preprocessing
 from progeo.places.database import PlaceDatabase
-from progeo.places.searching import Query
+from progeo.search.rerank import Query, Reranker, no_rerank
 from progeo.serve.app import create_app
 from progeo.serve.batching import Descriptors, Pixels
 from progeo.serve.server import listen

@@ -390,7 +390,7 @@ class PlaceDatabase:
             prior: only photos that agree with it.
             exact: compare with every photo, even where there is an approximate index.
             queries: Q functions that give the pixels of a query, for a reranker that looks at them.
-            rerank: brings the photos found into another order.
+            rerank: brings the photos found into another order; one with ``candidates`` looks through so many.
 
         Returns:
             For each query a table, most similar first: ``id``, ``path``, ``latitude``, ``longitude``, ``heading``,
@@ -399,8 +399,10 @@ class PlaceDatabase:
         Raises:
             ProgeoError: descriptors of another dimension, an empty database, or no photo that agrees with the prior.
         """
-        matches = search_photos(self._tables, descriptors, k, prior, exact)
-        return matches if rerank is no_rerank else rerank_matches(matches, rerank, queries)
+        if rerank is no_rerank:
+            return search_photos(self._tables, descriptors, k, prior, exact)
+        matches = search_photos(self._tables, descriptors, max(k, getattr(rerank, "candidates", 0)), prior, exact)
+        return [table.head(k) for table in rerank_matches(matches, rerank, queries)]
 
     def locate(
         self,
@@ -469,7 +471,7 @@ class PlaceDatabase:
         threshold = choose_threshold(self.calibration, min_confidence, even_uncalibrated)
         if isinstance(rerank, str):
             rerank = self.create_reranker(rerank)
-        candidates = max(k, getattr(rerank, "candidates", 0), 0 if intervals is None else SEQUENCE_MATCHES)
+        candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
         matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
         path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
         return [
