@@ -147,3 +147,17 @@ def test_batch_norms_of_frozen_stages_keep_their_statistics(tiny_city: Path) -> 
         if name.endswith("running_mean") and not torch.equal(tensor, before[name]):
             moved.append(name)
     assert moved and not any("layer1" in name for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("moved", "message"), [(8, "Validation: no query has a database image within 25 m"), (3, "3 of 8 queries have no")]
+)
+def test_sets_without_positives_are_said_at_the_start(tiny_city: Path, moved: int, message: str) -> None:
+    for part in ("database", "queries"):
+        (Path("far") / part).mkdir(parents=True)
+        for number, path in enumerate(sorted((tiny_city / "val" / part).iterdir())):
+            name = path.name.replace("@4000005@", "@4900005@") if part == "queries" and number < moved else path.name
+            (Path("far") / part / name).write_bytes(path.read_bytes())
+    train(BACKBONE, tiny_city / "train", val="far", folder="run", **SETTINGS | {"epochs_num": 1})
+    log = Path("run/log.txt").read_text()
+    assert message in log and log.index(message) < log.index("Before training")
