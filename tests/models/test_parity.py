@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from progeo.models.catalogue import COSPLACE
 from progeo.models.network import create_model
-from progeo.models.published import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def load_fill(parity_dir: Path) -> Any:
 
 
 def test_all_published_combinations_are_offered(checkpoints: dict[str, Any]) -> None:
-    assert {f"{name}_{dimension}" for name, dimensions in PUBLISHED.items() for dimension in dimensions} == set(
+    assert {f"{name}_{dimension}" for name, dimensions in COSPLACE.items() for dimension in dimensions} == set(
         checkpoints
     )
 
 
-@pytest.mark.parametrize("backbone", PUBLISHED)
+@pytest.mark.parametrize("backbone", COSPLACE)
 def test_state_dict_and_frozen_layers_are_as_published(checkpoints: dict[str, Any], backbone: str) -> None:
-    for dimension in PUBLISHED[backbone]:
+    for dimension in COSPLACE[backbone]:
         published = checkpoints[f"{backbone}_{dimension}"]
         with torch.device("meta"):
             network = create_model(backbone, descriptor_dim=dimension, weights="none")

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.models.catalogue import COSPLACE
 from progeo.models.network import create_model
-from progeo.models.published import PUBLISHED, get_trained_model, load_model
+from progeo.models.published import get_trained_model, load_model
 
 from ..conftest import REPOSITORY
 
@@ -63,7 +64,7 @@ def server(release: Path) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def test_there_are_thirty_published_models() -> None:
-    assert sum(map(len, PUBLISHED.values())) == 30
+    assert sum(map(len, COSPLACE.values())) == 30
 
 
 def test_a_model_is_fetched_once_and_then_cached(

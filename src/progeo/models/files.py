@@ -17,7 +17,7 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.backbones.create import find_backbone, list_backbones
-from progeo.models.hub import is_hub_address
+from progeo.models.hub import find_hub_address
 from progeo.models.network import PlaceNetwork, build, fit_positions
 from progeo.models.spec import ModelSpec
 from progeo.models.state_dicts import check_tensors, read_tensors
@@ -108,21 +108,25 @@ def load_weights(
     *,
     trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
+    what: str = "",
 ) -> PlaceNetwork:
     """Return the network of a spec with these weights, in evaluation mode; the tensors become its own.
 
+    Names and shapes are checked before there is memory for anything but the tensors.
+
     Raises:
-        ProgeoError: the tensors are not those of such a network; the message names ``where`` they are from.
+        ProgeoError: the tensors are not those of such a network; the message names ``where`` they are from, and
+            ``what`` the network is, if that says more than its backbone.
     """
     network = (
         build(spec, trust_remote_code=trust_remote_code, device=device)
-        if (is_hub_address(spec.backbone))
+        if find_hub_address(spec)
         else _build_empty(spec)
     )
     fit_positions(network, tensors)
     expected = network.state_dict()
     try:
-        check_tensors(tensors, expected, where, f"{spec.backbone}, descriptor_dim {spec.descriptor_dim}")
+        check_tensors(tensors, expected, where, what or f"{spec.backbone}, descriptor_dim {spec.descriptor_dim}")
     except ProgeoError as error:
         guess = identify(tensors)
         raise ProgeoError(f"{error}{f' The file looks like {guess}.' if guess else ''}") from error

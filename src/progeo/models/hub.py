@@ -36,11 +36,11 @@ class HubModel:
     """What is known of a published model: where it is, and how it was evaluated by its authors.
 
     ``parameters`` are the names of the entry's arguments that follow the model's name after colons, and ``arguments``
-    what holds without them. ``entry`` is None where the authors publish none; ``note`` says what then helps.
+    what holds without them.
     """
 
     repository: str
-    entry: str | None
+    entry: str
     dimensions: tuple[int, ...]
     source: str
     licence: str = SEE_REPOSITORY
@@ -53,7 +53,6 @@ class HubModel:
     """Whether a photo's descriptor depends on the photos that share its batch."""
     takes_device: bool = False
     """Whether the entry must be told where to compute, because the model cannot be moved afterwards."""
-    note: str = ""
 
 
 def _square(image_size: int, interpolation: str = "bilinear") -> Preprocessing:
@@ -61,31 +60,6 @@ def _square(image_size: int, interpolation: str = "bilinear") -> Preprocessing:
 
 
 HUB_MODELS: dict[str, HubModel] = {
-    "eigenplaces": HubModel(
-        "gmberton/eigenplaces",
-        "get_trained_model",
-        (128, 256, 512, 1024, 2048),
-        "EigenPlaces (ICCV 2023, arXiv 2308.10832)",
-        licence="MIT",
-        parameters=("backbone", "fc_output_dim"),
-        arguments={"backbone": "ResNet50", "fc_output_dim": 2048},
-    ),
-    "mixvpr": HubModel(
-        "amaralibey/MixVPR",
-        None,
-        (128, 512, 4096),
-        "MixVPR (WACV 2023, arXiv 2303.02190)",
-        preprocessing=_square(320, "bicubic"),
-        note="Clone the repository, fetch the weights that its README links, write a hubconf.py with a function that "
-        "returns the model, and give `model` hub:FOLDER:FUNCTION:input_size=320:interpolation=bicubic.",
-    ),
-    "salad": HubModel(
-        "serizba/salad",
-        "dinov2_salad",
-        (8448,),
-        "SALAD (CVPR 2024, arXiv 2311.15937)",
-        preprocessing=_square(322),
-    ),
     "cricavpr": HubModel(
         "Lu-Feng/CricaVPR",
         "trained_model",
@@ -93,32 +67,6 @@ HUB_MODELS: dict[str, HubModel] = {
         "CricaVPR (CVPR 2024, arXiv 2402.19231)",
         preprocessing=_square(224),
         batch_dependent=True,
-    ),
-    "boq-resnet50": HubModel(
-        "amaralibey/bag-of-queries",
-        "get_trained_boq",
-        (16384,),
-        "BoQ (CVPR 2024, arXiv 2405.07364)",
-        licence="MIT",
-        arguments={"backbone_name": "resnet50", "output_dim": 16384},
-        preprocessing=_square(384, "bicubic"),
-    ),
-    "boq-dinov2": HubModel(
-        "amaralibey/bag-of-queries",
-        "get_trained_boq",
-        (12288,),
-        "BoQ (CVPR 2024, arXiv 2405.07364)",
-        licence="MIT",
-        arguments={"backbone_name": "dinov2", "output_dim": 12288},
-        preprocessing=_square(322, "bicubic"),
-    ),
-    "megaloc": HubModel(
-        "gmberton/MegaLoc",
-        "get_trained_model",
-        (8448,),
-        "MegaLoc (CVPR 2025 workshop, arXiv 2502.17237)",
-        licence="MIT",
-        preprocessing=_square(322),
     ),
     "anyloc": HubModel(
         "AnyLoc/DINO",
@@ -132,8 +80,19 @@ HUB_MODELS: dict[str, HubModel] = {
         takes_device=True,
     ),
 }
-"""Published models by the name that ``model`` takes, with ``:`` and arguments behind it. CosPlace has its own loader,
-``cosplace:<backbone>:<dimension>``, which runs nobody's code."""
+"""Published models by the name that ``model`` takes, with ``:`` and arguments behind it."""
+
+OLD_NAMES = {
+    "megaloc": f"{PREFIX}gmberton/MegaLoc:get_trained_model:input_size=322",
+    "salad": f"{PREFIX}serizba/salad:dinov2_salad:input_size=322",
+    "boq-resnet50": f"{PREFIX}amaralibey/bag-of-queries:get_trained_boq:backbone_name=resnet50:output_dim=16384:"
+    "input_size=384:interpolation=bicubic",
+    "boq-dinov2": f"{PREFIX}amaralibey/bag-of-queries:get_trained_boq:backbone_name=dinov2:output_dim=12288:"
+    "input_size=322:interpolation=bicubic",
+    "eigenplaces": f"{PREFIX}gmberton/eigenplaces:get_trained_model",
+}
+"""Addresses of models that were once loaded from torch.hub under the names that progeo's own now have: model files and
+place databases of then go on with the code that they were made with."""
 
 
 class HubBackbone(nn.Module):
@@ -165,8 +124,19 @@ class HubBackbone(nn.Module):
 
 
 def is_hub_address(name: str) -> bool:
-    """Return whether a name is one of this module's, like ``megaloc``, ``anyloc:urban``, ``hub:repository:entry``."""
+    """Return whether a name is one of this module's, like ``cricavpr``, ``anyloc:urban``, ``hub:repository:entry``."""
     return name.startswith(PREFIX) or name.partition(":")[0] in HUB_MODELS
+
+
+def find_hub_address(spec: ModelSpec) -> str | None:
+    """Return the address of the foreign code that a spec names, or None where it is a model of progeo's own."""
+    if is_hub_address(spec.backbone):
+        return spec.backbone
+    name, *values = spec.backbone.split(":")
+    if name not in OLD_NAMES or "files_hash" not in spec.provenance:
+        return None
+    parameters = [f"{key}={value}" for key, value in zip(("backbone", "fc_output_dim"), values, strict=False)]
+    return ":".join([OLD_NAMES[name], *parameters])
 
 
 def load_hub_model(
@@ -179,7 +149,7 @@ def load_hub_model(
     """Load a model from torch.hub, in evaluation mode.
 
     Args:
-        address: a name of HUB_MODELS with values of its ``parameters`` behind it (``eigenplaces:ResNet18:512``), or
+        address: a name of HUB_MODELS with values of its ``parameters`` behind it (``anyloc:indoor``), or
             ``hub:<repository>:<entry>[:key=value…]``: a GitHub repository or a folder with a ``hubconf.py``, a function
             in that, and its arguments. Of the keys, ``input_size`` (pixels; photos become squares of it),
             ``interpolation`` (``bilinear``, ``bicubic``), ``patch`` and ``batch_dependent`` (as in ``HubModel``) say
@@ -192,8 +162,6 @@ def load_hub_model(
         ProgeoError: it is not trusted, has changed, cannot be loaded, or is no model from images to descriptors.
     """
     model = _parse_address(address)
-    if model.entry is None:
-        raise ProgeoError(f"{address}: the authors of {model.repository} publish no torch.hub entry. {model.note}")
     if not trust_remote_code:
         raise ProgeoError(
             f"{address} runs code from {model.repository} on this machine, with all your rights. If you trust it, give "
@@ -243,7 +211,7 @@ def build_hub_model(spec: ModelSpec, *, trust_remote_code: bool, device: torch.d
         ProgeoError: as ``load_hub_model``, or the code has changed since.
     """
     network = load_hub_model(
-        spec.backbone,
+        find_hub_address(spec) or spec.backbone,
         trust_remote_code=trust_remote_code,
         device=device,
         files_hash=spec.provenance.get("files_hash"),

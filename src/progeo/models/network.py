@@ -16,10 +16,11 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipResNet, ClipVisionTransformer
 from progeo.models.backbones.create import create_backbone, find_backbone
+from progeo.models.backbones.dinov2 import DinoV2
 from progeo.models.backbones.registry import find_family, is_backbone
 from progeo.models.features import Features, as_features
 from progeo.models.folding import fold_batch_norms
-from progeo.models.heads import create_head, list_heads
+from progeo.models.heads import create_head, find_head, list_heads
 from progeo.models.heads.registry import DEFAULT_DIMENSION
 from progeo.models.images import normalize
 from progeo.models.probing import probe_model
@@ -231,14 +232,15 @@ class PlaceNetwork(nn.Module):
         Raises:
             ProgeoError: the backbone cuts images into patches, and the size is no multiple of them.
         """
-        if isinstance(self.backbone, ClipVisionTransformer):
+        if isinstance(self.backbone, ClipVisionTransformer | DinoV2):
             patch = self.backbone.patch_size
             if image_size % patch:
                 raise ProgeoError(
                     f"`image_size` {image_size} is no multiple of {patch}, the side of the patches of "
                     f"{self.backbone_name}: use for example `image_size` {max(1, round(image_size / patch)) * patch}."
                 )
-            self.backbone.fit_positions((image_size // patch) ** 2 + 1)
+            if isinstance(self.backbone, ClipVisionTransformer):
+                self.backbone.fit_positions((image_size // patch) ** 2 + 1)
         self.preprocessing = dataclasses.replace(self.preprocessing, image_size=image_size)
 
 
@@ -252,6 +254,7 @@ def create_model(
     unfreeze: int | None = None,
     train_all_layers: bool = False,
     frozen_stages: int | None = None,
+    image_size: int | None = None,
     backbone_arguments: Mapping[str, Any] | None = None,
     head_arguments: Mapping[str, Any] | None = None,
 ) -> PlaceNetwork:
@@ -261,19 +264,22 @@ def create_model(
         backbone: a name of ``list_backbones()``, such as ``ResNet18`` or ``timm:resnet34``.
         head: a name of ``list_heads()``; None takes the backbone's own: ``gem``, or ``identity`` for a transformer of
             CLIP.
-        descriptor_dim: dimension of the descriptors, any positive number where the head leaves the choice. None takes
-            the head's own, else that of the backbone's text tower, else 512.
+        descriptor_dim: dimension of the descriptors, where the head leaves the choice. None takes the only one that the
+            head can give, else that of the backbone's text tower, else the head's usual one, else 512.
         weights: where the backbone starts: ``default`` (its own weights, from the network or its cache), ``none``
             (random), or the path of a backbone state dict (``.pth`` or ``.safetensors``).
         seed: of the random weights, those of the head among them; None goes on with PyTorch's generator.
         unfreeze: train the last so many blocks or stages of the backbone, instead of those of the publication.
         train_all_layers: freeze nothing.
         frozen_stages: of a CLIP, how many layers (ResNet) or blocks (transformer) to freeze; None as published.
+        image_size: pixels of the photos; None takes the backbone's usual ones. Heads that are bound to one size
+            (``mixvpr``) are made for squares of it.
         backbone_arguments: further arguments of the backbone.
         head_arguments: further arguments of the head.
 
     Raises:
-        ProgeoError: a part is unknown, the parts do not fit, or the weights cannot be had.
+        ProgeoError: a part is unknown, the parts do not fit, the weights cannot be had, or the size is no multiple of
+            the backbone's patches.
 
     Example:
         >>> network = create_model("ResNet18", descriptor_dim=256, weights="none").eval()
@@ -286,6 +292,9 @@ def create_model(
         raise ProgeoError(f"`descriptor_dim` must be a positive whole number, not {descriptor_dim!r}.")
     entry = find_backbone(backbone, **(backbone_arguments or {}))
     head = head or entry.head
+    arguments = dict(head_arguments or {})
+    needs_grid = find_head(head).needs_grid
+    preprocessing = dataclasses.replace(entry.preprocessing, square=needs_grid or entry.preprocessing.square)
     with _seeded(seed):
         features = create_backbone(
             entry,
@@ -294,11 +303,13 @@ def create_model(
             frozen_stages=frozen_stages,
             unfreeze=unfreeze,
         )
+        if needs_grid and "grid" not in arguments:
+            arguments["grid"] = _find_grid(features, image_size or preprocessing.image_size)
         module, dimension = create_head(
             head,
             entry.shapes(features),
             descriptor_dim,
-            head_arguments,
+            arguments,
             backbone=backbone,
             default_dim=entry.text_dimension,
         )
@@ -308,8 +319,8 @@ def create_model(
         backbone=backbone,
         backbone_arguments=dict(backbone_arguments or {}),
         head=head,
-        head_arguments=dict(head_arguments or {}),
-        preprocessing=entry.preprocessing,
+        head_arguments=arguments,
+        preprocessing=preprocessing,
         descriptor_dim=dimension,
         licence=entry.licence if is_default else "",
         provenance={
@@ -317,7 +328,32 @@ def create_model(
             **({"packages": packages} if packages else {}),
         },
     )
-    return PlaceNetwork(features, module, spec).train()
+    network = PlaceNetwork(features, module, spec)
+    if image_size is not None:
+        network.set_image_size(image_size)
+    return network.train()
+
+
+def find_usual_dimension(backbone: str, head: str | None = None) -> int:
+    """Return the dimension that ``create_model`` takes where none is given."""
+    entry = find_backbone(backbone)
+    chosen = find_head(head or entry.head)
+    if chosen.fixed_dim is None and (chosen.own_dim is None or entry.text_dimension):
+        return entry.text_dimension or DEFAULT_DIMENSION
+    with torch.device("meta"):
+        shapes = entry.shapes(entry.cut(entry.build(False)))
+        return create_head(chosen.name, shapes, backbone=backbone)[1]
+
+
+@torch.no_grad()
+def _find_grid(backbone: nn.Module, image_size: int) -> list[int]:
+    """Return height and width of the map that a backbone gives of squares of this size."""
+    home = next(backbone.parameters(), torch.empty(0)).device
+    was_training = backbone.training
+    features = as_features(backbone.eval()(torch.zeros(1, 3, image_size, image_size, device=home)))
+    backbone.train(was_training)
+    assert features.map is not None
+    return list(features.map.shape[-2:])
 
 
 def create_untrained(name: str, weights: str = "default") -> PlaceNetwork:
@@ -361,9 +397,9 @@ def build(spec: ModelSpec, *, trust_remote_code: bool = False, device: torch.dev
     Raises:
         ProgeoError: a part is not known here, or foreign code is not trusted or has changed.
     """
-    from progeo.models.hub import build_hub_model, is_hub_address
+    from progeo.models.hub import build_hub_model, find_hub_address
 
-    if is_hub_address(spec.backbone):
+    if find_hub_address(spec):
         return build_hub_model(spec, trust_remote_code=trust_remote_code, device=device)
     _check_parts(spec)
     network = create_model(

@@ -1,54 +1,66 @@
-"""The published CosPlace models, and the one door to any trained model."""
+"""The published models, and the one door to any trained model."""
 
 from __future__ import annotations
 
-import dataclasses
-import errno
-import http.client
-import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from progeo.console import console, progress_bar
+from progeo.console import console
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
-from progeo.models.backbones.registry import is_backbone, list_backbones, suggest
-from progeo.models.files import load_model_file
+from progeo.models.backbones.registry import find_backbone, is_backbone, list_backbones, suggest
+from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, PublishedModel, list_published, make_cosplace
+from progeo.models.downloads import download
+from progeo.models.files import load_model_file, load_weights
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork, create_untrained
 from progeo.models.recipes import parse_recipe
+from progeo.models.state_dicts import read_tensors
 
 if TYPE_CHECKING:
-    from progeo.pixels.recipe import Source
+    from progeo.pixels.recipe import Preprocessing, Source
 
-RELEASE = "https://github.com/gmberton/CosPlace/releases/download/v1.0"
-PREFIX = "cosplace:"
-
-PUBLISHED: dict[str, tuple[int, ...]] = {
-    "ResNet18": (32, 64, 128, 256, 512),
-    "ResNet50": (32, 64, 128, 256, 512, 1024, 2048),
-    "ResNet101": (32, 64, 128, 256, 512, 1024, 2048),
-    "ResNet152": (32, 64, 128, 256, 512, 1024, 2048),
-    "VGG16": (64, 128, 256, 512),
-}
-"""The dimensions that CosPlace published, per backbone: 30 models trained on San Francisco eXtra Large."""
+FAMILIES = ("cosplace:", "eigenplaces:", "mixvpr:")
+"""How names of published models begin that say more behind it."""
 
 
-def list_models(pattern: str = "*") -> list[str]:
+@overload
+def list_models(pattern: str = "*", *, details: Literal[False] = False) -> list[str]: ...
+
+
+@overload
+def list_models(pattern: str = "*", *, details: Literal[True]) -> list[dict[str, Any]]: ...
+
+
+def list_models(pattern: str = "*", *, details: bool = False) -> list[str] | list[dict[str, Any]]:
     """Return the names that ``load_model`` takes and that match a pattern such as ``*ResNet50*``, in any case.
 
     They are the published models, and all backbones: models without training. A family of backbones reads like
     ``timm:<name>``.
+
+    Args:
+        pattern: ``*`` stands for anything.
+        details: return a dict for each model in place of its name: ``name``, ``photos`` (the size that it takes),
+            ``dimension`` of the descriptors, ``licence`` of the weights, ``trained_on``, and ``cached``, whether the
+            weights are on this machine. None is what depends on more, or is not known before the model is loaded.
     """
-    cosplace = [f"{PREFIX}{backbone}:{size}" for backbone, sizes in PUBLISHED.items() for size in sizes]
-    published = [name for name, model in HUB_MODELS.items() if model.entry]
-    names = [*cosplace, *published, *list_backbones()]
-    return [name for name in names if fnmatch(name.lower(), pattern.lower())]
+    rows = {
+        **{name: _describe_published(model) for name, model in list_published().items()},
+        **{
+            name: _describe(model.preprocessing, model.dimensions[0], model.licence, model.source)
+            for name, model in HUB_MODELS.items()
+        },
+        **dict.fromkeys(list_backbones()),
+    }
+    names = [name for name in rows if fnmatch(name.lower(), pattern.lower())]
+    if not details:
+        return names
+    return [{"name": name, **(rows[name] or _describe_backbone(name))} for name in names]
 
 
 def load_model(
@@ -86,8 +98,9 @@ def load_model(
             trust_remote_code=trust_remote_code,
             device=device,
         )
-    elif name.startswith(PREFIX):
-        network = _load_cosplace(name, backbone, descriptor_dim)
+    elif published := _find_published(name):
+        _check_asked(published, backbone, descriptor_dim)
+        network = load_published(published)
     elif is_hub_address(name):
         if backbone is not None or descriptor_dim is not None:
             raise ProgeoError(f"{name} is a model of torch.hub: it takes neither `backbone` nor `descriptor_dim`.")
@@ -102,8 +115,8 @@ def load_model(
             "model file; indexing and evaluation fit it to their own photos."
         )
     else:
-        example = f"{PREFIX}ResNet50:2048"
-        near = suggest(name.partition(":")[0], [*HUB_MODELS, *list_backbones()])
+        example = "cosplace:ResNet50:2048"
+        near = suggest(name, [*list_published(), *HUB_MODELS, *list_backbones()])
         raise ProgeoError(
             f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
         )
@@ -128,98 +141,115 @@ def encode(
     )
 
 
-def _load_cosplace(name: str, backbone: str | None, descriptor_dim: int | None) -> PlaceNetwork:
-    published_backbone, _, dimension = name.removeprefix(PREFIX).partition(":")
-    if not dimension.isdecimal():
-        raise ProgeoError(f"'{name}' is no published model. The form is {PREFIX}<backbone>:<dimension>. {_list()}")
-    if backbone not in (None, published_backbone) or descriptor_dim not in (None, int(dimension)):
-        raise ProgeoError(
-            f"{name} is no `backbone` {backbone} `descriptor_dim` {descriptor_dim}. Give `backbone` "
-            f"{published_backbone} `descriptor_dim` {dimension}, or neither."
-        )
-    return get_trained_model(published_backbone, int(dimension))
-
-
-def get_trained_model(backbone: str = "ResNet50", fc_output_dim: int = 2048, *, release: str = RELEASE) -> PlaceNetwork:
+def get_trained_model(
+    backbone: str = "ResNet50", fc_output_dim: int = 2048, *, release: str = COSPLACE_RELEASE
+) -> PlaceNetwork:
     """Return a model that the authors of CosPlace trained on San Francisco eXtra Large, in evaluation mode.
-
-    It is fetched once into ``<torch.hub.get_dir()>/checkpoints``. The authors published no hashes, so what arrives
-    is checked by the size that the server announces and by the name and shape of every tensor; it is read as
-    plain tensors only.
 
     Args:
         backbone: ResNet18, ResNet50, ResNet101, ResNet152 or VGG16.
-        fc_output_dim: dimension of the descriptors, from 32 to 2048 depending on the backbone (``PUBLISHED``).
+        fc_output_dim: dimension of the descriptors, from 32 to 2048 depending on the backbone (``COSPLACE``).
         release: address of the folder that holds the files; for mirrors.
 
     Raises:
         ProgeoError: there is no such published model, or it cannot be fetched.
     """
-    if fc_output_dim not in PUBLISHED.get(backbone, ()):
-        hint = suggest(backbone, PUBLISHED) if backbone not in PUBLISHED else ""
-        raise ProgeoError(f"CosPlace published no {backbone} with fc_output_dim {fc_output_dim}{hint}. {_list()}")
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{backbone}_{fc_output_dim}_cosplace.pth"
-    address = f"{release.rstrip('/')}/{path.name}"
-    network = _load_cached(path, backbone, fc_output_dim)
-    if network is None:
-        download(address, path)
-        network = load_model_file(path, backbone=backbone, descriptor_dim=fc_output_dim)
-    provenance = {
-        "training": {"method": "CosPlace (arXiv 2204.02287)", "dataset": "San Francisco eXtra Large"},
-        "source": address,
-    }
-    network.spec = dataclasses.replace(network.spec, licence="MIT", provenance=provenance)
-    return network
+    if fc_output_dim not in COSPLACE.get(backbone, ()):
+        hint = suggest(backbone, COSPLACE) if backbone not in COSPLACE else ""
+        models = "; ".join(f"{name} {', '.join(map(str, dimensions))}" for name, dimensions in COSPLACE.items())
+        raise ProgeoError(
+            f"CosPlace published no {backbone} with fc_output_dim {fc_output_dim}{hint}. Published are: {models}."
+        )
+    return load_published(make_cosplace(backbone, fc_output_dim, release))
 
 
-def download(address: str, path: Path) -> None:
-    """Fetch ``address`` to ``path`` with a progress bar (MiB), atomically; an incomplete answer leaves no file.
+def load_published(model: PublishedModel) -> PlaceNetwork:
+    """Return a published model in evaluation mode.
+
+    Its weights are fetched once into ``<torch.hub.get_dir()>/checkpoints``. The authors published no hashes, so what
+    arrives is checked by the size that the server announces and by the name and shape of every tensor; it is read as
+    plain tensors only.
 
     Raises:
-        ProgeoError: the address cannot be reached or the answer is cut short; the message says what to do by hand.
+        ProgeoError: the weights cannot be fetched, are those of another model, or must be fetched by hand.
     """
-    with atomic_write(path) as temporary:
+    path = find_cached(model)
+    if path.is_file():
         try:
-            received, announced = _fetch(address, temporary, path.name)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return _load_file(model, path)
+        except ProgeoError as error:
+            if model.by_hand:
                 raise
-            raise ProgeoError(
-                f"Cannot fetch {address} ({error}). Fetch it on a machine that can, and put it at {path}."
-            ) from error
-        if announced is not None and received != announced:
-            raise ProgeoError(
-                f"The download of {address} broke off: {received} of {announced} bytes arrived. Please try again, or "
-                f"fetch it by hand and put it at {path}."
-            )
+            console.print(f"The cached model is broken and is fetched again: {error}")
+    if model.by_hand:
+        raise ProgeoError(
+            f"The weights of {model.name} are not on this machine, and no program can fetch them where they are. "
+            f"Follow the link to them in the README of {model.address}, and put the file at {path}."
+        )
+    download(model.address, path)
+    return _load_file(model, path)
 
 
-def _fetch(address: str, path: Path, description: str) -> tuple[int, int | None]:
-    """Copy ``address`` to ``path``; return how many bytes arrived and how many were announced, if that was said."""
-    mebibyte = 2**20
-    with urllib.request.urlopen(address, timeout=30) as answer, path.open("wb") as file, progress_bar() as progress:
-        length = answer.headers.get("Content-Length")
-        announced = int(length) if length else None
-        task = progress.add_task(f"{description} (MiB)", total=announced / mebibyte if announced else None)
-        received = 0
-        while chunk := answer.read(mebibyte):
-            file.write(chunk)
-            received += len(chunk)
-            progress.update(task, completed=received / mebibyte)
-    return received, announced
+def find_cached(model: PublishedModel) -> Path:
+    """Return where the weights of a published model are, once they have been fetched: also by torch.hub itself."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / model.file
 
 
-def _load_cached(path: Path, backbone: str, fc_output_dim: int) -> PlaceNetwork | None:
-    """Return the network of the cached file, or None where there is none, or a broken one, which is reported."""
-    if not path.is_file():
-        return None
-    try:
-        return load_model_file(path, backbone=backbone, descriptor_dim=fc_output_dim)
-    except ProgeoError as error:
-        console.print(f"The cached model is broken and is fetched again: {error}")
-        return None
+def _load_file(model: PublishedModel, path: Path) -> PlaceNetwork:
+    published = read_tensors(path)[0]
+    tensors = {model.rename(name): tensor for name, tensor in published.items() if name not in model.ignored}
+    spec = replace(model.spec, provenance=dict(model.spec.provenance))
+    return load_weights(spec, tensors, path, what=model.name)
 
 
-def _list() -> str:
-    models = "; ".join(f"{backbone} {', '.join(map(str, dimensions))}" for backbone, dimensions in PUBLISHED.items())
-    return f"Published are: {models}."
+def _find_published(name: str) -> PublishedModel | None:
+    """Return the published model of a name, or None where the name is of something else.
+
+    Raises:
+        ProgeoError: the name begins as those of published models do, but there is no such one.
+    """
+    known = list_published()
+    family = f"{name.partition(':')[0]}:"
+    if name in known or family not in FAMILIES:
+        return known.get(name)
+    form = ":".join([family[:-1], *(["<backbone>"] if family != "mixvpr:" else []), "<dimension>"])
+    names = [one for one in known if one.startswith(family)]
+    raise ProgeoError(
+        f"'{name}' is no published model{suggest(name, names)}. The form is {form}. Published are: {', '.join(names)}."
+    )
+
+
+def _check_asked(model: PublishedModel, backbone: str | None, descriptor_dim: int | None) -> None:
+    """Raise ProgeoError if another backbone or dimension is asked for than a published model has."""
+    spec = model.spec
+    if backbone not in (None, spec.backbone) or descriptor_dim not in (None, spec.descriptor_dim):
+        raise ProgeoError(
+            f"{model.name} is no `backbone` {backbone} `descriptor_dim` {descriptor_dim}. Give `backbone` "
+            f"{spec.backbone} `descriptor_dim` {spec.descriptor_dim}, or neither."
+        )
+
+
+def _describe_published(model: PublishedModel) -> dict[str, Any]:
+    spec = model.spec
+    cached = find_cached(model).is_file()
+    return _describe(spec.preprocessing, spec.descriptor_dim, spec.licence, model.trained_on, cached)
+
+
+def _describe_backbone(name: str) -> dict[str, Any]:
+    """Return the details of a backbone without training."""
+    if name.endswith("<name>"):
+        return {"photos": None, "dimension": None, "licence": None, "trained_on": None, "cached": None}
+    entry = find_backbone(name)
+    return _describe(entry.own_preprocessing or entry.preprocessing, None, entry.licence, entry.source)
+
+
+def _describe(
+    photos: Preprocessing, dimension: int | None, licence: str, trained_on: str, cached: bool | None = None
+) -> dict[str, Any]:
+    return {
+        "photos": photos.describe(),
+        "dimension": dimension,
+        "licence": licence,
+        "trained_on": trained_on,
+        "cached": cached,
+    }

@@ -37,8 +37,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     try:
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
+        is_page = is_web_page(path)
     except OSError as error:
         raise ProgeoError(f"Cannot read the model file {path}: {error.strerror or error}.") from error
+    if is_page:
+        raise ProgeoError(f"{path} is a web page, not a model file. Follow its links to the file itself.")
     try:
         if is_safetensors:
             with safe_open(path, framework="pt", device="cpu") as file:
@@ -48,7 +51,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
                 warnings.simplefilter("ignore")  # TorchScript is no longer developed, but CLIP is published in it
                 return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
         with _numpy_scalars_allowed():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, so that tensors of the wrong names and shapes are never read.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:  # whose advice is to run the file's code
         raise ProgeoError(
             f"{path} is no model file, or a damaged one, or holds more than plain tensors. Model files are safetensors "
@@ -87,6 +91,12 @@ def check_tensors(
             if names
         )
         raise ProgeoError(f"The tensors of {path} are not those of {what}: {details}.")
+
+
+def is_web_page(path: Path) -> bool:
+    """Tell a page (HTML), which servers give in place of a file that they do not give, from a model file."""
+    with path.open("rb") as file:
+        return file.read(1024).lstrip().startswith(b"<")
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -15,7 +15,8 @@ from progeo.devices import derive_seed
 from progeo.errors import ProgeoError
 from progeo.files import CONFIG
 from progeo.models.backbones.create import find_backbone
-from progeo.models.network import DEFAULT_DIMENSION, PlaceNetwork, create_model
+from progeo.models.heads import find_head
+from progeo.models.network import PlaceNetwork, create_model, find_usual_dimension
 from progeo.models.spec import ModelSpec
 from progeo.models.weights import check_weights_option
 from progeo.training.method import Method, find_method
@@ -109,8 +110,8 @@ def _describe_model(settings: TrainSettings, network: PlaceNetwork | None) -> Tr
     """
     if network is None:
         entry = find_backbone(settings.backbone or "ResNet18")
-        dimension = settings.fc_output_dim or entry.text_dimension or DEFAULT_DIMENSION
-        size = settings.image_size or 512
+        dimension = settings.fc_output_dim or find_usual_dimension(entry.name, settings.head)
+        size = settings.image_size or (entry.preprocessing.image_size if entry.preprocessing.square else 512)
         return dataclasses.replace(settings, backbone=entry.name, fc_output_dim=dimension, image_size=size)
     spec = network.spec
     own_size = spec.preprocessing.image_size if spec.preprocessing.square else 512
@@ -129,7 +130,8 @@ def takes_squares(settings: TrainSettings, network: PlaceNetwork | None) -> bool
     """Tell whether the model takes squares of one size only; ``settings`` name its backbone."""
     if network is not None:
         return network.preprocessing.square
-    return find_backbone(settings.backbone or "").preprocessing.square
+    entry = find_backbone(settings.backbone or "")
+    return entry.preprocessing.square or find_head(settings.head or entry.head).needs_grid
 
 
 def make_method(settings: TrainSettings) -> Method:
@@ -211,6 +213,7 @@ def create_run_network(
         unfreeze=settings.unfreeze,
         train_all_layers=settings.train_all_layers,
         frozen_stages=getattr(settings, option) if option else None,
+        image_size=settings.image_size,
         backbone_arguments=spec.backbone_arguments if spec else settings.backbone_arguments,
         head_arguments=spec.head_arguments if spec else settings.head_arguments,
     )

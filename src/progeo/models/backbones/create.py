@@ -9,6 +9,7 @@ from torch import nn
 
 # Importing these registers their backbones.
 import progeo.models.backbones.clip
+import progeo.models.backbones.dinov2
 import progeo.models.backbones.lite_clip
 import progeo.models.backbones.timm
 import progeo.models.backbones.torchvision  # noqa: F401

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
+from progeo.errors import ProgeoError
 from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
 from progeo.models.features import FeatureShapes, map_shapes
 from progeo.pixels.recipe import Preprocessing
@@ -19,22 +20,30 @@ EFFICIENTNET_CHANNELS = {
 
 
 @register_backbone(*RESNET_CHANNELS)
-def describe_resnet(name: str) -> BackboneEntry:
-    """Describe a ResNet without average pooling and classifier; layers before layer3 stay frozen."""
+def describe_resnet(name: str, layers: int = 4) -> BackboneEntry:
+    """Describe a ResNet without average pooling and classifier; the last two layers are trained.
+
+    Args:
+        name: of ``RESNET_CHANNELS``.
+        layers: how many of its four layers there are: MixVPR and BoQ take the map after the third.
+    """
+    if layers not in (1, 2, 3, 4):
+        raise ProgeoError(f"{name} has 4 layers, so that `layers` is 1, 2, 3 or 4, not {layers!r}.")
 
     def cut(network: nn.Module) -> nn.Sequential:
-        return nn.Sequential(*list(network.children())[:-2])
+        return nn.Sequential(*list(network.children())[: 4 + layers])
 
     def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
-        children = list(backbone.children())
-        return nn.Sequential(*children[:-2]).parameters()  # layer3 and layer4 are the last two
+        return nn.Sequential(*list(backbone.children())[:-2]).parameters()
 
     def stages(backbone: nn.Module) -> Stages:
-        return [[layer] for layer in list(backbone.children())[-4:]]
+        return [[layer] for layer in list(backbone.children())[-layers:]]
 
-    channels = RESNET_CHANNELS[name]
-    shapes = map_shapes(channels, local=channels // 2)
-    return _entry(name, shapes, cut, frozen, stages, ("fc.",), local_stage="6")  # layer3
+    channels = RESNET_CHANNELS[name] >> (4 - layers)
+    classifier = ("fc.", *(f"layer{layer}." for layer in range(layers + 1, 5)))
+    is_whole = layers == 4
+    shapes = map_shapes(channels, local=channels // 2 if is_whole else None)
+    return _entry(name, shapes, cut, frozen, stages, classifier, local_stage="6" if is_whole else None)  # layer3
 
 
 @register_backbone("VGG16")

@@ -13,7 +13,7 @@ decorator makes it known by a name:
             return F.normalize(self.projection(features.tokens.mean(dim=1)), dim=1)
 """
 
-from progeo.models.heads import gem, pca, tokens, vlad  # noqa: F401  (importing them registers their heads)
+from progeo.models.heads import boq, gem, mixvpr, netvlad, pca, salad, tokens, vlad  # noqa: F401  (they register)
 from progeo.models.heads.registry import create_head, find_head, list_heads, register_head
 
 __all__ = ["create_head", "find_head", "list_heads", "register_head"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,31 +21,40 @@ Head = TypeVar("Head", bound=Callable[..., nn.Module])
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """A head's class, what it needs of a backbone, and the dimension that its descriptors have if it leaves no choice.
-
-    ``fixed_dim`` names the part of ``FeatureShapes`` whose width they have.
-    """
+    """What ``register_head`` was told of a head's class, ``build``."""
 
     name: str
     build: Callable[..., nn.Module]
-    needs: str | None
+    needs: tuple[str, ...]
     fixed_dim: str | None
+    own_dim: Callable[..., int] | None
+    needs_grid: bool
 
 
 _HEADS: dict[str, HeadEntry] = {}
 
 
-def register_head(name: str, *, needs: str | None = None, fixed_dim: str | None = None) -> Callable[[Head], Head]:
+def register_head(
+    name: str,
+    *,
+    needs: str | Sequence[str] = (),
+    fixed_dim: str | None = None,
+    own_dim: Callable[..., int] | None = None,
+    needs_grid: bool = False,
+) -> Callable[[Head], Head]:
     """Make the decorated class known as head ``name``.
 
     Args:
         name: what users call it.
-        needs: ``map``, ``tokens`` or ``cls``: what of the features it cannot do without.
+        needs: ``map``, ``tokens`` or ``cls``, or several: what of the features it cannot do without.
         fixed_dim: the one of these whose width its descriptors have; None where ``descriptor_dim`` is free.
+        own_dim: from shapes and the head's arguments to the dimension that it has if nothing is said.
+        needs_grid: whether its weights depend on the size of the map: it takes an argument ``grid``, (height, width).
     """
+    needed = (needs,) if isinstance(needs, str) else tuple(needs)
 
     def decorate(head: Head) -> Head:
-        _HEADS[name] = HeadEntry(name, head, needs, fixed_dim)
+        _HEADS[name] = HeadEntry(name, head, needed, fixed_dim, own_dim, needs_grid)
         note_registration("head", name)
         return head
 
@@ -82,7 +91,8 @@ def create_head(
     Args:
         name: of ``list_heads``.
         shapes: of the features that it will get.
-        descriptor_dim: dimension of the descriptors; None takes the head's own, else ``default_dim``, else 512.
+        descriptor_dim: dimension of the descriptors; None takes the only one that the head can give, else
+            ``default_dim``, else the head's usual one, else 512.
         arguments: further arguments of the head's class.
         backbone: what errors call the backbone.
         default_dim: dimension that suits the backbone.
@@ -91,15 +101,16 @@ def create_head(
         ProgeoError: there is no such head, the backbone lacks what it needs, or it does not take these arguments.
     """
     entry = find_head(name)
-    if entry.needs and getattr(shapes, entry.needs) is None:
-        needed = {"map": "a feature map", "tokens": "tokens", "cls": "a class token"}[entry.needs]
+    if missing := [part for part in entry.needs if getattr(shapes, part) is None]:
+        needed = {"map": "a feature map", "tokens": "tokens", "cls": "a class token"}[missing[0]]
         raise ProgeoError(f"Head '{name}' needs {needed}, but {backbone} gives {shapes.describe()}. Choose another.")
     fixed = getattr(shapes, entry.fixed_dim) if entry.fixed_dim else None
     if fixed is not None and descriptor_dim not in (None, fixed):
         raise ProgeoError(
             f"{backbone} gives descriptors of {fixed} dimensions with head '{name}': use `descriptor_dim` {fixed}."
         )
-    dimension = fixed or descriptor_dim or default_dim or DEFAULT_DIMENSION
+    own = entry.own_dim(shapes, **(arguments or {})) if entry.own_dim else None
+    dimension = fixed or descriptor_dim or default_dim or own or DEFAULT_DIMENSION
     try:
         return entry.build(shapes, dimension, **(arguments or {})), dimension
     except TypeError as error:
