@@ -20,17 +20,17 @@ from progeo.models import PlaceNetwork
 
 PARAMETERS = {
     "create_model": "backbone, *, head, descriptor_dim, weights, seed, unfreeze, train_all_layers, frozen_stages, "
-    "backbone_arguments, head_arguments",
+    "image_size, backbone_arguments, head_arguments",
     "encode": "model, photos, *, device, batch_size, num_workers, progress, output, trust_remote_code",
     "evaluate": "model, evaluation_set, *, protocol, image_size, native, positive_dist_threshold, k, rerank, "
     "candidates, device, batch_size, num_workers, description, descriptors_folder, cache_folder, trust_remote_code",
     "fit": "photos, model, *, head, words, pca, whitening, seed, image_size, features_folder, device, batch_size, "
     "num_workers, progress, trust_remote_code",
-    "list_models": "pattern",
+    "list_models": "pattern, *, details",
     "load_model": "name_or_path, *, device, trust_remote_code, backbone, descriptor_dim, fc_output_dim",
     "read_photos": "source, cache_folder, *, columns, split, heading_from, one_plane, faults",
     "register_backbone": "*names",
-    "register_head": "name, *, needs, fixed_dim",
+    "register_head": "name, *, needs, fixed_dim, own_dim, needs_grid",
     "register_method": "name",
     "train": "model, photos, *, method, val, test, folder, seed, device, **settings",
     "PlaceDatabase.create": "address, model, *, exist_ok, **settings",

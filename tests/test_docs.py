@@ -51,6 +51,7 @@ from progeo.data.table import read_photos
 from progeo.evaluation.protocols import PROTOCOLS
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
+from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, EIGENPLACES, list_published
 from progeo.models.hub import HUB_MODELS
 from progeo.models.network import create_model
 
@@ -263,7 +264,7 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
 def write_published_model(address: str, path: Path) -> None:
     """Stand in for the release page: random weights under the name that is asked for."""
-    assert address == f"{published_models.RELEASE}/{path.name}"
+    assert address == f"{COSPLACE_RELEASE}/{path.name}"
     backbone, dimension, _ = path.stem.split("_")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(create_model(backbone, descriptor_dim=int(dimension), weights="none").state_dict(), path)
@@ -544,10 +545,22 @@ def test_models_of_others_are_as_described() -> None:
 
 def test_published_models_are_as_described() -> None:
     text = read_section(DOCS / "evaluating.md", "## Published models")
-    rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \| ([\d, ]*)\|$", text, re.MULTILINE)
+    published = [{row[0]: row[column] for row in rows if row[column].strip()} for column in (1, 2)]
+    for models, shown in zip((COSPLACE, EIGENPLACES), published, strict=True):
+        assert {name: tuple(map(int, sizes.split(", "))) for name, sizes in shown.items()} == models
+
+    described: dict[str, list[str]] = {}
+    for name, model in list_published().items():
+        size = model.spec.preprocessing
+        photos = f"{size.image_size} x {size.image_size}" if size.square else "any size"
+        first = described.setdefault(name.partition(":")[0], [photos, "", model.trained_on, model.spec.licence])
+        dimensions = sorted({int(one) for one in re.findall(r"\d+", first[1])} | {model.spec.descriptor_dim})
+        first[1] = " to ".join(map(str, sorted({dimensions[0], dimensions[-1]})))
     assert {
-        backbone: tuple(map(int, dimensions.split(", "))) for backbone, dimensions in rows
-    } == published_models.PUBLISHED
+        name: cells.split(" | ")
+        for name, cells in re.findall(r"^\| `([\w-]+)[^`]*` \| ([^|]+ \| .*) \|$", text, re.MULTILINE)
+    } == described
 
 
 def test_error_without_classes_is_as_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,9 +104,7 @@ def test_a_broken_cached_file_is_reported_and_fetched_again(
 def test_a_wrong_file_at_the_address_is_refused(release: Path, cached: Path) -> None:
     cached_name = "ResNet18_64_cosplace.pth"
     (release / cached_name).write_bytes((release / FILE).read_bytes())
-    with pytest.raises(
-        ProgeoError, match="not those of ResNet18, descriptor_dim 64.*looks like ResNet18, descriptor_dim 32"
-    ):
+    with pytest.raises(ProgeoError, match="not those of cosplace:ResNet18:64.*looks like ResNet18, descriptor_dim 32"):
         get_trained_model("ResNet18", 64, release=release.as_uri())
 
 

@@ -72,6 +72,10 @@ COMMANDS = {
         "list the authors and licences of the photos in a place database",
         "progeo database credits DATABASE",
     ),
+    "models": Command(
+        "list the models that there are, their sizes and licences",
+        "progeo models '*ResNet50*'",
+    ),
     "prompts show": Command(
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",

@@ -52,7 +52,7 @@ def list_models(pattern: str = "*", *, details: bool = False) -> list[str] | lis
     rows = {
         **{name: _describe_published(model) for name, model in list_published().items()},
         **{
-            name: _describe(model.preprocessing, model.dimensions[0], model.licence, model.source)
+            name: _describe(model.preprocessing, model.dimensions[0], model.licence, None)
             for name, model in HUB_MODELS.items()
         },
         **dict.fromkeys(list_backbones()),
@@ -244,7 +244,7 @@ def _describe_backbone(name: str) -> dict[str, Any]:
 
 
 def _describe(
-    photos: Preprocessing, dimension: int | None, licence: str, trained_on: str, cached: bool | None = None
+    photos: Preprocessing, dimension: int | None, licence: str, trained_on: str | None, cached: bool | None = None
 ) -> dict[str, Any]:
     return {
         "photos": photos.describe(),

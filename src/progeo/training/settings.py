@@ -63,20 +63,23 @@ class ModelSettings:
     backbone: str | None = setting(
         None,
         "ResNet18 (without it), ResNet50, ResNet101, ResNet152, VGG16, EfficientNet_B0 to EfficientNet_B7, "
-        "EfficientNet-Lite0, timm:NAME for any feature extractor of timm; with a text tower, and so with ProGEO: "
+        "EfficientNet-Lite0, DINOv2-S, DINOv2-B, DINOv2-L, timm:NAME for any feature extractor of timm; with a text "
+        "tower, and so with ProGEO: "
         "CLIP-RN50, CLIP-RN101, CLIP-ViT-B-16, CLIP-ViT-B-32, LiteCLIP (offline), open_clip:NAME:PRETRAINED",
     )
     head: str | None = setting(
         None,
-        "how features become a descriptor: gem (CosPlace), cls, identity, or one of your own; without it the "
-        "backbone's usual one",
+        "how features become a descriptor: gem (CosPlace), salad, boq, mixvpr, netvlad, cls, identity, or one of your "
+        "own; without it the backbone's usual one",
     )
     head_arguments: dict[str, Any] | None = setting(None, "further arguments of the head, for example '{p: 4}'")
     backbone_arguments: dict[str, Any] | None = setting(
         None, "further arguments of the backbone, for example '{layers: 3}' for a ResNet without its last layer"
     )
     fc_output_dim: int | None = setting(
-        None, "dimension of the descriptors; without it 512, or that of the backbone's text tower", minimum=1
+        None,
+        "dimension of the descriptors; without it 512, that of the backbone's text tower, or the head's usual one",
+        minimum=1,
     )
     backbone_weights: str = setting(
         "default",

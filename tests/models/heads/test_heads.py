@@ -58,8 +58,18 @@ def test_gem_without_projection_has_the_channels_of_the_map() -> None:
     ("settings", "message"),
     [
         ({"head": "cls"}, "Head 'cls' needs a class token, but ResNet18 gives a feature map .512. and tokens .512."),
-        ({"head": "gen"}, r"no head 'gen' \(did you mean gem\?\). The heads are: cls, gem, identity"),
+        ({"head": "gen"}, r"no head 'gen' \(did you mean gem\?\). The heads are: boq, cls, gem, identity, mixvpr"),
         ({"head_arguments": {"q": 3}}, "Head 'gem' cannot be made with .* q=3"),
+        (
+            {"head": "salad"},
+            "Head 'salad' needs a class token, but ResNet18 gives a feature map .512. and tokens .512.",
+        ),
+        (
+            {"head": "boq", "descriptor_dim": 500},
+            "multiple of its 512 `channels`: use for example `descriptor_dim` 512",
+        ),
+        ({"head": "boq", "head_arguments": {"channels": 100}}, "`channels` 100 is no multiple of 64"),
+        ({"head": "mixvpr", "descriptor_dim": 510}, "multiple of its 4 `rows`: use for example `descriptor_dim` 512"),
     ],
 )
 def test_heads_that_cannot_be(settings: dict[str, Any], message: str) -> None:
@@ -68,7 +78,7 @@ def test_heads_that_cannot_be(settings: dict[str, Any], message: str) -> None:
 
 
 def test_heads_are_listed() -> None:
-    assert list_heads() == ["cls", "gem", "identity"]
+    assert list_heads() == ["boq", "cls", "gem", "identity", "mixvpr", "netvlad", "salad"]
     assert create_head("gem", FeatureShapes(map=7), default_dim=9)[1] == 9
 
 
