@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 import urllib.error
@@ -18,7 +19,7 @@ from progeo.errors import ProgeoError
 from progeo.models import hub
 from progeo.models.files import save_model
 from progeo.models.foreign import ForeignCode
-from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
+from progeo.models.hub import HUB_MODELS, find_hub_address, is_hub_address, load_hub_model
 from progeo.models.published import load_model
 
 HUBCONF = """
@@ -359,3 +360,23 @@ def test_a_fetched_repository_is_taken_from_where_torch_hub_keeps_it(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub/someone_thing_main").mkdir(parents=True)
     assert hub.fetch_repository("someone/thing:main") == (tmp_path / "hub/someone_thing_main").resolve()
+
+
+def test_what_was_made_with_foreign_code_goes_on_with_it(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As progeo wrote it when megaloc was a name of torch.hub.
+    network = load(f"hub:{repository}:model:dimension=5")
+    network.spec = dataclasses.replace(network.spec, backbone="megaloc")
+    save_model(tmp_path / "model", network)
+    with pytest.raises(ProgeoError, match="hub:gmberton/MegaLoc:get_trained_model.* runs code .*`trust_remote_code`"):
+        load_model(tmp_path / "model")
+    monkeypatch.setattr(hub, "fetch_repository", lambda name: repository)
+    monkeypatch.setitem(hub.OLD_NAMES, "megaloc", "hub:gmberton/MegaLoc:model:dimension=5")
+    again = load_model(tmp_path / "model", trust_remote_code=True)
+    assert torch.equal(again.backbone.model.weights, network.backbone.model.weights)
+    assert again.spec.backbone == "megaloc"
+    of_eigenplaces = dataclasses.replace(network.spec, backbone="eigenplaces:ResNet18:256")
+    assert find_hub_address(of_eigenplaces) == (
+        "hub:gmberton/eigenplaces:get_trained_model:backbone=ResNet18:fc_output_dim=256"
+    )

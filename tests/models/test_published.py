@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from progeo import cli
 from progeo.errors import ProgeoError
-from progeo.models.catalogue import COSPLACE
-from progeo.models.network import create_model
-from progeo.models.published import get_trained_model, load_model
+from progeo.models.catalogue import COSPLACE, list_published
+from progeo.models.files import load_weights
+from progeo.models.network import build, create_model
+from progeo.models.published import find_cached, get_trained_model, list_models, load_model
 
 from ..conftest import REPOSITORY
 
@@ -163,3 +167,85 @@ def test_torch_hub_works_from_a_clone_without_installation(monkeypatch: pytest.M
     namespace = {"__file__": str(REPOSITORY / "hubconf.py")}
     exec((REPOSITORY / "hubconf.py").read_text(), namespace)
     assert sys.path[0] == str(REPOSITORY / "src")
+
+
+def put(name: str, content: bytes) -> Path:
+    """Put a file where the weights of a published model are looked for."""
+    path = find_cached(list_published()[name])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_web_page_in_place_of_weights(release: Path, cached: Path) -> None:
+    page = release / "ResNet18_128_cosplace.pth"
+    page.write_text("\n<!DOCTYPE html><title>Please log in</title>")
+    with pytest.raises(ProgeoError, match=f"{page.name} answers with a web page in place of the weights.*put it at"):
+        get_trained_model("ResNet18", 128, release=release.as_uri())
+    assert list(cached.parent.iterdir()) == []
+    path = put("mixvpr:512", b"<html>Virus scan warning</html>")
+    with pytest.raises(ProgeoError, match=f"{re.escape(path.name)} is a web page, not a model file"):
+        load_model("mixvpr:512")
+
+
+def test_weights_to_fetch_by_hand(cached: Path) -> None:
+    path = cached.parent / "resnet50_MixVPR_4096_channels(1024)_rows(4).ckpt"
+    with pytest.raises(ProgeoError, match="Follow the link .*README of .*/amaralibey/MixVPR") as caught:
+        load_model("mixvpr:4096")
+    assert f"put the file at {path}" in str(caught.value)
+
+
+def test_weights_of_another_model_are_named(release: Path, cached: Path) -> None:
+    path = put("mixvpr:128", (release / FILE).read_bytes())
+    with pytest.raises(ProgeoError, match="not those of mixvpr:128: .*The file looks like ResNet18, desc") as caught:
+        load_model("mixvpr:128")
+    assert str(path) in str(caught.value)
+
+
+def test_weights_become_those_of_the_network_without_a_copy() -> None:
+    model = list_published()["eigenplaces:ResNet18:256"]
+    tensors = build(model.spec).state_dict()
+    network = load_weights(model.spec, tensors, "here")
+    assert all(tensor.data_ptr() == tensors[name].data_ptr() for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("eigenplaces:ResNet18:64", r"did you mean eigenplaces:ResNet18:.*form is eigenplaces:<backbone>:<dimension>"),
+        ("eigenplaces", "is no published model.*eigenplaces:VGG16:512"),
+        ("mixvpr:256", "The form is mixvpr:<dimension>. Published are: mixvpr:4096, mixvpr:512, mixvpr:128"),
+    ],
+)
+def test_names_that_were_not_published(name: str, message: str) -> None:
+    with pytest.raises(ProgeoError, match=message):
+        load_model(name)
+
+
+def test_every_model_says_what_it_is(cached: Path) -> None:
+    put("salad", b"")
+    rows = {row["name"]: row for row in list_models(details=True)}
+    assert list(rows) == list_models()
+    assert rows["salad"] == {
+        "name": "salad",
+        "photos": "322 x 322 px",
+        "dimension": 8448,
+        "licence": "GPL-3.0",
+        "trained_on": "GSV-Cities",
+        "cached": True,
+    }
+    assert (rows["mixvpr:512"]["licence"], rows["mixvpr:512"]["cached"]) == ("none stated", False)
+    assert rows["DINOv2-B"]["licence"] == "Apache-2.0" and rows["timm:<name>"]["licence"] is None
+    for name, model in list_published().items():
+        assert model.trained_on and rows[name]["licence"] and rows[name]["dimension"]
+
+
+def test_models_are_printed(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "boq*", "SALAD"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "model" and [row.split()[0] for row in rows] == ["boq-resnet50", "boq-dinov2", "salad"]
+    assert rows[2].split()[-3:] == ["GPL-3.0", "GSV-Cities", "no"]
+    assert cli.main(["models", "salad", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == list_models("salad", details=True)
+    assert cli.main(["models", "sald"]) == 2
+    assert "no model like sald" in capsys.readouterr().err
