@@ -334,15 +334,21 @@ def create_model(
     return network.train()
 
 
-def find_usual_dimension(backbone: str, head: str | None = None) -> int:
+def find_usual_dimension(
+    backbone: str,
+    head: str | None = None,
+    *,
+    backbone_arguments: Mapping[str, Any] | None = None,
+    head_arguments: Mapping[str, Any] | None = None,
+) -> int:
     """Return the dimension that ``create_model`` takes where none is given."""
-    entry = find_backbone(backbone)
+    entry = find_backbone(backbone, **(backbone_arguments or {}))
     chosen = find_head(head or entry.head)
     if chosen.fixed_dim is None and (chosen.own_dim is None or entry.text_dimension):
         return entry.text_dimension or DEFAULT_DIMENSION
     with torch.device("meta"):
         shapes = entry.shapes(entry.cut(entry.build(False)))
-        return create_head(chosen.name, shapes, backbone=backbone)[1]
+        return create_head(chosen.name, shapes, arguments=head_arguments, backbone=backbone)[1]
 
 
 @torch.no_grad()

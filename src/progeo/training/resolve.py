@@ -110,7 +110,12 @@ def _describe_model(settings: TrainSettings, network: PlaceNetwork | None) -> Tr
     """
     if network is None:
         entry = find_backbone(settings.backbone or "ResNet18")
-        dimension = settings.fc_output_dim or find_usual_dimension(entry.name, settings.head)
+        dimension = settings.fc_output_dim or find_usual_dimension(
+            entry.name,
+            settings.head,
+            backbone_arguments=settings.backbone_arguments,
+            head_arguments=settings.head_arguments,
+        )
         size = settings.image_size or (entry.preprocessing.image_size if entry.preprocessing.square else 512)
         return dataclasses.replace(settings, backbone=entry.name, fc_output_dim=dimension, image_size=size)
     spec = network.spec
