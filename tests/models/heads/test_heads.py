@@ -78,7 +78,7 @@ def test_heads_that_cannot_be(settings: dict[str, Any], message: str) -> None:
 
 
 def test_heads_are_listed() -> None:
-    assert list_heads() == ["boq", "cls", "gem", "identity", "mixvpr", "netvlad", "salad"]
+    assert list_heads() == ["boq", "cls", "gem", "identity", "mixvpr", "netvlad", "pca", "salad", "vlad"]
     assert create_head("gem", FeatureShapes(map=7), default_dim=9)[1] == 9
 
 
