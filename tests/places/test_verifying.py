@@ -68,7 +68,7 @@ def test_matches_say_what_agrees_and_estimates_follow(textured: Path, place: Pat
         plain, found = search(database, queries, no_rerank), search(database, queries, reranker)
         assert count_right(found, queries) >= count_right(plain, queries) + 4
         table = found[0]
-        assert table.columns[-5:] == ["verified_distance", "evidence", "inliers", "strength", "coverage"]
+        assert table.columns[-4:] == ["verified_distance", "inliers", "strength", "coverage"]
         assert (table["verified_distance"].diff().drop_nulls() >= 0).all()
         assert table["inliers"].max() > 20 and table["coverage"].is_between(0, 1).all()
         by_name = database.locate(queries, rerank="sift")

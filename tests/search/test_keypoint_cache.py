@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from progeo.search.evidence import Worth
 from progeo.search.keypoint_cache import KeypointCache, identify_file
 from progeo.search.keypoints import Keypoints
 
@@ -17,7 +18,7 @@ class Counting:
     """A method that counts how often it is asked."""
 
     name = key = "counting"
-    weight = 1.0
+    worth = Worth(1.0, 0.0, 1.0)
 
     def __init__(self) -> None:
         self.made = 0

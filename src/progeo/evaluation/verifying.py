@@ -61,18 +61,16 @@ def learn_from_database(
     """
     sample = choose_sample(len(paths))
     descriptors = _take_rows(read_chunks(), sample)
-    distances, found = search_chunks(read_chunks(), descriptors, min(LOOKED_THROUGH, len(paths)))
+    _, found = search_chunks(read_chunks(), descriptors, min(LOOKED_THROUGH, len(paths)))
 
     def is_far(row: int, others: Integers) -> NDArray[np.bool_]:
         far: NDArray[np.bool_] = np.linalg.norm(positions[others] - positions[row], axis=1) > FAR * limit
         return far
 
-    pairs, apart = find_wrong_pairs(sample, found, distances, is_far)
+    pairs = find_wrong_pairs(sample, found, is_far)
     with progress_bar(disable=description is None) as progress:
         task = progress.add_task(f"{description}, photos far apart", total=len(pairs))
-        verifier.learn(
-            [(paths[row], paths[other]) for row, other in pairs], apart.tolist(), lambda: progress.advance(task)
-        )
+        verifier.learn([(paths[row], paths[other]) for row, other in pairs], lambda: progress.advance(task))
     for name, yardstick in verifier.yardsticks.items():
         if yardstick is None:
             logger.warning(

@@ -94,8 +94,8 @@ def rerank_matches(
 ) -> list[pl.DataFrame]:
     """Return the matches of each query as a reranker orders them; those that it leaves out are dropped.
 
-    Those of a reranker that verifies have further columns, as in ``Verification``: ``verified_distance``, ``evidence``,
-    ``inliers``, ``strength``, ``coverage``.
+    Those of a reranker that verifies have further columns, as in ``Verification``: ``verified_distance``, ``inliers``,
+    ``strength``, ``coverage``.
 
     Raises:
         ProgeoError: there are no queries to look at.
@@ -109,5 +109,5 @@ def _rerank(table: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFrame
     found = rerank(query, table["path"].to_list(), table["descriptor_distance"].to_numpy())
     if not isinstance(found, Verification):
         return table[found]
-    columns = {name: getattr(found, name) for name in ("evidence", "inliers", "strength", "coverage")}
+    columns = {name: getattr(found, name) for name in ("inliers", "strength", "coverage")}
     return table.with_columns(verified_distance=found.distances, **columns)[found.order]

@@ -51,11 +51,11 @@ def create_reranker(
         known = storage.read_description(tables.settings, SETTING) or {}
     missing = [method for method in methods if not _is_known(known.get(method.key), count)]
     if missing:
-        pairs, distances = find_wrong_pairs(tables)
+        pairs = find_wrong_pairs(tables)
         learner = Verifier(missing, photos, num_workers=encoder.num_workers)
         with progress_bar(disable=not (encoder.show_progress and pairs)) as progress:
             task = progress.add_task("Comparing photos of the database that lie far apart", total=len(pairs))
-            learner.learn(pairs, distances, lambda: progress.advance(task))
+            learner.learn(pairs, lambda: progress.advance(task))
         for method in missing:
             yardstick = learner.yardsticks[method.name]
             known[method.key] = {"photos": count, "yardstick": None if yardstick is None else asdict(yardstick)}
@@ -75,11 +75,11 @@ def _is_known(content: dict[str, Any] | None, photos: int) -> bool:
     return content is not None and photos / GROWTH <= content["photos"] <= photos * GROWTH
 
 
-def find_wrong_pairs(tables: Tables) -> tuple[list[tuple[str, str]], list[float]]:
-    """Return the paths of photos that look alike and lie far apart, and the distances of their descriptors."""
+def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:
+    """Return the paths of photos that look alike and lie far apart."""
     paths = tables.read_columns("path")["path"].sort()
     if paths.is_empty():
-        return [], []
+        return []
     sample = paths[choose_sample(len(paths))].to_list()
     some = ", ".join(storage.quote(path) for path in sample)
     with storage.translate_errors(tables.address, "read"):
@@ -87,14 +87,13 @@ def find_wrong_pairs(tables: Tables) -> tuple[list[tuple[str, str]], list[float]
         table = pl.DataFrame(rows.to_arrow()).sort("path")
     descriptors = np.stack(table["descriptor"].to_list()).astype(np.float32)
     points = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
-    pairs, distances = [], []
+    pairs = []
     found = search_photos(tables, descriptors, min(LOOKED_THROUGH, len(paths)), None, False)
     for path, point, matches in zip(table["path"], points, found, strict=True):
         others = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
         far = matches.filter(pl.Series(measure_distances(others, point) > FAR)).head(PAIRS_PER_PHOTO)
         pairs += [(path, other) for other in far["path"]]
-        distances += far["descriptor_distance"].to_list()
-    return pairs, distances
+    return pairs
 
 
 def keep_local_features(tables: Tables, encoder: Encoder, most: int) -> tuple[int, int]:

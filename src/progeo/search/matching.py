@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progeo.errors import require
+from progeo.search.evidence import Worth
 from progeo.search.keypoints import Keypoints, PointMatches, no_matches
 
 Pixels = NDArray[np.uint8]
@@ -28,12 +29,12 @@ class Method(Protocol):
     Attributes:
         name: what users call it.
         key: what its features depend on beside the photo.
-        weight: what its evidence is worth, see ``progeo.search.evidence.fuse``.
+        worth: what its points are worth.
     """
 
     name: str
     key: str
-    weight: float
+    worth: Worth
 
     def extract(self, pixels: Pixels) -> Keypoints:
         """Return the local features of a photo, uint8 (H, W, 3)."""
@@ -46,7 +47,7 @@ class DenseMethod:
     """Features of the model's own network, one a cell of its grid, and a homography."""
 
     name = "dense"
-    weight = 0.75
+    worth = Worth(weight=1.5, lowest=0.0, highest=1.0)
     within = 1.5
     """Cells that a point may lie off the homography."""
 
@@ -80,7 +81,7 @@ class SiftMethod:
     """SIFT of OpenCV (Lowe, IJCV 2004), compared as RootSIFT (Arandjelovic and Zisserman, CVPR 2012)."""
 
     name = "sift"
-    weight = 0.25
+    worth = Worth(weight=1.0, lowest=0.5, highest=2.0)
     most_points = 1000
     ratio = 0.9
     """Of the distances to the nearest and to the second nearest point, above which a pair is ambiguous."""
@@ -126,7 +127,7 @@ class LightGlueMethod:
     """Points and pairs of two networks, DISK and LightGlue, and a fundamental matrix."""
 
     name = "lightglue"
-    weight = 0.25
+    worth = Worth(weight=1.0, lowest=0.5, highest=2.0)
     within = 1.5
     """Pixels that a point may lie off the line on which the other photo sees it."""
 

@@ -27,16 +27,14 @@ Query = Callable[[], Pixels]
 class Verification:
     """What local features say of one query's k candidates, in the order of the descriptors; plain data.
 
-    Candidates that were not compared have no evidence, no inliers and no coverage: all 0.
+    Candidates that were not compared have no inliers, no strength and no coverage: all 0.
     """
 
     order: Integers
     """(k,) positions of the candidates, best first."""
     distances: Floats
-    """(k,) descriptor distances less what the evidence is worth: what orders the candidates, and weighs their votes."""
-    evidence: Floats
-    """(k,) how surprising the matching points would be of a wrong candidate: the negative natural logarithm of how
-    often wrong pairs have as many; of several methods, their sum."""
+    """(k,) half the squared descriptor distances less what the points are worth, from 0 on: what orders the candidates
+    and weighs their votes."""
     inliers: Integers
     """(k,) points that agree with one geometry; of several methods, of the one that says most."""
     strength: Floats

@@ -59,7 +59,7 @@ class Verifier:
             for row, points in enumerate(of_methods):
                 inliers[row, column], coverage[row, column] = len(points), points.coverage
         yardsticks = [self.yardsticks.get(method.name) for method in self.methods]
-        return fuse(distances, inliers, coverage, yardsticks, [method.weight for method in self.methods])
+        return fuse(distances, inliers, coverage, yardsticks, [method.worth for method in self.methods])
 
     def match(self, query: Query, paths: Sequence[str]) -> list[list[PointMatches]]:
         """Return for each photo of the database, and each method, the points of the query that agree with it."""
@@ -67,17 +67,11 @@ class Verifier:
         own = [method.extract(pixels) for method in self.methods]
         return list(read_ahead(lambda path: self._match(own, path), paths, num_workers=self._num_workers))
 
-    def learn(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        distances: Sequence[float],
-        advance: Callable[[], object] = lambda: None,
-    ) -> None:
+    def learn(self, pairs: Sequence[tuple[str, str]], advance: Callable[[], object] = lambda: None) -> None:
         """Learn from pairs of photos of the database that look alike and show different places what chance reaches.
 
         Args:
             pairs: paths; those with a photo that cannot be read are left out.
-            distances: Euclidean, of the descriptors of each pair.
             advance: called after each pair.
         """
 
@@ -90,15 +84,14 @@ class Verifier:
                 counts.append(len(method.match(one, other)))
             return counts
 
-        counts, apart = [], []
-        for found, distance in zip(read_ahead(match, pairs, num_workers=self._num_workers), distances, strict=True):
+        counts = []
+        for found in read_ahead(match, pairs, num_workers=self._num_workers):
             advance()
             if found is not None:
                 counts.append(found)
-                apart.append(distance)
         table = np.array(counts, dtype=np.int64).reshape(-1, len(self.methods))
         for method, inliers in zip(self.methods, table.T, strict=True):
-            self.yardsticks[method.name] = Yardstick.learn(inliers, np.array(apart))
+            self.yardsticks[method.name] = Yardstick.learn(inliers)
 
     def _match(self, own: Sequence[Keypoints], path: str) -> list[PointMatches]:
         matches = []
