@@ -13,6 +13,7 @@ a misspelt option, a missing file or a removed command fails while nothing takes
 - ``walk.mp4`` and ``walk.gpx`` are ten seconds of one walk;
 - published data sets are tiny samples in their publishers' structure;
 - published models are files with random weights, in place of the download; ``path/to/clone`` is a torch.hub folder;
+- open street-level pictures come from a local service;
 - ``progeo serve`` opens the database and all else but the port, and ``curl`` asks that service;
 - ``progeo.train`` takes the same small settings, and backbones of torchvision have random weights.
 
@@ -29,6 +30,7 @@ import shlex
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +51,7 @@ from progeo.cli.train import run as run_training
 from progeo.data.file_names import FILE_NAME_FIELDS
 from progeo.data.table import read_photos
 from progeo.evaluation.protocols import PROTOCOLS
+from progeo.imagery.sources import Panoramax, Source
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, EIGENPLACES, list_published
@@ -59,12 +62,14 @@ from .conftest import REPOSITORY
 from .data import published as published_sets
 from .data.footage import write_track, write_video
 from .data.photos import write_photo
+from .imagery.service import Service, offer, serve
 
 EXAMPLES = REPOSITORY / "examples"
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 NAMES = (
     *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving"),
+    *("your-town", "positions", "reconstruction"),
     "extend",
 )
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
@@ -206,6 +211,8 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        Path("logs/written/2026-01-31_10-00-00").mkdir(parents=True)
+        Path("logs/written/2026-01-31_10-00-00/written.jsonl").touch()
         run = Path("logs/my_city/2026-01-31_10-00-00")
         run.mkdir(parents=True)
         folders: dict[str, Any] = {f"{part}_set_folder": f"photos/{part}" for part in ("train", "val", "test")}
@@ -222,7 +229,15 @@ def prepared(tiny_city: Path, tiny_clips: dict[str, str], tmp_path_factory: pyte
 
 
 @pytest.fixture
-def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def street_pictures() -> Iterator[Service]:
+    with serve() as service:
+        yield service
+
+
+@pytest.fixture
+def workspace(
+    prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, street_pictures: Service
+) -> Path:
     """A copy of what is prepared, as the current folder, with the stand-ins of this module's docstring."""
     folder = tmp_path / "workspace"
     shutil.copytree(prepared, folder)
@@ -246,6 +261,10 @@ def workspace(prepared: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(uvicorn.Server, "run", Served.take)
     monkeypatch.setattr(progeo.serve.server, "listen", lambda host, port: socket.create_server((host, 0)))
+
+    offer(street_pictures, near=(45.4432, 9.2179))
+    monkeypatch.setattr(Panoramax, "home", f"{street_pictures.address}/api")
+    monkeypatch.setattr(Source, "pause", 0.0)
 
     load = torch.hub.load
 

@@ -167,13 +167,20 @@ FLAT = encode(np.full((48, 64, 3), 90, np.uint8))
 ROUND = encode(make_frame())
 
 
-def offer(service: Service, flat: int = 3, panoramas: int = 1, **properties: Any) -> None:
-    """Have the service offer pictures near PLACE, as Panoramax does."""
+def offer(
+    service: Service,
+    flat: int = 3,
+    panoramas: int = 1,
+    near: tuple[float, float] = PLACE,
+    start: str = "/api",
+    **properties: Any,
+) -> None:
+    """Have the service offer pictures near a place, as Panoramax does; its address starts with ``start``."""
     features = []
     for number in range(flat + panoramas):
         is_panorama = number >= flat
-        place = (PLACE[0] + number * 2e-4, PLACE[1])
+        place = (near[0] + number * 2e-4, near[1])
         features.append(panoramax_feature(service.address, number, *place, panorama=is_panorama, **properties))
         service.routes[f"/files/{number}/sd.jpg"] = Answer(FLAT)
         service.routes[f"/files/{number}/hd.jpg"] = Answer(ROUND)
-    service.routes["/api/search"] = search_panoramax(features)
+    service.routes[f"{start}/search"] = search_panoramax(features)

@@ -68,6 +68,10 @@ COMMANDS = {
         "start the web page and the HTTP service of a place database",
         "progeo serve --database DATABASE",
     ),
+    "pairs": Command(
+        "list photos that may show the same, for reconstruction with hloc or COLMAP",
+        "progeo pairs IMAGES --model best_model.safetensors --out pairs.txt",
+    ),
     "database credits": Command(
         "list the authors and licences of the photos in a place database",
         "progeo database credits DATABASE",
