@@ -33,7 +33,7 @@ from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.heads import create_head
 from progeo.models.published import load_model
-from progeo.training.fitting import GEM_LENGTH, VOCABULARY_PHOTOS, WORDS, choose_features, find_words
+from progeo.training.fitting import GEM_LENGTH, VOCABULARY_PHOTOS, WHITENING, WORDS, choose_features, find_words
 from progeo.training.principal import find_components
 
 OUTSIDERS = 40
@@ -123,10 +123,10 @@ def normalize(rows: Descriptors) -> Descriptors:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def reduce(database: Descriptors, count: int, whitening: float, *others: Descriptors) -> list[Descriptors]:
-    """Return the database and others by the database's principal components, at most one less than its photos."""
-    found = find_components(database, min(count, len(database) - 1), whitening)
-    return [normalize((rows - found.mean) @ found.directions.T) for rows in (database, *others)]
+def reduce(described: list[Descriptors]) -> list[Descriptors]:
+    """Return descriptors by the principal components of the first, the widest first, not yet at length 1."""
+    found = find_components(described[0], min(CURVE[0], len(described[0]) - 1), WHITENING)
+    return [(rows - found.mean) @ found.directions.T for rows in described]
 
 
 def judge(
@@ -179,26 +179,25 @@ def main() -> None:
         vlad = Vlad(test_set.database)
         alone = [vlad.describe(photos, 0.0) for photos in (test_set.database, test_set.queries, outside)]
         fitted = [vlad.describe(photos) for photos in (test_set.database, test_set.queries, outside)]
-        recall, known = judge(test_set, *fitted)
+        reduced = reduce(fitted)
+        for count in curve:
+            few = [normalize(one[:, :count]) for one in reduced] if count else fitted
+            curve[count].append(judge(test_set, *few))
+        judged = [
+            judge(test_set, *alone),
+            curve[0][-1],
+            curve[512][-1],
+        ]
         photos = len(test_set.database.gem)
         rows.append(
             [
                 test_set.name,
                 f"{photos:,} / {len(test_set.queries.gem):,}",
-                f"{max(gem):.1f}",
-                f"{judge(test_set, *alone)[0]:.1f}",
-                f"{recall:.1f}",
-                f"{judge(test_set, *reduce(fitted[0], 512, 0.5, *fitted[1:]))[0]:.1f}",
-                f"{gem_known:.1f}",
-                f"{judge(test_set, *alone)[1]:.1f}",
-                f"{known:.1f}",
-                f"{judge(test_set, *reduce(fitted[0], 512, 0.5, *fitted[1:]))[1]:.1f}",
+                *(f"{recall:.1f}" for recall in (max(gem), *(pair[0] for pair in judged))),
+                *(f"{known:.1f}" for known in (gem_known, *(pair[1] for pair in judged))),
                 f"{vlad.seconds:.1f} s",
             ]
         )
-        for count in curve:
-            few = reduce(fitted[0], count, 0.0, *fitted[1:]) if count else fitted
-            curve[count].append(judge(test_set, *few))
         print(" | ".join(rows[-1]), flush=True)
     means = [f"**{np.mean([float(row[column]) for row in rows]):.1f}**" for column in range(2, 10)]
     rows.append(["**mean**", "", *means, ""])

@@ -134,6 +134,13 @@ def test_whitening_makes_all_directions_as_wide() -> None:
         np.testing.assert_allclose(widths, 1, rtol=1e-3)
 
 
+def test_copies_of_photos_span_fewer_directions() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 40)).astype(np.float32)
+    found = find_components(np.concatenate([rows, rows]), 11, 0.5)
+    assert len(found.directions) == 5
+    assert found.kept == pytest.approx(1)
+
+
 def test_a_stopped_fit_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MAX_CHUNK_IMAGES", 4)
     expected = compute_fingerprint(fit(photos, make_network(), head="vlad", words=WORDS, pca=3))

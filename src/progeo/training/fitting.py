@@ -298,6 +298,7 @@ def _fit_components(network: PlaceNetwork, work: _Work, pca: int | None, whiteni
             f"they are. Leave `pca` out where there are fewer than {MANY_PHOTOS:,}, if known must be told from unknown"
         )
     components = find_components(rows, count, whitening)
+    count = len(components.directions)
     spec = network.spec
     arguments = {"head": spec.head, "head_dim": spec.descriptor_dim, "head_arguments": spec.head_arguments}
     head, _ = create_head("pca", _find_shapes(network), count, arguments)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+NARROWEST = 1e-4
+"""Of the widest direction's length."""
+
 
 class Components(NamedTuple):
     """A projection: what to subtract, and the directions to project on, scaled where they whiten."""
@@ -16,7 +19,7 @@ class Components(NamedTuple):
     mean: Array
     """(D,)"""
     directions: Array
-    """(K, D), the widest first."""
+    """(K, D), the widest first; fewer where the descriptors span fewer, as copies of one photo do."""
     kept: float
     """Share of the variance that lies in these directions, 0 to 1."""
 
@@ -40,12 +43,13 @@ def find_components(descriptors: Array, count: int, whitening: float = 0.0) -> C
     first = len(scatter) - count
     variances, vectors = eigh(scatter, subset_by_index=[first, len(scatter) - 1])
     variances, vectors = variances[::-1], vectors[:, ::-1]
-    lengths = np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
+    lengths = np.sqrt(np.maximum(variances, 0))
+    is_real = lengths > NARROWEST * lengths[0]  # what is narrower is rounding, which whitening would blow up
+    variances, vectors, lengths = variances[is_real], vectors[:, is_real], lengths[is_real]
     directions = (vectors if columns <= rows else centred.T @ vectors / lengths).T
     # The sign of an eigenvector is anybody's choice: the largest entry is positive.
     largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[np.arange(count), largest])[:, None]
-    deviations = lengths / np.sqrt(rows - 1)
-    directions = directions / np.maximum(deviations, deviations[0] * 1e-6)[:, None] ** whitening
+    directions = directions * np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    directions = directions / (lengths / np.sqrt(rows - 1))[:, None] ** whitening
     kept = float(variances.sum() / np.trace(scatter))
     return Components(mean.astype(np.float32), directions.astype(np.float32), kept)
