@@ -1,6 +1,6 @@
 """What a model without training finds: fitted words of local features against GeM, and smaller descriptors of both.
 
-    python -m benchmarks.fitted DATASETS [--out logs/fitted] [--sizes 224] [--model EfficientNet-Lite0]
+    python -m benchmarks.fitted DATASETS [--out logs/fitted] [--sizes 224] [--model EfficientNet-Lite0] [--sets …]
 
 DATASETS is a folder of test sets, each with ``database`` and ``queries``. Each photo runs through the network once a
 size; what came out is kept in the output folder, so that the script can be stopped and started again. Words, principal
