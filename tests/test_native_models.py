@@ -48,7 +48,7 @@ def write_weights(model: PublishedModel, path: Path) -> None:
     row = torch.randn(1_200_000, generator=torch.Generator().manual_seed(0)) * 0.05
     with torch.device("meta"):
         ours = build(model.spec).state_dict()
-    theirs = {own: name for name, own in reversed(model.prefixes.items())}
+    theirs = {own: name for name, own in reversed(list(model.prefixes.items()))}
     tensors = {}
     for name, tensor in ours.items():
         start = next((own for own in theirs if name.startswith(own)), "")

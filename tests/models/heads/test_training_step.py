@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from progeo.models.heads.salad import SaladHead
 from progeo.models.network import create_model
 
 CNN, VIT, VIT_WITHOUT_CLASS_TOKEN = "timm:test_resnet", "timm:test_vit", "timm:test_vit2"
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "gem": {},
     "cls": {},
     "salad": {"clusters": 8, "cluster_dim": 4, "token_dim": 16, "hidden_dim": 32},
@@ -26,7 +28,7 @@ SMALL = {
 @pytest.mark.parametrize("head", SMALL)
 @pytest.mark.parametrize("backbone", [CNN, VIT, VIT_WITHOUT_CLASS_TOKEN])
 def test_every_head_learns_on_every_backbone_that_has_what_it_needs(backbone: str, head: str) -> None:
-    settings = {"head": head, "weights": "none", "image_size": 96, "head_arguments": SMALL[head]}
+    settings: dict[str, Any] = {"head": head, "weights": "none", "image_size": 96, "head_arguments": SMALL[head]}
     if head in ("cls", "salad") and backbone != VIT:
         with pytest.raises(ProgeoError, match=f"Head '{head}' needs a class token, but {backbone} gives a feature map"):
             create_model(backbone, **settings)
