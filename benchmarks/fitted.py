@@ -120,13 +120,13 @@ class Vlad:
 
 def normalize(rows: Descriptors) -> Descriptors:
     """Return rows at length 1."""
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def reduce(described: list[Descriptors]) -> list[Descriptors]:
     """Return descriptors by the principal components of the first, the widest first, not yet at length 1."""
     found = find_components(described[0], min(CURVE[0], len(described[0]) - 1), WHITENING)
-    return [(rows - found.mean) @ found.directions.T for rows in described]
+    return [((rows - found.mean) @ found.directions.T).astype(np.float32) for rows in described]
 
 
 def judge(
@@ -166,7 +166,8 @@ def main() -> None:
         encoder = Encoder.create(network, preprocessing=preprocessing, num_workers=0, batch_size=8)
         sets[size] = [read_set(arguments.datasets / name, encoder, arguments.out) for name in names]
 
-    rows, curve = [], {count: [] for count in (0, *CURVE)}
+    rows: list[list[str]] = []
+    curve: dict[int, list[tuple[float, float]]] = {count: [] for count in (0, *CURVE)}
     first = arguments.sizes[0]
     for number, test_set in enumerate(sets[first]):
         others = [pick(other.queries, OUTSIDERS) for other in sets[first] if other is not test_set]
