@@ -37,7 +37,7 @@ def test_gpx(results: list[Located], tmp_path: Path) -> None:
     points = root.findall(f"{GPX}wpt")
     assert [(float(point.get("lat", "")), float(point.get("lon", ""))) for point in points] == QUADRANTS
     assert points[0].findtext(f"{GPX}name") == "0.jpg"
-    assert points[0].findtext(f"{GPX}time") == "2024-05-04T11:12:31"
+    assert points[0].findtext(f"{GPX}time") == "2024-05-04T11:12:31Z"  # GPX has UTC alone
     assert "90 % sure" in (points[0].findtext(f"{GPX}desc") or "")
     assert len(root.findall(f".//{GPX}trkpt")) == 4
 
