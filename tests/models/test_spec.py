@@ -62,8 +62,8 @@ def test_building_gives_what_the_spec_says() -> None:
     assert network.aggregation[1].p.item() == 2.0
     with pytest.raises(ProgeoError, match="needs backbone 'Nonsense' and head 'none', which progeo does not know"):
         build(dataclasses.replace(SPEC, backbone="Nonsense", head="none"))
-    with pytest.raises(ProgeoError, match="needs head 'vlad' of their-heads: pip install their-heads"):
-        build(dataclasses.replace(SPEC, head="vlad", provenance={"packages": ["their-heads"]}))
+    with pytest.raises(ProgeoError, match="needs head 'theirs' of their-heads: pip install their-heads"):
+        build(dataclasses.replace(SPEC, head="theirs", provenance={"packages": ["their-heads"]}))
 
 
 @pytest.mark.parametrize(
