@@ -23,7 +23,8 @@ PARAMETERS = {
     "image_size, backbone_arguments, head_arguments",
     "encode": "model, photos, *, device, batch_size, num_workers, progress, output, trust_remote_code",
     "evaluate": "model, evaluation_set, *, protocol, image_size, native, positive_dist_threshold, k, rerank, "
-    "candidates, device, batch_size, num_workers, description, descriptors_folder, cache_folder, trust_remote_code",
+    "candidates, device, engine, batch_size, num_workers, description, descriptors_folder, cache_folder, "
+    "trust_remote_code",
     "fit": "photos, model, *, head, words, pca, whitening, seed, image_size, features_folder, device, batch_size, "
     "num_workers, progress, trust_remote_code",
     "list_models": "pattern, *, details",
@@ -34,7 +35,8 @@ PARAMETERS = {
     "register_method": "name",
     "train": "model, photos, *, method, val, test, folder, seed, device, **settings",
     "PlaceDatabase.create": "address, model, *, exist_ok, **settings",
-    "PlaceDatabase.open": "address, *, model, trust_remote_code, device, batch_size, num_workers, show_progress",
+    "PlaceDatabase.open": "address, *, model, trust_remote_code, device, engine, precision, batch_size, num_workers, "
+    "show_progress",
     "PlaceDatabase.add": "self, photos",
     "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_uncalibrated, exact, rerank",
 }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
+import os
 import platform
+import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +17,8 @@ from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger("progeo")
 
 PACKAGES = ("progeo", "torch", "torchvision", "timm", "faiss-cpu", "numpy", "pillow")
 
@@ -34,6 +40,66 @@ def choose_device(name: str) -> torch.device:
             f"`device` {name}: PyTorch finds no such device here. Available: {others} (or `device` auto)."
         )
     return torch.device(name)
+
+
+PRECISIONS = ("float32", "half", "bf16", "fp16")
+
+
+@functools.cache  # which also says its line once
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return ``float32``, ``bf16`` or ``fp16`` for ``precision``; half is bf16 where the hardware has it, else fp16.
+
+    A processor without instructions for bf16 would take many times as long as in float32, which it takes then, with one
+    line in the log; fp16 is for GPUs alone.
+
+    Raises:
+        ProgeoError: there is no such precision.
+    """
+    import torch
+
+    if name not in PRECISIONS:
+        raise ProgeoError(f"`precision` is {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, not {name!r}.")
+    if name == "float32":
+        return name
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if name == "bf16" or (name == "half" and has_bf16) else "fp16"
+    if device.type == "cpu" and (name == "fp16" or not has_bf16_instructions()):
+        logger.warning(f"This processor has no instructions for {name if name != 'half' else 'bf16'}: using float32")
+        return "float32"
+    return "bf16" if device.type == "cpu" else "fp16"
+
+
+def has_bf16_instructions() -> bool:
+    """Whether the processor computes in bf16 itself."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def may_have_gpu() -> bool:
+    """Whether this machine could have a GPU that PyTorch uses; told without loading PyTorch, which says it for sure."""
+    signs = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    return platform.system() == "Darwin" or bool(shutil.which("nvidia-smi")) or any(map(os.path.exists, signs))
+
+
+def count_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many processors this process may keep busy, at least 1.
+
+    That is the least of its affinity, the quota of its control group (of either version) and ``OMP_NUM_THREADS``.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
+    if (omp := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(omp):
+        limits.append(int(omp))
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in files).split()
+            if int(quota) > 0:  # "max", or -1, is no limit
+                limits.append(int(quota) / int(period))
+        except (OSError, ValueError):
+            continue
+    return max(1, int(min(limits)))
 
 
 def copy_to(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:

@@ -24,6 +24,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
 from progeo.models.published import load_model
+from progeo.training import trainer
 from progeo.training.run import BEST_MODEL
 from progeo.training.sampling import Batch
 from progeo.training.trainer import Trainer
@@ -263,7 +264,9 @@ def test_seeds_report_mean_and_deviation_and_skip_what_is_done(
     assert run_training(make_options(seeds=[0, 1], epochs_num=1, resume_train="seeds")) == summary
 
 
-def test_mixed_precision_trains_as_float32_does(make_options: MakeOptions) -> None:
+def test_mixed_precision_trains_as_float32_does(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Also on a processor that has no instructions for it, which otherwise takes float32.
+    monkeypatch.setattr(trainer, "choose_precision", lambda name, device: {"half": "bf16"}.get(name, name))
     settings = {"images_per_class": 2, "epochs_num": 2, "iterations_per_epoch": 3, "hue": 0.1}
     losses = []
     for use_amp16 in (False, True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, RerankOptions, option
-from progeo.cli.places import create_reranker, open_database
+from progeo.cli.places import create_reranker, describe_engine, open_database
 from progeo.cli.spelling import say
 
 
@@ -37,6 +37,7 @@ def run(options: CalibrateOptions) -> None:
     for remark in queries.remarks:
         say(remark)
     with open_database(options) as database:
+        describe_engine(database)
         report = calibrate(database, queries, partial(say, style="yellow"), rerank=create_reranker(database, options))
     say(
         f"Learned from {report.calibration.queries} queries, of which {report.right} were located within "

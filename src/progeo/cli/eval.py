@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,12 +15,16 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import (
     REQUIRED,
+    TIMINGS,
+    EngineOptions,
     InferenceOptions,
     MachineOptions,
     PhotoOptions,
     Repeated,
     RerankOptions,
     TrustOptions,
+    engine_settings,
+    format_timings,
     list_repeated,
     option,
     save_options,
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
     from progeo.evaluation.evaluation_set import EvaluationSet
     from progeo.evaluation.recall import Evaluation
+    from progeo.models.engines.graphs import ExportedModel
     from progeo.models.network import PlaceNetwork
     from progeo.pixels.recipe import Preprocessing
 
@@ -42,7 +48,7 @@ BYTES_PER_NUMBER = 4
 
 
 @dataclass(kw_only=True)
-class EvalOptions(InferenceOptions, RerankOptions, PhotoOptions, MachineOptions, TrustOptions):
+class EvalOptions(InferenceOptions, RerankOptions, PhotoOptions, MachineOptions, EngineOptions, TrustOptions):
     """Evaluation"""
 
     test_set_folder: str = option(
@@ -87,13 +93,14 @@ class EvalOptions(InferenceOptions, RerankOptions, PhotoOptions, MachineOptions,
     )
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     report: bool = option(True, "write report.html: recall curve, errors, map, worst mistakes")
+    timings: bool = option(False, TIMINGS)
 
 
 class Candidate(NamedTuple):
     """A model to evaluate, and how the photos of the database and those of the queries are read for it."""
 
     name: str
-    network: PlaceNetwork
+    network: PlaceNetwork | ExportedModel
     native: bool | None
     database: Preprocessing
     queries: Preprocessing
@@ -114,15 +121,13 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
             has a folder of its own in it, and the comparison stands beside them.
         published: photos keep their size where nothing says otherwise, as in the published command ``eval.py``.
     """
-    from progeo.devices import choose_device
     from progeo.evaluation.grouping import group_queries
 
-    device = str(choose_device(options.device))
     evaluation_set = _read_set(options)
     groups = group_queries(evaluation_set.queries, options.group_by) if options.group_by else {}
     candidates = [
         _choose_size(name, network, evaluation_set, options, published)
-        for name, network in _load_models(options, device, evaluation_set)
+        for name, network in _load_models(options, evaluation_set)
     ]
 
     folder = folder or create_run_folder(options.save_dir)
@@ -135,7 +140,7 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
     for number, candidate in enumerate(candidates, start=1):
         own_folder = folder if len(candidates) == 1 else folder / f"{number}_{_to_file_name(candidate.name)}"
         own_folder.mkdir(exist_ok=True)
-        evaluation = _evaluate(candidate, evaluation_set, options, device)
+        evaluation = _evaluate(candidate, evaluation_set, options)
         evaluations.append(evaluation)
         results.append(_save(candidate, evaluation, evaluation_set, groups, options, own_folder))
     content = results[0] if len(results) == 1 else _compare(results, evaluations, evaluation_set, options, folder)
@@ -165,15 +170,12 @@ def _read_set(options: EvalOptions) -> EvaluationSet:
     )
 
 
-def _load_models(options: EvalOptions, device: str, evaluation_set: EvaluationSet) -> list[tuple[str, PlaceNetwork]]:
+def _load_models(options: EvalOptions, evaluation_set: EvaluationSet) -> list[tuple[str, PlaceNetwork | ExportedModel]]:
     """Load all models before the first is evaluated, so that a missing one does not stop the work of hours.
 
     A recipe is fitted to the photos of the set's database, as ``progeo index`` would fit it.
     """
-    from progeo.cli.fit import fit_kept
-    from progeo.devices import derive_seed
-    from progeo.models.network import create_model
-    from progeo.models.published import load_model
+    from progeo.models.engines.choose import load_runnable
     from progeo.models.recipes import parse_recipe
 
     names = list_repeated(options.resume_model)
@@ -183,27 +185,45 @@ def _load_models(options: EvalOptions, device: str, evaluation_set: EvaluationSe
             "model files of progeo and published models."
         )
     if not names:
+        from progeo.devices import choose_device, derive_seed
+        from progeo.models.network import create_model
+
+        choose_device(options.device)  # an error at once
         network = create_model(
             options.backbone or "ResNet18",
             descriptor_dim=options.fc_output_dim,
             weights=options.backbone_weights,
             seed=derive_seed(options.seed),
         )
-        return [(f"{network.spec.backbone} untrained", network)]
+        return [(f"{network.spec.backbone} untrained", network.eval())]
     settings: dict[str, Any] = {"backbone": options.backbone, "descriptor_dim": options.fc_output_dim}
-    settings |= {"trust_remote_code": options.trust_remote_code, "device": device}
+    settings |= {"trust_remote_code": options.trust_remote_code, "device": options.device}
+    settings |= {"engine": engine_settings(options)["engine"]}
     database = evaluation_set.database["path"].to_list()
 
-    def load(name: str) -> PlaceNetwork:
+    def load(name: str) -> PlaceNetwork | ExportedModel:
         if parse_recipe(name):
-            return fit_kept(database, name, options, seed=options.seed)
-        return load_model(name, **settings)
+            from progeo.cli.fit import fit_kept
 
-    return [(name, load(name).cpu()) for name in names]
+            return fit_kept(database, name, options, seed=options.seed)
+        return load_runnable(name, **settings)
+
+    return [(name, _rest(load(name))) for name in names]
+
+
+def _rest(model: PlaceNetwork | ExportedModel) -> PlaceNetwork | ExportedModel:
+    """Take a network off the device while it is not in use, so that several fit one after the other."""
+    from progeo.models.engines.graphs import ExportedModel
+
+    return model if isinstance(model, ExportedModel) else model.cpu()
 
 
 def _choose_size(
-    name: str, network: PlaceNetwork, evaluation_set: EvaluationSet, options: EvalOptions, published: bool
+    name: str,
+    network: PlaceNetwork | ExportedModel,
+    evaluation_set: EvaluationSet,
+    options: EvalOptions,
+    published: bool,
 ) -> Candidate:
     """Decide at which size a model takes photos: as asked for, else as the protocol or the command is published."""
     from progeo.evaluation.evaluate import choose_preprocessing
@@ -243,11 +263,23 @@ def _describe_set(evaluation_set: EvaluationSet) -> None:
         logger.warning(f"Not the official protocol: {difference}")
 
 
-def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions, device: str) -> Evaluation:
+def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions) -> Evaluation:
     from progeo.evaluation.evaluate import evaluate
+    from progeo.models.encoder import Encoder
 
+    start = time.perf_counter()
     name, network = candidate.name, candidate.network
-    logger.info(f"Evaluating {name}: {network.spec.describe()}, on {device}, photos at {candidate.size}")
+    encoder = Encoder.create(
+        network,
+        device=options.device,
+        batch_size=options.infer_batch_size,
+        num_workers=options.num_workers,
+        **engine_settings(options),
+    )
+    logger.info(
+        f"Evaluating {name}: {network.spec.describe()}, on {encoder.device}, photos at {candidate.size}, engine "
+        f"{encoder.engine.name}"
+    )
     for difference in _find_resizing(candidate, evaluation_set):
         logger.warning(f"Not the official protocol: {name} takes {difference}")
     if network.spec.provenance.get("batch_dependent"):
@@ -258,7 +290,7 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
     kept = options.descriptors_folder and _place_descriptors(options.descriptors_folder, evaluation_set, name)
     try:
         evaluation = evaluate(
-            network,
+            encoder,
             evaluation_set,
             image_size=options.image_size,
             native=candidate.native,
@@ -266,9 +298,6 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
             k=max(20, options.num_preds_to_save, options.candidates if options.rerank != "none" else 0),
             rerank=options.rerank,
             candidates=options.candidates,
-            device=device,
-            batch_size=options.infer_batch_size,
-            num_workers=options.num_workers,
             description="Encoding",
             descriptors_folder=kept,
             cache_folder=options.cache_folder,
@@ -277,7 +306,9 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
         if kept:
             logger.info(f"Finished chunks are kept in {kept}: the same command goes on from there")
         raise
-    network.cpu()
+    _rest(network)
+    if options.timings:
+        logger.info(format_timings(encoder.timings, time.perf_counter() - start))
     if evaluation.queries_without_positives:
         logger.info(
             f"{evaluation.queries_without_positives} of {len(evaluation_set.queries)} queries have no database image "

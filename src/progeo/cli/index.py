@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from progeo.cli.fit import describe_fit, fit_kept
-from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, option
-from progeo.cli.places import database_settings, describe_reading
+from progeo.cli.options import REQUIRED, TIMINGS, HeadingOptions, PlaceOptions, engine_settings, format_timings, option
+from progeo.cli.places import database_settings, describe_engine, describe_reading
 from progeo.cli.spelling import say
 from progeo.console import format_count
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
+    from progeo.models.engines.graphs import ExportedModel
     from progeo.models.network import PlaceNetwork
     from progeo.places.database import PlaceDatabase
     from progeo.places.photos import PhotoSet
@@ -56,10 +58,12 @@ class IndexOptions(HeadingOptions, PlaceOptions):
         "280 of dense take about 65 kB a photo",
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
+    timings: bool = option(False, TIMINGS)
 
 
 def run(options: IndexOptions) -> None:
     """Add what is new or has changed, and say what was done."""
+    start = time.perf_counter()
     if not (options.photos or options.prune or options.rebuild):
         raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
     if options.image_size is not None and options.model is None:
@@ -91,6 +95,7 @@ def run(options: IndexOptions) -> None:
             report = AddReport()
         else:
             describe_reading(database)
+            describe_engine(database)
             report = database.add(photos)
     except KeyboardInterrupt:
         kept = "The database is as it was" if rebuild else f"The database holds {format_count(len(database), 'photo')}"
@@ -113,6 +118,8 @@ def run(options: IndexOptions) -> None:
     # An earlier run may have been stopped before it came to this.
     if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)
+    if options.timings:
+        say(format_timings(database.encoder.timings, time.perf_counter() - start))
     if refusal:
         raise refusal
 
@@ -135,15 +142,18 @@ def read_all(options: IndexOptions) -> PhotoSet | None:
     return join_sets(sets) if sets else None
 
 
-def load_resized(options: IndexOptions) -> PlaceNetwork | None:
+def load_resized(options: IndexOptions) -> PlaceNetwork | ExportedModel | None:
     """Load the model if one is given, to be used at another image size if one is given too."""
-    from progeo.places.keeping import load_network
+    from progeo.models.published import load_network
+    from progeo.places.keeping import load_model
 
     if options.model is None:
         return None
-    network = load_network(options.model, trust_remote_code=options.trust_remote_code, device=options.device)
-    if options.image_size is not None:
-        network.set_image_size(options.image_size)
+    loading: dict[str, Any] = {"trust_remote_code": options.trust_remote_code, "device": options.device}
+    if options.image_size is None:
+        return load_model(options.model, **loading, engine=engine_settings(options)["engine"])
+    network = load_network(options.model, **loading)
+    network.set_image_size(options.image_size)
     return network
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import REQUIRED, EstimateOptions, option
-from progeo.cli.places import create_reranker, open_database, read_position
+from progeo.cli.places import create_reranker, describe_engine, open_database, read_position
 from progeo.cli.spelling import say
 from progeo.cli.writing import WritingOptions, check_writing, leave_out_located, write_back, write_files
 from progeo.errors import ProgeoError
@@ -79,6 +79,7 @@ def run(options: LocateOptions) -> None:
         check_writing(options, database)
         database.check_ready(options.min_confidence, options.even_uncalibrated)
         reranker = create_reranker(database, options)
+        describe_engine(database)
         described, failures = database.encoder.encode_readable(paths)
         if described:
             estimates = database.locate_descriptors(

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
@@ -36,6 +36,9 @@ PortNumber: Any = restricted_number_type("PortNumber", int, [(">=", 0), ("<=", 6
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
 NUM_WORKERS = "threads that read images, 0 for none beside the main one; without it one per core, at most 8"
 Options = TypeVar("Options")
+
+if TYPE_CHECKING:
+    from progeo.models.encoder import Timings
 
 
 def option(
@@ -133,7 +136,25 @@ class RerankOptions:
 
 
 @dataclass(kw_only=True)
-class PlaceOptions(TrustOptions):
+class EngineOptions:
+    """Engine"""
+
+    engine: str = option(
+        "auto",
+        "what runs the model: PyTorch, or a graph of it in ONNX Runtime or OpenVINO. auto takes PyTorch on a GPU; on a "
+        "processor it takes what is fastest for the model, and keeps the graph for the next time",
+        choices=("auto", "torch", "onnx", "openvino"),
+    )
+    precision: str = option(
+        "float32",
+        "in which the model computes on a GPU: half is bf16 where the GPU has it, else fp16. Descriptors then differ "
+        "by up to 1e-2",
+        choices=("float32", "half", "bf16", "fp16"),
+    )
+
+
+@dataclass(kw_only=True)
+class PlaceOptions(EngineOptions, TrustOptions):
     """Place database"""
 
     database: str = option(REQUIRED, "place database: a folder, or an address in an object store such as s3://…")
@@ -158,6 +179,24 @@ class EstimateOptions(RerankOptions, PlaceOptions):
     even_uncalibrated: bool = option(
         False, "without a calibration, compare the agreement of the matches with --min_confidence; it says less"
     )
+
+
+TIMINGS = "say at the end how long reading, the network and the rest took"
+
+
+def format_timings(timings: Timings, seconds: float) -> str:
+    """Return where the time of a command went, of which ``seconds`` passed in all."""
+    rest = max(0.0, seconds - timings.reading - timings.network - timings.writing)
+    return (
+        f"Time: waiting for photos {timings.reading:.1f} s, network {timings.network:.1f} s, writing "
+        f"{timings.writing:.1f} s, everything else {rest:.1f} s"
+    )
+
+
+def engine_settings(options: EngineOptions) -> dict[str, Any]:
+    """Return what ``Encoder.create`` is told of a command's engine: graphs compute in float32 alone."""
+    is_half = options.engine == "auto" and options.precision != "float32"
+    return {"engine": "torch" if is_half else options.engine, "precision": options.precision}
 
 
 def add_options(parser: ArgumentParser, options_class: type) -> None:

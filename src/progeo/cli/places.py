@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from progeo.cli.options import EstimateOptions, PlaceOptions
+from progeo.cli.options import EstimateOptions, PlaceOptions, engine_settings
 from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
@@ -19,6 +19,7 @@ def database_settings(options: PlaceOptions) -> dict[str, Any]:
     return {
         "trust_remote_code": options.trust_remote_code,
         "device": options.device,
+        **engine_settings(options),
         "batch_size": options.infer_batch_size,
         "num_workers": options.num_workers,
         "show_progress": True,
@@ -55,3 +56,8 @@ def read_position(text: str) -> tuple[float, float]:
 def create_reranker(database: PlaceDatabase, options: CalibrateOptions | EstimateOptions) -> Reranker:
     """Return the reranker that the options ask for."""
     return database.create_reranker(options.rerank, candidates=options.candidates, cache_folder=options.cache_folder)
+
+
+def describe_engine(database: PlaceDatabase) -> None:
+    """Load the model, and say in one line what runs it."""
+    say(f"Engine: {database.encoder.engine.name}")

@@ -80,6 +80,10 @@ COMMANDS = {
         "list the models that there are, their sizes and licences",
         "progeo models '*ResNet50*'",
     ),
+    "export": Command(
+        "write a model as one graph for ONNX Runtime or OpenVINO, which run it without PyTorch",
+        "progeo export best_model.safetensors best_model.onnx",
+    ),
     "prompts show": Command(
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",

@@ -10,7 +10,7 @@ from functools import partial
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import EstimateOptions, PortNumber, option
-from progeo.cli.places import create_reranker, open_database, say
+from progeo.cli.places import create_reranker, describe_engine, open_database, say
 from progeo.errors import ProgeoError
 
 TILES = re.compile(r"(https?://[\w.{}-]+(:\d+)?)?/(?!/)\S*")
@@ -54,6 +54,7 @@ def run(options: ServeOptions) -> None:
 
     with listen(options.host, options.port) as listener, open_database(options) as database:
         choose_threshold(database.calibration, options.min_confidence, options.even_uncalibrated)  # an error at once
+        describe_engine(database)
         warm_up(database)
         app = create_app(
             database,

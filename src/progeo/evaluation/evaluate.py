@@ -22,6 +22,8 @@ from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
 from progeo.evaluation.verifying import create_reranker, learn_from_database
 from progeo.models.encoder import Encoder
+from progeo.models.engines.choose import load_runnable
+from progeo.models.engines.graphs import ExportedModel
 from progeo.pixels.recipe import Preprocessing
 from progeo.search.exact import Floats, search_chunks
 from progeo.search.rerank import Reranker, no_rerank, rerank_all
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Encoder | PlaceNetwork | str | Path,
+    model: Encoder | PlaceNetwork | ExportedModel | str | Path,
     evaluation_set: EvaluationSet | str | Path,
     *,
     protocol: str | Protocol | None = None,
@@ -44,6 +46,7 @@ def evaluate(
     rerank: Reranker | str = no_rerank,
     candidates: int = CANDIDATES,
     device: str | None = None,
+    engine: str | None = None,
     batch_size: int = 16,
     num_workers: int | None = None,
     description: str | None = None,
@@ -54,7 +57,7 @@ def evaluate(
     """Measure how well a model finds the places of queries.
 
     Args:
-        model: a network, what runs one, or the name or path of one (see ``load_model``).
+        model: a network, a graph, what runs one, or the name or path of one (see ``load_model``).
         evaluation_set: a folder with ``database`` and ``queries``, a manifest, or what ``read_evaluation_set`` gives.
         protocol: the rules of one of the field's test sets, such as ``msls-val``: which queries, what is right, at
             which size. What ``read_evaluation_set`` gives has its protocol already.
@@ -67,6 +70,7 @@ def evaluate(
         candidates: how many predictions a named reranker compares.
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``; without it a network stays where it is, and what is loaded by
             its name takes a GPU where there is one. An encoder has its own.
+        engine: what runs the model (see ``Encoder.create``); an encoder has its own.
         batch_size: photos per forward pass; an encoder has its own.
         num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
         description: what the progress bars speak of; without it none are shown.
@@ -92,12 +96,13 @@ def evaluate(
     rule = find_rule(evaluation_set.protocol, positive_dist_threshold)
     positions = read_coordinates(rule, database, queries)
     if isinstance(model, str | Path):
-        from progeo.models.published import load_model
-
-        model = load_model(model, device=device or "auto", trust_remote_code=trust_remote_code)
+        model = load_runnable(model, engine=engine, device=device or "auto", trust_remote_code=trust_remote_code)
     if not isinstance(model, Encoder):
-        device = device or str(next(iter(model.parameters())).device)
-        model = Encoder.create(model.eval(), device=device, batch_size=batch_size, num_workers=num_workers)
+        if not isinstance(model, ExportedModel):
+            device = device or str(next(iter(model.eval().parameters())).device)
+        model = Encoder.create(
+            model, device=device or "cpu", engine=engine, batch_size=batch_size, num_workers=num_workers
+        )
     read_database, read_queries = choose_preprocessing(
         model.preprocessing, evaluation_set.protocol, image_size=image_size, native=native
     )

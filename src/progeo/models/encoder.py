@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +20,7 @@ from progeo.pixels.recipe import Preprocessing, open_photo, read_pixels, to_pixe
 if TYPE_CHECKING:
     from PIL import Image
 
+    from progeo.models.engines.graphs import ExportedModel
     from progeo.models.network import PlaceNetwork
     from progeo.pixels.recipe import Source
 
@@ -33,6 +35,14 @@ Result = TypeVar("Result")
 class Engine(Protocol):
     """What runs a model."""
 
+    @property
+    def device(self) -> object:
+        """Where it computes."""
+
+    @property
+    def name(self) -> str:
+        """What computes, in words."""
+
     def describe(self, pixels: Pixels, preprocessing: Preprocessing) -> Descriptors:
         """Return the descriptors, float32 (B, D), of pixels (B, H, W, 3)."""
 
@@ -42,14 +52,30 @@ class LocalEngine(Engine, Protocol):
     """What runs a model and gives its local features too."""
 
     def describe_with_local(self, pixels: Pixels, preprocessing: Preprocessing) -> tuple[Descriptors, LocalFeatures]:
-        """Return the descriptors, float32 (B, D), and the local features, float16 (B, C, h, w), from one pass."""
+        """Return the descriptors, float32 (B, D), and the local features, float16 (B, C, h, w), from one pass.
+
+        Raises:
+            ProgeoError: the model has no local features.
+        """
+
+
+@dataclass
+class Timings:
+    """Where the time of encoding went, in seconds."""
+
+    reading: float = 0.0
+    """Waiting for photos that were still being read."""
+    network: float = 0.0
+    """Running the model."""
+    writing: float = 0.0
+    """What was done with the descriptors of a batch before the next was asked for."""
 
 
 class Encoder:
     """A model and how it is run.
 
     Attributes:
-        model: the network that the engine runs, in evaluation mode.
+        model: what the engine runs: a network in evaluation mode, or an exported graph.
         engine: what runs it.
         spec: what the model is.
         preprocessing: how photos are read: the spec's, or what was asked for instead.
@@ -57,11 +83,12 @@ class Encoder:
         batch_size: photos per forward pass.
         num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
         show_progress: whether there are progress bars.
+        timings: where the time went so far.
     """
 
     def __init__(
         self,
-        model: PlaceNetwork,
+        model: PlaceNetwork | ExportedModel,
         engine: Engine,
         *,
         device: str = "cpu",
@@ -81,46 +108,60 @@ class Encoder:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.show_progress = show_progress
+        self.timings = Timings()
 
     @classmethod
-    def create(cls, model: PlaceNetwork, *, device: str = "cpu", fold: bool = True, **settings: Any) -> Encoder:
-        """Return what runs a network, in evaluation mode, on a device.
+    def create(
+        cls,
+        model: PlaceNetwork | ExportedModel,
+        *,
+        device: str = "cpu",
+        engine: str | None = None,
+        precision: str = "float32",
+        fold: bool = True,
+        **settings: Any,
+    ) -> Encoder:
+        """Return what runs a model.
 
         Args:
-            model: the network; it is moved to the device.
+            model: a network in evaluation mode, which is moved to the device; or an exported graph.
             device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+            engine: ``torch``; ``onnx`` or ``openvino``, which run a graph that is made of the network and checked on
+                the first batch; or ``auto``, which takes the fastest: on a processor, for a network of convolutions, a
+                graph once there are many photos. None runs a network in PyTorch, and a graph in its own runtime.
+            precision: ``float32``, ``half``, ``bf16`` or ``fp16`` (see ``choose_precision``); PyTorch only.
             fold: let convolutions do the work of the batch normalisations that follow.
             **settings: as of the constructor.
 
         Raises:
-            ProgeoError: there is no such device.
+            ProgeoError: there is no such device, engine or precision, or a runtime is not installed.
         """
-        from progeo.models.engines.torch import TorchEngine
+        from progeo.models.engines.choose import create_engine
 
-        engine = TorchEngine(model, device, fold=fold)
-        return cls(model, engine, device=str(engine.device), **settings)
+        chosen = create_engine(model, device, engine=engine, fold=fold, precision=precision)
+        return cls(model, chosen, device=str(chosen.device), **settings)
 
     @property
     def descriptor_dim(self) -> int:
         """Dimension of the descriptors."""
         return self.spec.descriptor_dim
 
+    @property
+    def has_local_features(self) -> bool:
+        """Whether ``encode_pixels_with_local`` has anything to give."""
+        from progeo.models.engines.graphs import ExportedModel
+
+        if isinstance(self.model, ExportedModel):
+            return self.model.engine.has_local
+        return isinstance(self.engine, LocalEngine) and self.model.local_channels is not None
+
     @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits, which two models share only if they give the same descriptors."""
+        from progeo.models.engines.graphs import ExportedModel
         from progeo.models.fingerprint import compute_fingerprint
 
-        return compute_fingerprint(self.model)
-
-    def take(self, model: PlaceNetwork) -> Encoder:
-        """Return one that runs another network in the same way."""
-        return Encoder.create(
-            model,
-            device=self.device,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            show_progress=self.show_progress,
-        )
+        return self.model.fingerprint if isinstance(self.model, ExportedModel) else compute_fingerprint(self.model)
 
     def open(self, source: Source, name: str | None = None) -> Image.Image:
         """Return a photo upright in RGB, for ``to_pixels`` and for thumbnails; see ``open_photo``."""
@@ -205,8 +246,7 @@ class Encoder:
             The keys of a batch and its descriptors, float32 (B, D). Batches come as they fill, not in the order given,
             so that folders of mixed sizes run nearly as fast as uniform ones.
         """
-        for keys, pixels in self._make_batches(items):
-            yield keys, self.engine.describe(pixels, self.preprocessing)
+        yield from self._run(self.engine.describe, items)
 
     def encode_pixels_with_local(
         self, items: Iterable[tuple[Key, Pixels]]
@@ -225,9 +265,26 @@ class Encoder:
         """
         if not isinstance(self.engine, LocalEngine):
             raise ProgeoError(f"{type(self.engine).__name__} gives no local features. Run the model with PyTorch.")
-        self.model.check_local_features()
-        for keys, pixels in self._make_batches(items):
-            yield keys, *self.engine.describe_with_local(pixels, self.preprocessing)
+        for keys, (descriptors, local) in self._run(self.engine.describe_with_local, items):
+            yield keys, descriptors, local
+
+    def _run(
+        self, describe: Callable[[Pixels, Preprocessing], Result], items: Iterable[tuple[Key, Pixels]]
+    ) -> Iterator[tuple[list[Key], Result]]:
+        """Yield the keys of each batch and what the engine gives for it, and note where the time goes."""
+        batches = self._make_batches(items)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            read = time.perf_counter()
+            self.timings.reading += read - start
+            if batch is None:
+                return
+            result = describe(batch[1], self.preprocessing)
+            described = time.perf_counter()
+            self.timings.network += described - read
+            yield batch[0], result
+            self.timings.writing += time.perf_counter() - described
 
     def _make_batches(self, items: Iterable[tuple[Key, Pixels]]) -> Iterator[tuple[list[Key], Pixels]]:
         """Yield the keys and the pixels (B, H, W, 3) of batches of one size, as they fill."""

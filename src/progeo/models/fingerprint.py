@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from progeo.models.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from progeo.models.network import PlaceNetwork
 
 PUBLISHED_HEADS = ("gem", "identity")
@@ -16,7 +21,49 @@ PUBLISHED_HEADS = ("gem", "identity")
 
 def compute_fingerprint(network: PlaceNetwork) -> str:
     """Return 64 hexadecimal digits that two networks share only if they give the same descriptors."""
-    spec = network.spec
+    return fingerprint_model(network, **_list_settings(network.spec))
+
+
+def fingerprint_model(network: torch.nn.Module, **settings: object) -> str:
+    """Return 64 hexadecimal digits: the hash of all weights and of the settings, such as resizing."""
+    import torch
+
+    return _hash(
+        settings,
+        (
+            (
+                name,
+                tuple(tensor.shape),
+                str(tensor.dtype),
+                tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(),
+            )
+            for name, tensor in sorted(network.state_dict().items())
+        ),
+    )
+
+
+def fingerprint_file(path: str | Path) -> tuple[str, ModelSpec] | None:
+    """Return the fingerprint of the network that a model file holds, and its spec, without PyTorch.
+
+    None is returned for other files, for those of 0.1.0, and for tensors that NumPy does not know.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            entries = file.metadata() or {}
+            if entries.get("format_version") != "2":
+                return None
+            spec = ModelSpec.from_dict(json.loads(entries["spec"]), path)
+            tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
+            described = ((name, array.shape, f"torch.{array.dtype}", array.tobytes()) for name, array in tensors)
+            return _hash(_list_settings(spec), described), spec
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError):  # loading the file says what is wrong
+        return None
+
+
+def _list_settings(spec: ModelSpec) -> dict[str, Any]:
+    """Return what descriptors depend on beside the weights."""
     settings: dict[str, Any] = {
         "backbone": spec.backbone,
         "fc_output_dim": spec.descriptor_dim,  # as 0.1.0 called it, so that its databases keep their fingerprint
@@ -26,13 +73,12 @@ def compute_fingerprint(network: PlaceNetwork) -> str:
         settings |= {"head": spec.head, "head_arguments": spec.head_arguments}
     if spec.backbone_arguments:
         settings["backbone_arguments"] = spec.backbone_arguments
-    return fingerprint_model(network, **settings)
+    return settings
 
 
-def fingerprint_model(network: torch.nn.Module, **settings: object) -> str:
-    """Return 64 hexadecimal digits: the hash of all weights and of the settings, such as resizing."""
+def _hash(settings: dict[str, Any], tensors: Iterable[tuple[str, tuple[int, ...], str, Any]]) -> str:
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for name, shape, dtype, content in tensors:
+        digest.update(f"\n{name} {shape} {dtype} ".encode())
+        digest.update(content)
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones.registry import find_backbone, is_backbone, list_backbones, suggest
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, PublishedModel, list_published, make_cosplace
 from progeo.models.downloads import download
+from progeo.models.engines.graphs import ExportedModel, is_graph, open_graph
 from progeo.models.files import load_model_file, load_weights
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork, create_untrained
@@ -71,12 +72,13 @@ def load_model(
     backbone: str | None = None,
     descriptor_dim: int | None = None,
     fc_output_dim: int | None = None,
-) -> PlaceNetwork:
+) -> PlaceNetwork | ExportedModel:
     """Load a model in evaluation mode.
 
     Args:
         name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``list_models``), a model
-            file of progeo, a state dict, or a backbone like ``ResNet18``, which is then a model without training.
+            file of progeo, a state dict, a backbone like ``ResNet18``, which is then a model without training, or a
+            graph of ``progeo export``.
         device: where it will be: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         trust_remote_code: let models of torch.hub run their own code.
         backbone: needed for a state dict, which does not say it (see ``load_model_file``).
@@ -86,11 +88,37 @@ def load_model(
     Raises:
         ProgeoError: there is no such model, or the file is not one, or not the one asked for.
     """
-    device = choose_device(str(device))
     descriptor_dim = fc_output_dim if descriptor_dim is None else descriptor_dim
     name = str(name_or_path)
-    is_file = Path(name).is_file()
-    if is_file:
+    if is_graph(name):
+        if backbone is not None or descriptor_dim is not None:
+            raise ProgeoError(f"{name} is a graph, which says what it is: leave out `backbone` and `descriptor_dim`.")
+        return open_graph(name, device=str(device))
+    return load_network(
+        name, device=device, trust_remote_code=trust_remote_code, backbone=backbone, descriptor_dim=descriptor_dim
+    )
+
+
+def load_network(
+    name: str,
+    *,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    backbone: str | None = None,
+    descriptor_dim: int | None = None,
+) -> PlaceNetwork:
+    """Load a model that PyTorch runs, which can be trained and exported; see ``load_model``.
+
+    Raises:
+        ProgeoError: as of ``load_model``; or it is an exported graph, which holds no network.
+    """
+    if is_graph(name):
+        raise ProgeoError(
+            f"{name} is an exported graph, which cannot be trained, exported or brought to another size: give the "
+            "model file that it was exported from."
+        )
+    device = choose_device(str(device))
+    if Path(name).is_file():
         network = load_model_file(
             name,
             backbone=backbone,
@@ -124,7 +152,7 @@ def load_model(
 
 
 def encode(
-    model: PlaceNetwork | str | Path,
+    model: PlaceNetwork | ExportedModel | str | Path,
     photos: Source | Sequence[Source],
     *,
     device: torch.device | str | None = None,
@@ -135,8 +163,8 @@ def encode(
     trust_remote_code: bool = False,
 ) -> Any:
     """Return the descriptors of photos, as ``PlaceNetwork.encode`` does; ``model`` may be what ``load_model`` takes."""
-    network = model if isinstance(model, PlaceNetwork) else load_model(model, trust_remote_code=trust_remote_code)
-    return network.encode(
+    loaded = load_model(model, trust_remote_code=trust_remote_code) if isinstance(model, str | Path) else model
+    return loaded.encode(
         photos, device=device, batch_size=batch_size, num_workers=num_workers, progress=progress, output=output
     )
 

@@ -18,6 +18,9 @@ from progeo.locating.estimate import Estimate, choose_threshold, make_estimate, 
 from progeo.locating.prior import Prior
 from progeo.locating.sequence import find_path
 from progeo.models.encoder import Descriptors, Encoder
+from progeo.models.engines.choose import find_exported, may_take_graph
+from progeo.models.engines.graphs import ExportedModel
+from progeo.models.fingerprint import compute_fingerprint
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.places import approximate, storage
@@ -28,7 +31,7 @@ from progeo.places.keeping import (
     decode_model,
     describe_model,
     encode_model,
-    load_network,
+    load_model,
     refuse_model,
 )
 from progeo.places.local import add_photos
@@ -45,6 +48,8 @@ from progeo.search.verifier import CANDIDATES
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
     from progeo.pixels.recipe import Source
+
+    Model = PlaceNetwork | ExportedModel
 
 Result = TypeVar("Result")
 
@@ -64,22 +69,23 @@ class PlaceDatabase:
         self,
         tables: Tables,
         *,
-        model: str | Path | PlaceNetwork | None = None,
+        model: str | Path | Model | None = None,
         trust_remote_code: bool = False,
         device: str = "cpu",
+        engine: str | None = "auto",
         **running: Any,
     ) -> None:
         """Use ``open`` or ``create``."""
         self._tables = tables
         self._model = model
-        self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device}
-        self._running: dict[str, Any] = {"device": device, **running}
+        self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device, "engine": engine}
+        self._running: dict[str, Any] = {"device": device, "engine": engine, **running}
 
     @classmethod
     def create(
         cls,
         address: str | Path,
-        model: str | Path | PlaceNetwork,
+        model: str | Path | Model,
         *,
         exist_ok: bool = False,
         **settings: Any,
@@ -88,7 +94,7 @@ class PlaceDatabase:
 
         Args:
             address: a folder, which is made where it does not exist, or an object store such as ``s3://bucket/city``.
-            model: a model as ``progeo.load_model`` takes it, or the network itself. Of a network that was put together
+            model: a model as ``progeo.load_model`` takes it, or what that gives. Of a network that was put together
                 from modules of your own only the weights are kept: give it again to ``open``.
             exist_ok: open the database where there is one already, also where another process makes it right now.
             **settings: as for ``open``.
@@ -104,14 +110,19 @@ class PlaceDatabase:
                 return cls.open(address, model=model, **settings)
             raise ProgeoError(exists)
         device = settings.get("device", "cpu")
-        network = load_network(model, trust_remote_code=settings.get("trust_remote_code", False), device=device)
-        encoder = Encoder.create(network, device=device)
+        loaded = load_model(
+            model,
+            trust_remote_code=settings.get("trust_remote_code", False),
+            device=device,
+            engine=settings.get("engine", "auto"),
+        )
+        encoder = Encoder.create(loaded, device=device)
         check_independent(encoder)
-        tables = Tables.create(address, encoder, encode_model(network))
+        tables = Tables.create(address, encoder, encode_model(loaded))
         if tables is not None:
-            return cls(tables, model=network, **settings)
+            return cls(tables, model=loaded, **settings)
         if exist_ok:  # made by another process meanwhile
-            return cls.open(address, model=network, **settings)
+            return cls.open(address, model=loaded, **settings)
         raise ProgeoError(exists)
 
     @classmethod
@@ -119,9 +130,11 @@ class PlaceDatabase:
         cls,
         address: str | Path,
         *,
-        model: str | Path | PlaceNetwork | None = None,
+        model: str | Path | Model | None = None,
         trust_remote_code: bool = False,
         device: str = "cpu",
+        engine: str | None = "auto",
+        precision: str = "float32",
         batch_size: int = 16,
         num_workers: int | None = None,
         show_progress: bool = False,
@@ -133,6 +146,8 @@ class PlaceDatabase:
             model: to use in place of the copy that the database keeps; it must be the same one.
             trust_remote_code: let a model of torch.hub run its code.
             device: where the model computes: cpu, cuda, mps or auto.
+            engine: what runs the model (see ``Encoder.create``): auto, torch, onnx or openvino.
+            precision: in which it computes on a GPU: float32, half, bf16 or fp16.
             batch_size: photos per forward pass.
             num_workers: reading threads; 0 reads in the calling thread, None takes one per core, at most eight.
             show_progress: whether there are progress bars.
@@ -145,6 +160,8 @@ class PlaceDatabase:
             model=model,
             trust_remote_code=trust_remote_code,
             device=device,
+            engine=engine,
+            precision=precision,
             batch_size=batch_size,
             num_workers=num_workers,
             show_progress=show_progress,
@@ -221,17 +238,25 @@ class PlaceDatabase:
                 that it was put together from, or runs code that is not trusted.
         """
         if self._model is None:
-            return Encoder.create(decode_model(self._tables.read_model(), **self._loading), **self._running)
-        encoder = Encoder.create(load_network(self._model, **self._loading), **self._running)
+            return Encoder.create(
+                self._find_exported() or decode_model(self._tables.read_model(), **self._loading), **self._running
+            )
+        encoder = Encoder.create(load_model(self._model, **self._loading), **self._running)
         if encoder.fingerprint != self.fingerprint:
             raise refuse_model(self.address, describe_model(self._model))
         return encoder
 
-    def is_of(self, network: PlaceNetwork) -> bool:
-        """Whether the descriptors are those of this network."""
-        from progeo.models.fingerprint import compute_fingerprint
+    def _find_exported(self) -> ExportedModel | None:
+        """Return the graph of the model where one is in the cache: reading the model itself takes seconds."""
+        spec, engine = self._tables.spec, self._loading["engine"]
+        if spec is None or not may_take_graph(engine, self._loading["device"]):
+            return None
+        return find_exported(self.fingerprint, spec, engine=engine, kept=self._tables.read_model)
 
-        return compute_fingerprint(network) == self.fingerprint
+    def is_of(self, model: Model) -> bool:
+        """Whether the descriptors are those of this model."""
+        found = model.fingerprint if isinstance(model, ExportedModel) else compute_fingerprint(model)
+        return found == self.fingerprint
 
     @property
     def calibration(self) -> Calibration | None:
@@ -289,7 +314,7 @@ class PlaceDatabase:
         """Yield the source path of each photo."""
         return (path for batch in scan(self._tables.photos, ["path"], self.address) for path in batch["path"])
 
-    def rebuild(self, model: str | Path | PlaceNetwork | None = None, photos: Photos | None = None) -> AddReport:
+    def rebuild(self, model: str | Path | Model | None = None, photos: Photos | None = None) -> AddReport:
         """Describe all photos anew, those of the database and further ones.
 
         Until that is done the database stays as it was; where it is interrupted, the next call goes on. What other
@@ -306,7 +331,7 @@ class PlaceDatabase:
         if model is None:
             encoder = self.encoder
         else:
-            encoder = Encoder.create(load_network(model, **self._loading), **self._running)
+            encoder = Encoder.create(load_model(model, **self._loading), **self._running)
             check_independent(encoder)
         found = None if photos is None else read_photo_set(photos)
         report = rebuild_photos(

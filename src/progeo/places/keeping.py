@@ -10,23 +10,25 @@ import numpy as np
 
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
+from progeo.models.engines.choose import load_runnable
+from progeo.models.engines.graphs import ExportedModel, is_graph, open_graph
 
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
+
+    Model = PlaceNetwork | ExportedModel
 
 SAME_DESCRIPTOR = 1e-3
 """Distance of two descriptors of one photo, as a share of their length, that rounding may explain."""
 
 
-def load_network(
-    model: str | Path | PlaceNetwork, *, trust_remote_code: bool = False, device: str = "cpu"
-) -> PlaceNetwork:
-    """Return a network in evaluation mode, loaded where only its name, address or file is given."""
+def load_model(
+    model: str | Path | Model, *, trust_remote_code: bool = False, device: str = "cpu", engine: str | None = None
+) -> Model:
+    """Return a model in evaluation mode, loaded for an engine where only its name, address or file is given."""
     if isinstance(model, str | Path):
-        from progeo.models.published import load_model
-
-        return load_model(model, trust_remote_code=trust_remote_code, device=device)
-    return model.eval()
+        return load_runnable(model, engine=engine, device=device, trust_remote_code=trust_remote_code)
+    return model if isinstance(model, ExportedModel) else model.eval()
 
 
 def check_independent(encoder: Encoder) -> None:
@@ -50,18 +52,24 @@ def check_independent(encoder: Encoder) -> None:
         )
 
 
-def encode_model(network: PlaceNetwork) -> bytes:
-    """Return a network as the content of a model file."""
+def encode_model(model: Model) -> bytes:
+    """Return a model as the content of a model file, or of its graph where that is all there is."""
+    if isinstance(model, ExportedModel):
+        return model.read_content()
     from progeo.models.files import save_model
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        save_model(path, network)
+        save_model(path, model)
         return path.read_bytes()
 
 
-def decode_model(content: bytes, *, trust_remote_code: bool = False, device: str = "cpu") -> PlaceNetwork:
-    """Return the network of ``encode_model``, in evaluation mode."""
+def decode_model(
+    content: bytes, *, trust_remote_code: bool = False, device: str = "cpu", engine: str | None = None
+) -> Model:
+    """Return the model of ``encode_model``, in evaluation mode."""
+    if is_graph(content):
+        return open_graph(content, device=device, engine=engine)
     from progeo.models.files import load_model_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +86,6 @@ def refuse_model(address: str, name: str) -> ProgeoError:
     )
 
 
-def describe_model(model: str | Path | PlaceNetwork) -> str:
+def describe_model(model: str | Path | Model) -> str:
     """Return what messages call a model."""
     return str(model) if isinstance(model, str | Path) else model.spec.describe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from progeo.errors import ProgeoError
-from progeo.models.encoder import Encoder, LocalEngine
+from progeo.models.encoder import Encoder
 from progeo.search.exact import Floats
 from progeo.search.matching import DenseMethod, LightGlueMethod, Method, Pixels, SiftMethod
 
@@ -48,7 +48,7 @@ def _create(name: str, encoder: Encoder) -> Method:
 
 def gives_local_features(encoder: Encoder) -> bool:
     """Whether a model, and what runs it, gives local features."""
-    return isinstance(encoder.engine, LocalEngine) and encoder.model.local_channels is not None
+    return encoder.has_local_features
 
 
 def _describe(encoder: Encoder, pixels: Pixels) -> Floats:

@@ -26,7 +26,7 @@ from progeo.models.fingerprint import compute_fingerprint
 from progeo.models.heads import create_head
 from progeo.models.heads.registry import find_head
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
+from progeo.models.published import load_network
 from progeo.models.recipes import RECIPE_BACKBONE, parse_recipe
 from progeo.search.store import DescriptorFolder
 from progeo.training.principal import find_components
@@ -106,7 +106,7 @@ def fit(
         network = model.eval()
         device = device or str(_find_device(network))
     else:
-        network = load_model(parse_recipe(model) or model, trust_remote_code=trust_remote_code)
+        network = load_network(str(parse_recipe(model) or model), trust_remote_code=trust_remote_code)
         device = device or "auto"
     if image_size is not None:
         network.set_image_size(image_size)

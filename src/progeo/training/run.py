@@ -24,7 +24,7 @@ from progeo.evaluation.positives import count_without_positives
 from progeo.evaluation.protocols import find_rule
 from progeo.files import CONFIG, REPORT, RESULTS, atomic_write, write_json
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
+from progeo.models.published import load_network
 from progeo.models.spec import ModelSpec
 from progeo.training.best import BEST_MODEL, BestModel
 from progeo.training.groups import check_groups, count_images, group_places, make_groups
@@ -168,7 +168,7 @@ class Training:
         self.spec = read_spec(checkpoint) if checkpoint else None
         # What a checkpoint replaces at once need not be loaded; foreign code cannot be built without.
         if settings.resume_model and not (checkpoint and is_backbone(settings.backbone or "")):
-            self.network = load_model(
+            self.network = load_network(
                 settings.resume_model,
                 backbone=settings.backbone if settings.backbone and is_backbone(settings.backbone) else None,
                 descriptor_dim=settings.fc_output_dim if settings.backbone and is_backbone(settings.backbone) else None,

@@ -208,7 +208,9 @@ class TrainingSettings:
     soft_triplet: bool = setting(
         False, "add the soft-margin triplet loss; batches then hold `images_per_class` 4 images of a class"
     )
-    use_amp16: bool = setting(False, "mixed precision: float16 on GPUs, bfloat16 on the CPU")
+    use_amp16: bool = setting(
+        False, "mixed precision: bf16 where the hardware has it, else fp16 on a GPU and float32 on a processor"
+    )
     compile: bool = setting(
         False,
         "compile the image encoder with torch.compile: the first step takes a minute or more, the others less time",

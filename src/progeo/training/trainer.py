@@ -14,7 +14,7 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from rich.progress import Progress, TaskID
 
 from progeo.console import logger, progress_bar
-from progeo.devices import derive_seed
+from progeo.devices import choose_precision, derive_seed
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.files import write_csv
 from progeo.training.groups import describe_groups
@@ -322,11 +322,12 @@ class SteadyMixedPrecision(MixedPrecision):
 
 
 def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
-    """Return Lightning Fabric for one device, in float32 or mixed precision (float16 on CUDA, else bfloat16)."""
+    """Return Lightning Fabric for one device, in float32 or in mixed precision as ``choose_precision`` says of half."""
     precision = Precision()
-    if use_amp16 and device.type == "cuda":
+    kind = choose_precision("half" if use_amp16 else "float32", device)
+    if kind == "fp16":
         precision = SteadyMixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
-    elif use_amp16:
+    elif kind == "bf16":
         precision = SteadyMixedPrecision("bf16-mixed", device.type)
     fabric = Fabric(accelerator=device.type, devices=1, plugins=[precision])
     fabric.launch()

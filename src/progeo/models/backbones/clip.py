@@ -114,12 +114,12 @@ class ClipVisionTransformer(nn.Module):
 
         Sides that are no multiple of the patch are brought to the nearest one.
         """
-        grid = [max(1, round(side / self.patch_size)) for side in images.shape[-2:]]
+        grid = [max(1, round(side / self.patch_size)) for side in map(int, images.shape[-2:])]
         size = [side * self.patch_size for side in grid]
         if list(images.shape[-2:]) != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        class_tokens = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        class_tokens = self.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         positions = interpolate_positions(self.positional_embedding, (grid[0], grid[1]))
         tokens = self.ln_pre(torch.cat([class_tokens, patches], dim=1) + positions.to(patches.dtype))
         tokens = self.ln_post(self.transformer(tokens))

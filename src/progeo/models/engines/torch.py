@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from progeo.devices import choose_device, copy_to
+from progeo.devices import choose_device, choose_precision, copy_to
 from progeo.errors import explain_lack_of_memory
 from progeo.models.images import normalize
 from progeo.models.network import PlaceNetwork
@@ -17,12 +17,35 @@ from progeo.pixels.recipe import Preprocessing
 
 
 class TorchEngine:
-    """Runs a network on a device: channels last, batch normalisations folded where that changes nothing."""
+    """Runs a network on a device: channels last, batch normalisations folded where that changes nothing.
 
-    def __init__(self, network: PlaceNetwork, device: torch.device | str = "cpu", *, fold: bool = True) -> None:
-        """Move ``network``, in evaluation mode, to ``device``; ``fold`` gives a faster copy of it, if it is our own."""
+    Attributes:
+        device: where.
+        network: as it was given.
+        precision: ``float32``, ``bf16`` or ``fp16``: in which convolutions and matrix products are computed.
+        name: what runs the network, in words.
+    """
+
+    def __init__(
+        self,
+        network: PlaceNetwork,
+        device: torch.device | str = "cpu",
+        *,
+        fold: bool = True,
+        precision: str = "float32",
+    ) -> None:
+        """Move ``network`` to ``device``, in evaluation mode.
+
+        Args:
+            network: what to run.
+            device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+            fold: run a faster copy of it, if it is our own.
+            precision: see ``choose_precision``.
+        """
         self.device = choose_device(str(device))
         self.network = network.to(self.device)
+        self.precision = choose_precision(precision, self.device)
+        self.name = f"PyTorch, {self.device}" + (f", {self.precision}" if self.precision != "float32" else "")
         self._run = network.fold() if fold else network
 
     def describe(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -31,7 +54,7 @@ class TorchEngine:
         Raises:
             ProgeoError: there is too little memory.
         """
-        with _computing():
+        with self._computing():
             descriptors: NDArray[np.float32] = self._run(self._prepare(pixels, preprocessing)).float().cpu().numpy()
             return descriptors
 
@@ -43,7 +66,7 @@ class TorchEngine:
         Raises:
             ProgeoError: the model has no local features, or there is too little memory.
         """
-        with _computing():
+        with self._computing():
             descriptors, local = self._run.forward_with_local(self._prepare(pixels, preprocessing))
             return descriptors.float().cpu().numpy(), local.half().cpu().numpy()
 
@@ -54,9 +77,13 @@ class TorchEngine:
             batch = batch.pin_memory()
         return normalize(copy_to(batch, self.device).permute(0, 3, 1, 2).float().div_(255), preprocessing)
 
-
-@contextmanager
-def _computing() -> Iterator[None]:
-    """Record no gradients inside the block, not in a thread of a server either, and explain a lack of memory."""
-    with torch.inference_mode(), explain_lack_of_memory("lower `batch_size`, or take a model of smaller photos"):
-        yield
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Compute in the engine's precision inside the block, without gradients, and explain a lack of memory."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        with (
+            torch.inference_mode(),  # a thread of a server starts without it
+            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
+            explain_lack_of_memory("lower `batch_size`, or take a model of smaller photos"),
+        ):
+            yield

@@ -1,0 +1,90 @@
+"""Indexing, locating and serving with an exported model need no PyTorch: what a small container installs is enough."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progeo.models.export import export_model
+from progeo.models.files import save_model
+from progeo.models.network import PlaceNetwork, create_model
+
+REQUIREMENTS = Path(__file__).parent.parent / "docker" / "serve-requirements.txt"
+WITHOUT_TORCH = """
+import sys
+for library in ("torch", "torchvision", "timm", "onnx", "faiss", "scipy", "openvino"):
+    sys.modules[library] = None
+"""
+RUN = f"{WITHOUT_TORCH}\nfrom progeo.cli import main\nsys.exit(main(sys.argv[1:]))"
+SERVE = f"""{WITHOUT_TORCH}
+from pathlib import Path
+from fastapi.testclient import TestClient
+from progeo.places.database import PlaceDatabase
+from progeo.serve.app import create_app
+from progeo.serve.server import warm_up
+with PlaceDatabase.open(sys.argv[1]) as database:
+    warm_up(database)
+    with TestClient(create_app(database), base_url="http://localhost") as client:
+        answer = client.post("/api/locate", files={{"photos": ("a.jpg", Path(sys.argv[2]).read_bytes())}})
+        print(answer.status_code, len(answer.json()[0]["matches"] if isinstance(answer.json(), list) else answer.text))
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> PlaceNetwork:
+    network = create_model("timm:test_resnet", descriptor_dim=8, weights="none").eval()
+    network.preprocessing = dataclasses.replace(network.preprocessing, image_size=40)
+    return network
+
+
+def run(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_index_locate_and_serve_with_a_graph(network: PlaceNetwork, tiny_city: Path, tmp_path: Path) -> None:
+    export_model(network, tmp_path / "model.onnx")
+    photos = tiny_city / "test" / "database"
+    query = str(next((tiny_city / "test" / "queries").iterdir()))
+    done = run(RUN, "index", str(photos), "--model", "model.onnx", "--database", "town", folder=tmp_path)
+    assert "Engine: ONNX Runtime, CPUExecutionProvider" in done.stderr
+    (tmp_path / "model.onnx").unlink()  # the database keeps a copy
+    done = run(RUN, "locate", query, "--database", "town", "--json", folder=tmp_path)
+    assert "Engine: ONNX Runtime" in done.stderr
+    assert json.loads(done.stdout)
+    assert run(SERVE, "town", query, folder=tmp_path).stdout.startswith("200")
+
+
+def test_locate_takes_the_graph_that_an_earlier_run_has_kept(
+    network: PlaceNetwork, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from progeo.models.encoder import Encoder
+    from progeo.places.database import PlaceDatabase
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    save_model(tmp_path / "model.safetensors", network)
+    photos = sorted((tiny_city / "test" / "database").iterdir())
+    with PlaceDatabase.create(tmp_path / "town", tmp_path / "model.safetensors", engine="torch") as database:
+        database.add(photos)
+    Encoder.create(network, engine="onnx").encode(photos[:1])
+    done = run(RUN, "locate", str(photos[0]), "--database", "town", "--json", folder=tmp_path)
+    assert "Engine: ONNX Runtime" in done.stderr
+    assert photos[0].name in json.dumps(json.loads(done.stdout))
+
+
+def test_the_requirements_of_a_server_name_no_torch() -> None:
+    lines = REQUIREMENTS.read_text().splitlines()
+    packages = [line for line in lines if line and not line.startswith(("#", "--"))]
+    assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line) for line in packages)
+    assert not {"torch", "torchvision", "timm"} & {line.partition("==")[0] for line in packages}
+    constraints = (REQUIREMENTS.parent.parent / "constraints.txt").read_text()
+    for line in packages:
+        name = re.sub(r"\[\w+\]", "", line)
+        assert re.search(rf"^{re.escape(name)}( ;|$)", constraints, re.MULTILINE), line
