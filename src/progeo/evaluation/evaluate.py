@@ -99,7 +99,8 @@ def evaluate(
         model = load_runnable(model, engine=engine, device=device or "auto", trust_remote_code=trust_remote_code)
     if not isinstance(model, Encoder):
         if not isinstance(model, ExportedModel):
-            device = device or str(next(iter(model.eval().parameters())).device)
+            device = device or str(next(iter(model.parameters())).device)
+            model.eval()
         model = Encoder.create(
             model, device=device or "cpu", engine=engine, batch_size=batch_size, num_workers=num_workers
         )
