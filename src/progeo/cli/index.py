@@ -144,7 +144,6 @@ def read_all(options: IndexOptions) -> PhotoSet | None:
 
 def load_resized(options: IndexOptions) -> PlaceNetwork | ExportedModel | None:
     """Load the model if one is given, to be used at another image size if one is given too."""
-    from progeo.models.published import load_network
     from progeo.places.keeping import load_model
 
     if options.model is None:
@@ -152,6 +151,8 @@ def load_resized(options: IndexOptions) -> PlaceNetwork | ExportedModel | None:
     loading: dict[str, Any] = {"trust_remote_code": options.trust_remote_code, "device": options.device}
     if options.image_size is None:
         return load_model(options.model, **loading, engine=engine_settings(options)["engine"])
+    from progeo.models.published import load_network  # which loads PyTorch; a graph needs none
+
     network = load_network(options.model, **loading)
     network.set_image_size(options.image_size)
     return network
