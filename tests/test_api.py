@@ -38,7 +38,8 @@ PARAMETERS = {
     "PlaceDatabase.open": "address, *, model, trust_remote_code, device, engine, precision, batch_size, num_workers, "
     "show_progress",
     "PlaceDatabase.add": "self, photos",
-    "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_uncalibrated, exact, rerank",
+    "PlaceDatabase.calibrate": "self",
+    "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_unknown, exact, rerank",
 }
 
 

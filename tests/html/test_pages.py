@@ -130,7 +130,7 @@ def test_thousands_of_points_are_drawn_at_once(browser: Browser, tmp_path: Path)
     layers = [Layer("dots", "dot", points=points), Layer("signs", "good", "disc")]
     drawn = MapData("dots", layers, surround(points), signs)
     path = tmp_path / "map.html"
-    write_page("html/map.html", path, map=drawn, photos=[make_photo()] * 5000, calibrated=True, count=20_000)
+    write_page("html/map.html", path, map=drawn, photos=[make_photo()] * 5000, calibration="", count=20_000)
     with open_file(browser, path) as page:
         assert count_pixels(page, "good") > 1000
         page.locator(".leaflet-control-zoom-in").click()
@@ -156,8 +156,8 @@ def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, 
     signs = [Sign(at[0], 1, radius=12.0, matches=near), Sign(at[1], 2, radius=30.0, matches=near)]
     drawn = MapData("two", layers, surround(at), signs, hover=False)
     path = tmp_path / "map.html"
-    photos = [make_photo(), make_photo(known=False)]
-    write_page("html/map.html", path, map=drawn, photos=photos, calibrated=False, count=3)
+    photos = [make_photo(probability=None), make_photo(known=False, probability=None)]
+    write_page("html/map.html", path, map=drawn, photos=photos, calibration="", count=3)
     for settings in ({"viewport": {"width": 1100, "height": 700}}, PHONE):
         with open_file(browser, path, **settings) as page:
             expect(page.get_by_role("heading")).to_have_text("Where 2 photos were taken")
@@ -180,6 +180,26 @@ def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, 
             page.mouse.click(other, other_height)
             expect(buttons.nth(0)).to_have_attribute("aria-pressed", "true")
             assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+
+
+def test_a_photo_of_an_unknown_place_shows_only_its_matches(browser: Browser, tmp_path: Path) -> None:
+    near = [[52.5201, 13.4001], [52.5199, 13.4], [52.52, 13.3999]]
+    layers = [Layer("database", "dot", points=near), Layer("estimate", "accent"), Layer("unknown", "muted")]
+    signs = [Sign(None, 2, matches=near), Sign([52.52, 13.4], 1, radius=12.0, matches=near)]
+    drawn = MapData("one", layers, surround(near), signs, hover=False)
+    path = tmp_path / "map.html"
+    photos = [make_photo(known=False, latitude=None, longitude=None), make_photo()]
+    write_page("html/map.html", path, map=drawn, photos=photos, calibration="Of a default calibration.", count=3)
+    with open_file(browser, path) as page:
+        expect(page.get_by_text("Of a default calibration.")).to_be_visible()
+        buttons = page.locator("#photos button")
+        expect(buttons.nth(0)).to_contain_text("unknown place")
+        buttons.nth(0).click()
+        expect(page.locator(".match")).to_have_count(3)
+        expect(page.locator("path.circle")).to_have_count(0)
+        expect(page.locator(".pin.chosen")).to_have_count(0)
+        buttons.nth(1).click()
+        expect(page.locator("path.circle")).to_have_count(1)
 
 
 def test_maps_of_other_rooms_are_this_data() -> None:

@@ -13,17 +13,9 @@ from hypothesis import strategies as st
 
 from progeo.data.sphere import EARTH_RADIUS, measure_distances, to_points
 from progeo.errors import ProgeoError
-from progeo.locating.calibration import Calibration
-from progeo.locating.estimate import (
-    MIN_CONFIDENCE,
-    RIGHT_WITHIN,
-    SMALLEST_RADIUS,
-    Estimate,
-    choose_threshold,
-    make_estimate,
-    weigh_evidence,
-    weigh_matches,
-)
+from progeo.locating.calibration import Calibration, Judge
+from progeo.locating.estimate import MIN_CONFIDENCE, Estimate, choose_threshold, make_estimate
+from progeo.locating.evidence import RIGHT_WITHIN, SOFTENING, USUAL_ERROR, weigh_evidence, weigh_matches
 
 HERE = (45.4432, 9.2179)
 METRE = float(np.degrees(1 / EARTH_RADIUS))
@@ -45,18 +37,30 @@ def matches_at(north: list[float], distances: list[float]) -> pl.DataFrame:
     )
 
 
-def estimate(matches: pl.DataFrame, calibration: Calibration | None = None, threshold: float | None = None) -> Estimate:
-    return make_estimate(matches, weigh_evidence(matches), calibration, threshold)
+def make_calibration(probability: float, presence: float = 1.0, radius_factor: float = 1.0) -> Calibration:
+    """One that says the same of all."""
+    right, present = (Judge([], [], [], [], float(np.log(p / (1 - p)))) for p in (probability, min(presence, 1 - 1e-9)))
+    return Calibration(right, present, radius_factor, queries=100)
+
+
+def estimate(
+    matches: pl.DataFrame,
+    calibration: Calibration | None = None,
+    threshold: float | None = None,
+    even_unknown: bool = True,
+) -> Estimate:
+    return make_estimate(matches, weigh_evidence(matches), calibration, threshold, even_unknown)
 
 
 def north_of_here(result: Estimate) -> float:
+    assert result.latitude is not None
     return (result.latitude - HERE[0]) / METRE
 
 
 def test_a_single_match_is_the_estimate() -> None:
     result = estimate(matches_at([0.0], [0.4]))
     assert (result.latitude, result.longitude) == pytest.approx(HERE, abs=1e-9)
-    assert result.radius_metres == SMALLEST_RADIUS
+    assert result.radius_metres is None  # nobody knows how far off it is
     assert [match.weight for match in result.matches] == [1.0]
 
 
@@ -73,11 +77,11 @@ def test_a_first_match_that_is_far_better_wins_alone() -> None:
 
 
 def test_the_spread_of_the_matches_is_the_radius() -> None:
-    close, wide = (
-        estimate(matches_at([-metres, metres, -metres, metres], [0.5, 0.5, 0.5, 0.5])) for metres in (2.0, 10.0)
+    one, wide = (
+        weigh_evidence(matches_at([-metres, metres, -metres, metres], [0.5, 0.5, 0.5, 0.5])) for metres in (0.0, 10.0)
     )
-    assert close.radius_metres == SMALLEST_RADIUS
-    assert wide.radius_metres == pytest.approx(np.sqrt((0**2 + 20**2) / 2), abs=0.1)  # half of them at the estimate
+    assert one.radius == pytest.approx(USUAL_ERROR)
+    assert wide.radius == pytest.approx(np.hypot(USUAL_ERROR, 20 / np.sqrt(2)), abs=0.1)  # half are at the estimate
 
 
 def test_a_point_that_is_known_is_kept() -> None:
@@ -90,10 +94,26 @@ def test_a_point_that_is_known_is_kept() -> None:
 
 
 def test_features_speak_of_looks_gap_and_spread() -> None:
-    best, gap, spread = weigh_evidence(matches_at([0.0, 5.0, 200.0], [0.4, 0.5, 0.7])).features
-    assert (best, gap) == pytest.approx((0.4, 0.3))
-    assert spread == pytest.approx(np.log(SMALLEST_RADIUS), abs=1.5)
-    assert weigh_evidence(matches_at([0.0, 5.0], [0.4, 0.5])).features[1] == pytest.approx(0.1)
+    features = weigh_evidence(matches_at([0.0, 5.0, 200.0], [0.4, 0.5, 0.7])).features
+    assert (features["best"], features["gap"]) == pytest.approx((0.4, 0.3))
+    assert (features["relative_gap"], features["span"]) == pytest.approx((3 / 7, 3 / 7))
+    assert features["spread"] == pytest.approx(np.log(SOFTENING), abs=1.5)
+    assert weigh_evidence(matches_at([0.0, 5.0], [0.4, 0.5])).features["gap"] == pytest.approx(0.1)
+
+
+def test_verified_matches_weigh_and_speak() -> None:
+    matches = matches_at([900.0, 0.0, 4.0], [0.5, 0.52, 0.54])
+    assert "strength" not in weigh_evidence(matches).features
+    verified = matches.with_columns(
+        verified_distance=pl.Series([0.5, 0.2, 0.54]),
+        strength=pl.Series([0.5, 3.0, 0.0]),
+        coverage=pl.Series([0.1, 0.6, 0.0]),
+    )[[1, 0, 2]]
+    evidence = weigh_evidence(verified)
+    assert evidence.distances[0] == 0 and evidence.weights[0] > 0.9
+    assert evidence.features["strength"] == pytest.approx(np.log(4))
+    assert evidence.features["lead"] == pytest.approx(np.log(4 / 1.5))
+    assert evidence.features["coverage"] == 0.6
 
 
 @given(
@@ -119,7 +139,7 @@ def test_an_order_that_is_not_that_of_the_distances() -> None:
     weights = weigh_matches(np.array([0.5, 1.0, 0.9, 1.2]))
     assert weights[0] > weights[1] == weights[2] > weights[3]
     evidence = weigh_evidence(matches_at([0.0, 5.0, 10.0], [0.9, 0.7, 0.5]))
-    np.testing.assert_allclose(evidence.features[:2], [0.5, 0.4])
+    assert (evidence.features["best"], evidence.features["gap"]) == pytest.approx((0.5, 0.4))
 
 
 def test_estimates_become_json() -> None:
@@ -131,21 +151,35 @@ def test_estimates_become_json() -> None:
 
 
 def test_calibration_decides_probability_radius_and_what_is_known() -> None:
-    calibration = Calibration([0.0] * 3, [1.0] * 3, [0.0] * 3, float(np.log(3)), radius_factor=2.0, queries=100)
+    calibration = make_calibration(0.75, radius_factor=0.8)
     result = estimate(matches_at([0.0], [0.4]), calibration, threshold=0.8)
     assert result.probability == pytest.approx(0.75)
-    assert (result.calibrated, result.known) == (True, False)
-    assert result.radius_metres == 2 * SMALLEST_RADIUS
+    assert (result.calibrated, result.calibration, result.known) == (True, "queries", False)
+    assert result.radius_metres == pytest.approx(0.8 * USUAL_ERROR)
+    elsewhere = estimate(matches_at([0.0], [0.4]), make_calibration(0.75, presence=0.2), threshold=0.5)
+    assert (elsewhere.probability, elsewhere.presence) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert elsewhere.known is False
+
+
+def test_positions_are_told_of_known_places_only() -> None:
+    matches = matches_at([0.0, 3.0], [0.4, 0.5])
+    for calibration, threshold in ((None, None), (make_calibration(0.4), 0.5)):
+        hidden = estimate(matches, calibration, threshold, even_unknown=False)
+        assert (hidden.latitude, hidden.longitude, hidden.radius_metres) == (None, None, None)
+        assert hidden.known is not True
+        assert len(hidden.matches) == 2
+        shown = estimate(matches, calibration, threshold)
+        assert (shown.latitude, shown.longitude) == pytest.approx(HERE, abs=1e-9)
+        assert (shown.radius_metres is None) == (calibration is None)
+    assert estimate(matches, make_calibration(0.6), 0.5, even_unknown=False).latitude is not None
 
 
 def test_a_confidence_is_asked_only_of_what_is_calibrated() -> None:
-    calibration = Calibration([0.0] * 3, [1.0] * 3, [0.0] * 3, 0.0, radius_factor=2.0, queries=100)
-    assert choose_threshold(calibration, None, False) == MIN_CONFIDENCE
-    assert choose_threshold(calibration, 0.9, False) == 0.9
-    assert choose_threshold(None, None, False) is None
-    assert choose_threshold(None, 0.9, True) == 0.9
-    with pytest.raises(ProgeoError, match="`min_confidence` 0.9 .* calibrated .* `even_uncalibrated`"):
-        choose_threshold(None, 0.9, False)
+    calibration = make_calibration(0.5)
+    assert choose_threshold(calibration, None) == MIN_CONFIDENCE
+    assert choose_threshold(calibration, 0.9) == 0.9
+    assert choose_threshold(None, None) is None
+    with pytest.raises(ProgeoError, match="`min_confidence` 0.9 .* calibrated.* `even_unknown`"):
+        choose_threshold(None, 0.9)
     with pytest.raises(ProgeoError, match="from 0 to 1, not 90"):
-        choose_threshold(calibration, 90, False)
-    assert estimate(matches_at([0.0, 900.0], [0.4, 0.5]), threshold=0.4).known is True
+        choose_threshold(calibration, 90)

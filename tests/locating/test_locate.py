@@ -12,9 +12,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from progeo import cli
+from progeo.locating.calibration import Calibration, Floats, Judge
+from progeo.locating.evidence import Evidence
 from progeo.locating.sequence import read_times
 from progeo.places.database import PlaceDatabase
 
@@ -66,9 +69,13 @@ def test_json(locate: Locate, queries: Path) -> None:
     assert [entry["photo"] for entry in content] == sorted(str(path) for path in queries.iterdir())
     assert set(content[0]) == {
         *("photo", "latitude", "longitude", "radius_metres", "probability", "calibrated", "known", "matches"),
-        "agreement",
+        *("agreement", "presence", "calibration"),
     }
     assert (content[0]["probability"], content[0]["known"], content[0]["calibrated"]) == (None, None, False)
+    assert [content[0][name] for name in ("latitude", "longitude", "radius_metres")] == [None, None, None]
+    shown: list[dict[str, Any]] = json.loads(locate(queries, "--json", "--even_unknown")[0])
+    assert shown[0]["latitude"] == pytest.approx(36.14, abs=0.01)
+    assert shown[0]["radius_metres"] is None  # how far off it is, nobody knows
     assert 0 < content[0]["agreement"] <= 1
     assert len(content[0]["matches"]) == 2
     assert set(content[0]["matches"][0]) == {
@@ -78,31 +85,40 @@ def test_json(locate: Locate, queries: Path) -> None:
 
 
 def test_geojson(locate: Locate, queries: Path) -> None:
-    content = json.loads(locate(queries, "--geojson")[0])
+    content = json.loads(locate(queries, "--geojson", "--even_unknown")[0])
     assert content["type"] == "FeatureCollection"
     feature = content["features"][0]
     assert (feature["type"], feature["geometry"]["type"]) == ("Feature", "Point")
     longitude, latitude = feature["geometry"]["coordinates"]
     assert (longitude, latitude) == (pytest.approx(3.0, abs=0.01), pytest.approx(36.14, abs=0.01))
     assert feature["properties"]["photo"].endswith(".jpg")
+    assert json.loads(locate(queries, "--geojson")[0])["features"][0]["geometry"] is None
 
 
 def test_csv(locate: Locate, queries: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(locate(queries, "--csv")[0])))
+    rows = list(csv.DictReader(io.StringIO(locate(queries, "--csv", "--even_unknown")[0])))
     assert len(rows) == 8
     assert (rows[0]["known"], rows[0]["probability"], rows[0]["calibrated"]) == ("", "", "False")
     assert 0 < float(rows[0]["agreement"]) <= 1
     assert float(rows[0]["latitude"]) == pytest.approx(36.14, abs=0.01)
     assert rows[0]["match"].endswith(".jpg")
+    (hidden, *_) = csv.DictReader(io.StringIO(locate(queries, "--csv")[0]))
+    assert (hidden["latitude"], hidden["longitude"], hidden["radius_metres"]) == ("", "", "")
+    assert hidden["match"] == rows[0]["match"]
 
 
-def test_table_and_unknown_places(locate: Locate, queries: Path) -> None:
-    output, _ = locate(queries)
+def test_table_and_unknown_places(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    output, _ = locate(queries, "--even_unknown")
     assert len(re.findall(r"36\.1\d{5} +3\.0\d{5} ", output)) == 8
     assert "not calibrated" in output
     assert "probability" not in output
-    output, _ = locate(queries, "--min_confidence", "1", "--even_uncalibrated")
-    assert len(re.findall(r"unknown +place", output)) == 8
+    shutil.copytree(locate.database, tmp_path / "places")
+    with PlaceDatabase.open(tmp_path / "places") as database:
+        database.calibrate()
+    locate.database = tmp_path / "places"
+    output, _ = locate(queries, "--min_confidence", "1")
+    assert len(re.findall(r"unknown +place|not in the +database", output)) == 8
+    assert "a default calibration, as the database has too few places" in output
     assert "36.1" not in re.sub(r"\S+\.jpg", "", output)
 
 
@@ -110,8 +126,8 @@ def test_the_table_keeps_its_columns(locate: Locate, queries: Path, tmp_path: Pa
     """Long names, and what terminals take for markup, leave the numbers readable in a file."""
     name = "@0500005.12@4000005.50@31@S@036.1447@3.0001@[bold]pano[red]@tile@090@1@2@3@202005@a note@.jpg"
     shutil.copy(min(queries.iterdir()), tmp_path / name)
-    (output, _) = locate(tmp_path / name)
-    assert re.search(rf"\n{re.escape(name)}\n +36\.1\d{{5}} +3\.0\d{{5}} +\d+ m +\d+ %\n +0\.\d{{3}}, 0 m: @", output)
+    (output, _) = locate(tmp_path / name, "--even_unknown")
+    assert re.search(rf"\n{re.escape(name)}\n +36\.1\d{{5}} +3\.0\d{{5}} +\d+ %\n +0\.\d{{3}}, 0 m: @", output)
 
 
 def test_one_listing_for_all_commands(locate: Locate, queries: Path, tmp_path: Path) -> None:
@@ -134,10 +150,8 @@ def test_one_listing_for_all_commands(locate: Locate, queries: Path, tmp_path: P
 def test_a_confidence_needs_a_calibration(locate: Locate, queries: Path) -> None:
     _, message = locate(queries, "--min_confidence", "0.7", code=2)
     assert "--min_confidence 0.7 asks for a probability" in message
-    assert "give --even_uncalibrated" in message
-    entries = json.loads(locate(queries, "--min_confidence", "0.7", "--even_uncalibrated", "--json")[0])
-    assert [entry["known"] for entry in entries] == [entry["agreement"] >= 0.7 for entry in entries]
-    assert {entry["probability"] for entry in entries} == {None}
+    assert "give --even_unknown instead" in message
+    assert "progeo index does that by itself" in message
 
 
 def test_what_needs_no_model_is_checked_before_it_is_loaded(
@@ -166,7 +180,7 @@ def test_what_needs_no_model_is_checked_before_it_is_loaded(
 def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
     name = "<script>alert('gotcha')<!--&\"'.jpg"
     shutil.copy(min(queries.iterdir()), tmp_path / name)
-    _, message = locate(tmp_path / name, queries, "--map", tmp_path / "map.html", "--json")
+    _, message = locate(tmp_path / name, queries, "--map", tmp_path / "map.html", "--json", "--even_unknown")
     assert f"The map is in {tmp_path / 'map.html'}" in message
     page = (tmp_path / "map.html").read_text(encoding="utf-8")
     assert page.count("<script") == 4  # Leaflet, the map, its data, the list
@@ -241,8 +255,12 @@ def test_no_database_is_one_clear_message(queries: Path, tmp_path: Path, capsys:
 
 
 def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) -> None:
+    presumptuous = Calibration(Judge(["best"], [0.0], [1.0], [0.0], 9.0), None, 1.0, 40)
+    with PlaceDatabase.open(calibrate.locate.database) as opened:
+        opened.store_calibration(presumptuous)
     message = calibrate(tiny_city / "train")
     assert re.search(r"Learned from 32 queries, of which \d+ were located within 25 m", message)
+    assert "Kept: the calibration before, from photos of known position, differs by" in message
     with PlaceDatabase.open(calibrate.locate.database) as opened:
         assert opened.calibration is not None
         assert opened.calibration.queries == 32
@@ -250,6 +268,36 @@ def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) 
     assert entry["calibrated"] is True
     message = calibrate(tiny_city / "test/queries", code=2)
     assert "8 queries are too few to learn how sure estimates are: at least 20 are needed" in message
+
+
+def test_a_calibration_that_measures_worse_is_not_kept(
+    calibrate: Calibrate, tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistake(evidence: list[Evidence], errors: Floats, *rest: object) -> tuple[Floats, None, Floats]:
+        return (errors > 25).astype(float), None, np.ones(len(errors))
+
+    monkeypatch.setattr("progeo.places.calibrating.cross_validate", mistake)
+    message = calibrate(tiny_city / "train")
+    assert "stated and true probability differ by 100.0 percentage points" in message
+    assert "Not kept, as it measures worse: the calibration before, the default one, differs by" in message
+    with PlaceDatabase.open(calibrate.locate.database) as opened:
+        assert opened.calibration is not None and opened.calibration.source == "default"
+
+
+@pytest.mark.parametrize("count", [20, 24])
+def test_few_queries_are_enough_or_store_nothing(
+    calibrate: Calibrate, tiny_city: Path, tmp_path: Path, count: int
+) -> None:
+    (tmp_path / "few").mkdir()
+    for photo in sorted((tiny_city / "train").iterdir())[:count]:
+        shutil.copy(photo, tmp_path / "few")
+    assert f"Learned from {count} queries" in calibrate(tmp_path / "few")
+    min((tmp_path / "few").iterdir()).unlink()
+    before = PlaceDatabase.open(calibrate.locate.database).calibration
+    message = calibrate(tmp_path / "few", code=2 if count == 20 else 0)
+    if count == 20:
+        assert "19 queries are too few" in message and "Nothing is stored" in message
+        assert PlaceDatabase.open(calibrate.locate.database).calibration == before
 
 
 def test_calibration_leaves_out_photos_of_the_database(calibrate: Calibrate, tiny_city: Path, tmp_path: Path) -> None:

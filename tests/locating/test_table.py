@@ -20,8 +20,11 @@ def write(paths: list[str], width: int | None = None, *, calibrated: bool = True
     matches = [
         Match("1" * 32, path, 36.1, 3.0, None, None, 0.5, 3.0, 1.0) for path in ("/a/x/1.jpg", "/b/x/1.jpg", LONG)
     ]
-    probability = 0.87 if calibrated else None
-    estimate = Estimate(-36.144123, -103.000123, 5.0, 0.62, probability, calibrated, calibrated or None, matches)
+    probability, source = (0.87, "database") if calibrated else (None, None)
+    estimate = Estimate(
+        *(-36.144123, -103.000123, 5.0, 0.62, probability, probability),
+        *(calibrated, source, calibrated or None, matches),
+    )
     file = io.StringIO()
     write_table([Located(path, estimate) for path in paths], 3, file, width=width)
     return file.getvalue().splitlines()

@@ -18,12 +18,13 @@ from PIL import Image
 
 import progeo
 from progeo.errors import ProgeoError
-from progeo.locating.calibration import Calibration
+from progeo.locating.calibration import Calibration, Judge
 from progeo.locating.prior import Prior
 from progeo.models.fingerprint import compute_fingerprint
 from progeo.places import plan, storage
 from progeo.places.database import PlaceDatabase
 from progeo.search.exact import search as search_exactly
+from progeo.search.rerank import no_rerank
 
 from ..data.photos import write_photo
 from .conftest import make_network
@@ -104,23 +105,24 @@ def test_search_is_exact_and_finds_itself(filled: Path, tiny_city: Path) -> None
 def test_photos_are_located(filled: Path, tiny_city: Path) -> None:
     paths = paths_in(tiny_city / "test/queries")
     with PlaceDatabase.open(filled) as database:
-        estimates = database.locate(paths)
+        estimates = database.locate(paths, even_unknown=True)
+        assert {estimate.latitude for estimate in database.locate(paths)} == {None}  # nobody knows how sure they are
         images = [Image.open(path).convert("RGB") for path in paths]
         content = [Path(path).read_bytes() for path in paths]
         arrays = [np.array(image) for image in images]
         tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
         for same in (images, content, arrays, tensors):
-            again = database.locate(same, min_confidence=1.0, even_uncalibrated=True)  # type: ignore[arg-type]
+            again = database.locate(same, even_unknown=True)  # type: ignore[arg-type]
             assert len(estimates) == len(again) == 8
             for estimate, other in zip(estimates, again, strict=True):
                 assert estimate.latitude == pytest.approx(other.latitude, abs=1e-6)
                 assert len(estimate.matches) == 8
                 assert estimate.agreement == pytest.approx(other.agreement, abs=1e-3)
                 assert 0 < estimate.agreement < 1
-                assert (estimate.probability, estimate.known, other.known) == (None, None, False)
+                assert (estimate.probability, estimate.known, other.known) == (None, None, None)
                 assert not estimate.calibrated
-        assert database.locate(paths[0])[0].latitude == estimates[0].latitude
-        with pytest.raises(ProgeoError, match="`min_confidence` 0.7 asks for a probability.* `even_uncalibrated`"):
+        assert database.locate(paths[0], even_unknown=True)[0].latitude == estimates[0].latitude
+        with pytest.raises(ProgeoError, match="`min_confidence` 0.7 asks for a probability.* `even_unknown`"):
             database.locate(paths, min_confidence=0.7)
 
 
@@ -130,12 +132,14 @@ def test_photos_are_located_in_the_order_of_a_reranker(filled: Path, tiny_city: 
 
     queries = paths_in(tiny_city / "test/queries")
     with PlaceDatabase.open(filled) as database:
-        plain, reranked = database.locate(queries), database.locate(queries, rerank=reverse)
+        plain, reranked = (
+            database.locate(queries, even_unknown=True, rerank=rerank) for rerank in (no_rerank, reverse)
+        )
     for before, after in zip(plain, reranked, strict=True):
         assert [match.id for match in after.matches] == [match.id for match in before.matches][::-1]
         assert sum(match.weight for match in after.matches) == pytest.approx(1)
         assert 0 <= after.agreement <= 1
-        assert np.isfinite([after.latitude, after.longitude, after.radius_metres]).all()
+        assert after.latitude is not None and after.longitude is not None
 
 
 def test_adding_again_adds_only_what_is_new_or_has_changed(
@@ -321,7 +325,9 @@ def test_fingerprints_tell_models_apart() -> None:
 
 def test_calibrations_are_kept_with_the_database(database: PlaceDatabase) -> None:
     assert database.calibration is None
-    calibration = Calibration([0.5, 0.1, 3.0], [0.1, 0.1, 1.0], [-1.0, 2.0, 0.0], 0.25, 1.5, 40)
+    calibration = Calibration(
+        Judge(["best", "gap", "spread"], [0.5, 0.1, 3.0], [0.1, 0.1, 1.0], [-1.0, 2.0, 0.0], 0.25), None, 1.5, 40
+    )
     database.store_calibration(calibration)
     assert database.calibration == calibration
     assert PlaceDatabase.open(database.address).calibration == calibration

@@ -127,13 +127,14 @@ def test_a_rebuilding_without_any_photo_is_refused(index: Index, photos: Path, m
         assert len(database) == 8
 
 
-def test_rebuilding_forgets_the_calibration(index: Index, photos: Path, model_file: Path) -> None:
+def test_rebuilding_learns_the_calibration_anew(index: Index, photos: Path, model_file: Path) -> None:
     index(photos, "--model", model_file)
     with PlaceDatabase.open(index.database) as database:
         storage.write_settings(database._tables.settings, {"calibration": {"made": "up"}})
     index("--rebuild")
     with PlaceDatabase.open(index.database) as database:
-        assert database.calibration is None
+        assert database.calibration is not None
+        assert (database.calibration.source, database.calibration.photos) == ("default", 8)
 
 
 def test_files_are_read_in_the_calling_thread(index: Index, photos: Path, model_file: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from progeo import cli
 from progeo.errors import ProgeoError
-from progeo.locating.calibration import Calibration
+from progeo.locating.calibration import Calibration, Judge
 from progeo.models.features import Features
 from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
@@ -132,7 +132,9 @@ def test_a_network_that_was_given_stays_when_the_database_is_calibrated(
         writer.add(tiny_city / "test/database")
         database = PlaceDatabase.open(tmp_path / "places", model=compose(0))
         encoder = database.encoder
-        calibration = Calibration([0.5, 0.1, 3.0], [0.1, 0.1, 1.0], [-1.0, 2.0, 0.0], 0.25, 1.5, 40)
+        calibration = Calibration(
+            Judge(["best", "gap", "spread"], [0.5, 0.1, 3.0], [0.1, 0.1, 1.0], [-1.0, 2.0, 0.0], 0.25), None, 1.5, 40
+        )
         writer.store_calibration(calibration)
         renewed = database.renew()
         assert renewed is not database

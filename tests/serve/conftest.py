@@ -89,12 +89,12 @@ class ColourDatabase:
         prior: Prior | None = None,
         rerank: Reranker = no_rerank,
         min_confidence: float | None = None,
-        even_uncalibrated: bool = False,
+        even_unknown: bool = False,
     ) -> list[Estimate]:
         for query, descriptor in zip(queries or (), descriptors, strict=queries is not None):
             np.testing.assert_array_equal(query().mean(axis=(0, 1), dtype=np.float32), descriptor)
         self.priors.append(prior)
-        self.confidences.append((min_confidence, even_uncalibrated))
+        self.confidences.append((min_confidence, even_unknown))
         if prior and prior.near and prior.near[0] < 0:
             raise NoPhotoFitsError(f"No photo of the database is {prior.describe()}. Please widen the search.")
         return [self._locate(descriptor) for descriptor in descriptors]
@@ -122,6 +122,8 @@ class ColourDatabase:
             radius_metres=12.0,
             agreement=0.8,
             probability=0.95 if self.calibration else None,
+            presence=0.97 if self.calibration else None,
+            calibration="queries" if self.calibration else None,
             calibrated=self.calibration is not None,
             known=True if self.calibration else None,
             matches=matches,

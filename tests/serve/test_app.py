@@ -54,7 +54,7 @@ def test_without_a_calibration_nobody_knows_how_sure_it_is(database: ColourDatab
     assert database.confidences == [(None, False)]  # what cannot be told is not asked for, as after a rebuild
     for name in ("probability", "known"):
         assert {"type": "null"} in description[name]["anyOf"]
-    with connect(make_app(database, min_confidence=0.7, even_uncalibrated=True)) as client:
+    with connect(make_app(database, min_confidence=0.7, even_unknown=True)) as client:
         client.post("/api/locate", files={"photos": RED})
     assert database.confidences[1:] == [(0.7, True)]
 

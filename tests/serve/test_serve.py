@@ -143,18 +143,18 @@ def test_options_reach_model_and_threads(
             service = app.state.service
             encoder = service.database.encoder
             running.append((encoder.batch_size, encoder.num_workers, service._threads._max_workers))
-            running.append((service._min_confidence, service._even_uncalibrated, service._limits.max_images))
+            running.append((service._min_confidence, service._even_unknown, service._limits.max_images))
 
     monkeypatch.setattr("progeo.serve.server.run_server", look)
     settings = ["--infer_batch_size", "3", "--num_workers", "0", "--device", "cpu", "--port", "0", "--max_images", "2"]
     confidence = ["--min_confidence", "0.7"]
     command = ["serve", "--database", str(tmp_path / "places"), *settings]
-    assert cli.main([*command, *confidence, "--even_uncalibrated"]) == 0
+    assert cli.main([*command, *confidence, "--even_unknown"]) == 0
     assert running == [(3, 0, 1), (0.7, True, 2)]
     capsys.readouterr()
     assert cli.main([*command, *confidence]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "--min_confidence 0.7 asks for a probability" in error and "--even_uncalibrated" in error
+    assert "--min_confidence 0.7 asks for a probability" in error and "--even_unknown" in error
 
 
 def test_model_of_others_is_served_with_trust_only(

@@ -9,6 +9,8 @@ from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, RerankOpt
 from progeo.cli.places import create_reranker, describe_engine, open_database
 from progeo.cli.spelling import say
 
+SOURCES = {"queries": "from photos of known position", "database": "by itself", "default": "the default one"}
+
 
 @dataclass(kw_only=True)
 class CalibrateOptions(HeadingOptions, RerankOptions, PlaceOptions):
@@ -22,8 +24,8 @@ class CalibrateOptions(HeadingOptions, RerankOptions, PlaceOptions):
 
 
 def run(options: CalibrateOptions) -> None:
-    """Learn a calibration, keep it with the database, and say how good it is."""
-    from progeo.locating.estimate import RIGHT_WITHIN
+    """Learn a calibration, keep it with the database unless the one before is better, and say how good both are."""
+    from progeo.locating.evidence import RIGHT_WITHIN
     from progeo.places.calibrating import calibrate
     from progeo.places.photos import read_photo_set
 
@@ -45,3 +47,8 @@ def run(options: CalibrateOptions) -> None:
         f"{100 * report.error:.1f} percentage points on average; the agreement of the matches is off by "
         f"{100 * report.error_of_agreement:.1f}."
     )
+    before = f"the calibration before, {SOURCES[report.source_before]}, differs by {100 * report.error_before:.1f}"
+    if report.kept:
+        say(f"Kept: {before}.")
+    else:
+        say(f"Not kept, as it measures worse: {before} on these queries, and stays.", style="yellow")

@@ -118,10 +118,28 @@ def run(options: IndexOptions) -> None:
     # An earlier run may have been stopped before it came to this.
     if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)
+    calibrate(database, changed=bool(report.added or gone or rebuild))
     if options.timings:
         say(format_timings(database.encoder.timings, time.perf_counter() - start))
     if refusal:
         raise refusal
+
+
+def calibrate(database: PlaceDatabase, *, changed: bool) -> None:
+    """Let the database learn how sure its estimates are, where its photos have changed, and say what it has learned.
+
+    What it has learned from photos of known position is kept.
+    """
+    if len(database) == 0:
+        return
+    before = database.calibration
+    if before is not None and before.source == "queries":
+        if changed:
+            say("The calibration from photos of known position is kept; progeo calibrate learns it anew.")
+        return
+    if before is None or changed or before.photos != len(database):
+        for sentence in database.calibrate().notes:
+            say(f"Calibration: {sentence}")
 
 
 def read_all(options: IndexOptions) -> PhotoSet | None:

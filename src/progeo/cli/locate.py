@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from progeo.cli.options import REQUIRED, EstimateOptions, option
+from progeo.cli.options import REQUIRED, option
 from progeo.cli.places import create_reranker, describe_engine, open_database, read_position
 from progeo.cli.spelling import say
 from progeo.cli.writing import WritingOptions, check_writing, leave_out_located, write_back, write_files
@@ -25,7 +25,7 @@ FAILURES_SHOWN = 10
 
 
 @dataclass(kw_only=True)
-class LocateOptions(WritingOptions, EstimateOptions):
+class LocateOptions(WritingOptions):
     """Locating"""
 
     photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
@@ -77,7 +77,7 @@ def run(options: LocateOptions) -> None:
         return
     with open_database(options) as database:
         check_writing(options, database)
-        database.check_ready(options.min_confidence, options.even_uncalibrated)
+        database.check_ready(options.min_confidence)
         reranker = create_reranker(database, options)
         describe_engine(database)
         described, failures = database.encoder.encode_readable(paths)
@@ -89,7 +89,7 @@ def run(options: LocateOptions) -> None:
                 max_speed=options.max_speed,
                 prior=prior,
                 min_confidence=options.min_confidence,
-                even_uncalibrated=options.even_uncalibrated,
+                even_unknown=options.even_unknown,
                 exact=options.exact,
                 rerank=reranker,
             )

@@ -173,11 +173,11 @@ class EstimateOptions(RerankOptions, PlaceOptions):
 
     min_confidence: ClosedUnitInterval | None = option(
         None,
-        "probability of being right within 25 m below which a photo counts as of an unknown place; 0.5 without it. "
-        "Only a calibrated database knows it",
+        "probability of being right within 25 m below which a photo counts as of an unknown place; 0.5 without it",
     )
-    even_uncalibrated: bool = option(
-        False, "without a calibration, compare the agreement of the matches with --min_confidence; it says less"
+    even_unknown: bool = option(
+        False,
+        "give, and with --write write, positions also of unknown places, where they are more likely wrong than right",
     )
 
 

@@ -53,14 +53,14 @@ def run(options: ServeOptions) -> None:
     from progeo.serve.service import Limits
 
     with listen(options.host, options.port) as listener, open_database(options) as database:
-        choose_threshold(database.calibration, options.min_confidence, options.even_uncalibrated)  # an error at once
+        choose_threshold(database.calibration, options.min_confidence)  # an error at once
         describe_engine(database)
         warm_up(database)
         app = create_app(
             database,
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in dataclasses.fields(Limits)}),
             min_confidence=options.min_confidence,
-            even_uncalibrated=options.even_uncalibrated,
+            even_unknown=options.even_unknown,
             token=options.token,
             make_reranker=partial(create_reranker, options=options),
             tiles=options.tiles,

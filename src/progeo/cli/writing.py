@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progeo.cli.options import option
+from progeo.cli.options import EstimateOptions, option
 from progeo.cli.spelling import say
 from progeo.console import format_count
 from progeo.errors import ProgeoError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class WritingOptions:
+class WritingOptions(EstimateOptions):
     """Positions for other programs"""
 
     write: str | None = option(
@@ -35,7 +35,6 @@ class WritingOptions:
         choices=("full", "stem"),
     )
     overwrite: bool = option(False, "for --write: also where a photo has a position already")
-    even_unknown: bool = option(False, "for --write: also where the place is unknown or nobody knows how sure it is")
     dry_run: bool = option(False, "for --write: only show what would be written, and why not")
     only_missing: bool = option(False, "leave out photos that have a position; one that progeo estimated is none")
     gpx: str | None = option(None, "write a GPX file: way points, and a track of the photos that say their time")
@@ -52,11 +51,10 @@ def check_writing(options: WritingOptions, database: PlaceDatabase) -> None:
         if options.dry_run or options.overwrite:
             raise ProgeoError("`dry_run` and `overwrite` are about `write`: please give `write` sidecar or exif too.")
         return
-    even_uncalibrated = options.even_unknown or getattr(options, "even_uncalibrated", False)
-    if database.calibration is None and not even_uncalibrated:
+    if database.calibration is None and not options.even_unknown:
         raise ProgeoError(
             "`write` puts only positions into photos of which is known how sure they are, and this database is not "
-            "calibrated: progeo calibrate does that. To write all the same, give `even_unknown`."
+            "calibrated: progeo index does that. To write all the same, give `even_unknown`."
         )
 
 

@@ -33,7 +33,8 @@ class Layer:
 class Sign:
     """A point that can be picked: then its text, its circle and its numbered matches are shown."""
 
-    at: list[float]
+    at: list[float] | None
+    """None where only the matches are shown."""
     layer: int
     text: str = ""
     radius: float = 0.0

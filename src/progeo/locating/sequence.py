@@ -15,7 +15,7 @@ from progeo.data.exif import read_exif
 from progeo.data.file_names import FILE_NAME_FIELDS
 from progeo.data.sphere import measure_distances, to_points
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
-from progeo.locating.estimate import RIGHT_WITHIN, measure_nearness, weigh_matches
+from progeo.locating.evidence import RIGHT_WITHIN, measure_nearness, read_distances, weigh_matches
 
 Floats = NDArray[np.float64]
 
@@ -62,9 +62,7 @@ def find_path(matches: Sequence[pl.DataFrame], intervals: Floats, max_speed: flo
         (T, 3) points in metres from the centre of the earth, one for each photo.
     """
     points = [to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy()) for table in matches]
-    votes = [
-        count_votes(table["descriptor_distance"].to_numpy(), at) for table, at in zip(matches, points, strict=True)
-    ]
+    votes = [count_votes(read_distances(table), at) for table, at in zip(matches, points, strict=True)]
     clock = np.cumsum(intervals)
     scores: list[Floats] = []
     origins: list[list[tuple[int, int] | None]] = []
@@ -85,9 +83,9 @@ def find_path(matches: Sequence[pl.DataFrame], intervals: Floats, max_speed: flo
     return _fill_in(_trace_back(scores, origins), points, clock)
 
 
-def count_votes(descriptor_distances: Floats, points: Floats) -> Floats:
+def count_votes(distances: Floats, points: Floats) -> Floats:
     """Return the logarithm of the share of the vote (k,) that each match gets from all matches near it."""
-    votes: Floats = np.log(measure_nearness(points[:, None], points) @ weigh_matches(descriptor_distances))
+    votes: Floats = np.log(measure_nearness(points[:, None], points) @ weigh_matches(distances))
     return votes
 
 

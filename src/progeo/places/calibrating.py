@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,13 @@ from progeo.locating.calibration import (
     fit_calibration,
     measure_calibration_error,
 )
-from progeo.locating.estimate import RIGHT_WITHIN, weigh_evidence
+from progeo.locating.evidence import RIGHT_WITHIN, weigh_evidence
 from progeo.places.photos import PhotoSet, format_failures
 from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from progeo.places.database import PlaceDatabase
 
 logger = logging.getLogger("progeo")
@@ -45,6 +47,12 @@ class CalibrationReport:
     """Mean difference of stated and true probability, 0 to 1, on queries that were not learned from."""
     error_of_agreement: float
     """The same where the agreement of the matches is taken for a probability."""
+    error_before: float
+    """The same by the calibration that the database had, or has learned by itself."""
+    source_before: str
+    """What that one was learned from."""
+    kept: bool
+    """Whether the new one is used from now on: not where the one before was better."""
 
 
 def calibrate(
@@ -53,7 +61,7 @@ def calibrate(
     say: Callable[[str], object] = logger.warning,
     rerank: Reranker = no_rerank,
 ) -> CalibrationReport:
-    """Learn a calibration from photos of known position and keep it with the database.
+    """Learn a calibration from photos of known position, and keep it with the database unless the one before is better.
 
     Args:
         database: whose estimates are judged.
@@ -87,6 +95,7 @@ def calibrate(
             "No query can be used: each is damaged or a photo of the database itself. Give others of known position, "
             "taken at other times."
         )
+    check_enough(len(table))
     paths = table["path"].to_list()
     matches = database.search(
         np.stack([described[path] for path in paths]),
@@ -96,16 +105,33 @@ def calibrate(
     evidence = [weigh_evidence(of_query) for of_query in matches]
     truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
     errors = measure_distances(np.stack([item.point for item in evidence]), truth)
-    features = np.stack([item.features for item in evidence])
-    radii = np.array([item.radius for item in evidence])
-    calibration = fit_calibration(features, errors, radii, RIGHT_WITHIN)
-    database.store_calibration(calibration)
+    before = database.calibration or database.calibrate()
+    inside = find_inside(database, truth)
+    calibration = replace(fit_calibration(evidence, errors, inside, before), photos=len(database))
     right = errors <= RIGHT_WITHIN
-    probabilities = cross_validate(features, errors, radii, RIGHT_WITHIN)
+    probabilities, _, _ = cross_validate(evidence, errors, inside, before)
+    error = measure_calibration_error(probabilities, right)
+    error_before = measure_calibration_error(before.judge(evidence)[0], right)
+    if error <= error_before:
+        database.store_calibration(calibration)
     agreement = np.array([item.agreement for item in evidence])
     return CalibrationReport(
         calibration,
         int(right.sum()),
-        measure_calibration_error(probabilities, right),
+        error,
         measure_calibration_error(agreement, right),
+        error_before,
+        before.source,
+        kept=error <= error_before,
     )
+
+
+def find_inside(database: PlaceDatabase, truth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which points (Q, 3) have a photo of the database within 25 metres (Q,)."""
+    from scipy.spatial import cKDTree
+
+    positions = database.positions()
+    tree = cKDTree(to_points(positions["latitude"].to_numpy(), positions["longitude"].to_numpy()))
+    distances, _ = tree.query(truth)
+    inside: NDArray[np.bool_] = distances <= RIGHT_WITHIN
+    return inside

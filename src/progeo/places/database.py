@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
-from progeo.locating.estimate import Estimate, choose_threshold, make_estimate, weigh_evidence
+from progeo.locating.default import calibrate_by_itself
+from progeo.locating.estimate import Estimate, choose_threshold, make_estimate
+from progeo.locating.evidence import weigh_evidence
 from progeo.locating.prior import Prior
 from progeo.locating.sequence import find_path
 from progeo.models.encoder import Descriptors, Encoder
@@ -34,6 +36,7 @@ from progeo.places.keeping import (
     load_model,
     refuse_model,
 )
+from progeo.places.leaving_out import locate_own_photos
 from progeo.places.local import add_photos
 from progeo.places.photos import Photos, read_photo_set
 from progeo.places.plan import make_absolute, scan
@@ -263,6 +266,23 @@ class PlaceDatabase:
         """What was learned of the confidence of this database's estimates, if anything."""
         return self._tables.calibration
 
+    def calibrate(self) -> Calibration:
+        """Learn from the database's own photos how sure its estimates are, and keep that with the database.
+
+        Places are left out in turn, a bounded sample of them. Where there are too few, a default that other towns have
+        taught stands in. Labelled queries teach more: see ``progeo.places.calibrating``.
+
+        Returns:
+            The calibration, with what it could and could not learn in its ``notes``.
+
+        Raises:
+            ProgeoError: the database cannot be read or written.
+        """
+        examples = locate_own_photos(self._tables.photos, self.address, MATCHES)
+        self.store_calibration(calibrate_by_itself(examples, len(self)))
+        assert self.calibration is not None
+        return self.calibration
+
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database; it is used from now on."""
         self._tables.store_calibration(calibration)
@@ -387,13 +407,13 @@ class PlaceDatabase:
         with storage.translate_errors(self.address, "read"):
             return approximate.lacks_index(self._tables.photos, self._tables.settings)
 
-    def check_ready(self, min_confidence: float | None = None, even_uncalibrated: bool = False) -> None:
+    def check_ready(self, min_confidence: float | None = None) -> None:
         """Check what needs no model: that there are photos, and that the confidence asked for can be told.
 
         Raises:
             ProgeoError: the database is empty, or not calibrated; see ``locate``.
         """
-        choose_threshold(self.calibration, min_confidence, even_uncalibrated)
+        choose_threshold(self.calibration, min_confidence)
         self._tables.check_not_empty()
 
     def search(
@@ -436,7 +456,7 @@ class PlaceDatabase:
         prior: Prior | None = None,
         k: int = MATCHES,
         min_confidence: float | None = None,
-        even_uncalibrated: bool = False,
+        even_unknown: bool = False,
         exact: bool = False,
         rerank: Reranker | str = no_rerank,
     ) -> list[Estimate]:
@@ -447,8 +467,8 @@ class PlaceDatabase:
             prior: what is known beforehand.
             k: how many matches vote.
             min_confidence: probability below which a place counts as unknown; None is 0.5 where the database is
-                calibrated, and nothing is called unknown where it is not.
-            even_uncalibrated: without a calibration, the agreement of the matches is compared with it.
+                calibrated. Where it is not, nobody knows, and no place counts as known.
+            even_unknown: give positions also of photos whose place is not known.
             exact: compare with every photo, even where there is an approximate index.
             rerank: brings the photos found into another order: what ``create_reranker`` gives, its name (``dense``,
                 ``sift``, ``lightglue``, ``both``, ``none``), or a reranker of one's own.
@@ -457,7 +477,7 @@ class PlaceDatabase:
             ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
                 ``search``.
         """
-        self.check_ready(min_confidence, even_uncalibrated)
+        self.check_ready(min_confidence)
         listed = list_sources(photos)
         return self.locate_descriptors(
             self.encoder.encode(listed),
@@ -465,7 +485,7 @@ class PlaceDatabase:
             prior=prior,
             k=k,
             min_confidence=min_confidence,
-            even_uncalibrated=even_uncalibrated,
+            even_unknown=even_unknown,
             exact=exact,
             rerank=rerank,
         )
@@ -480,7 +500,7 @@ class PlaceDatabase:
         prior: Prior | None = None,
         k: int = MATCHES,
         min_confidence: float | None = None,
-        even_uncalibrated: bool = False,
+        even_unknown: bool = False,
         exact: bool = False,
         rerank: Reranker | str = no_rerank,
     ) -> list[Estimate]:
@@ -493,14 +513,16 @@ class PlaceDatabase:
                 along a path; None takes each photo for itself.
             max_speed: metres per second that estimates along a path do not exceed, up to a slack of 50 metres.
         """
-        threshold = choose_threshold(self.calibration, min_confidence, even_uncalibrated)
+        threshold = choose_threshold(self.calibration, min_confidence)
         if isinstance(rerank, str):
             rerank = self.create_reranker(rerank)
         candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
         matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
         path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
         return [
-            make_estimate(table.head(k), weigh_evidence(table.head(k), point), self.calibration, threshold)
+            make_estimate(
+                table.head(k), weigh_evidence(table.head(k), point), self.calibration, threshold, even_unknown
+            )
             for table, point in zip(matches, path, strict=True)
         ]
 

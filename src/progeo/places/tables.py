@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -147,12 +146,12 @@ class Tables:
         """What was learned of the confidence of this database's estimates, if anything."""
         with storage.translate_errors(self.address, "read"):
             content = storage.read_description(self.settings, "calibration")
-        return Calibration(**content) if content else None
+        return Calibration.from_dict(content) if content else None
 
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database."""
         with storage.translate_errors(self.address, "write to"):
-            storage.write_settings(self.settings, {"calibration": asdict(calibration)})
+            storage.write_settings(self.settings, {"calibration": calibration.to_dict()})
         self.calibration = calibration
 
     @cached_property

@@ -12,7 +12,7 @@ import polars as pl
 from progeo.console import logger, progress_bar
 from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
-from progeo.locating.estimate import RIGHT_WITHIN
+from progeo.locating.evidence import RIGHT_WITHIN
 from progeo.models.encoder import Encoder
 from progeo.places import storage
 from progeo.places.keypoints import keep_keypoints, read_keypoints

@@ -47,14 +47,21 @@ class PhotoAnswer(BaseModel):
     known: bool | None = Field(
         description="false where the database probably does not show this place; null where it cannot tell"
     )
-    latitude: float
-    longitude: float
-    radius_metres: float = Field(description="the truth probably lies within this radius")
+    latitude: float | None = Field(
+        description="degrees; null, like longitude and radius, where known is not true and positions of unknown places "
+        "are not asked for"
+    )
+    longitude: float | None
+    radius_metres: float | None = Field(description="of the circle that holds the truth in 8 of 10 right answers")
     agreement: float = Field(description="share of the matches' votes within 25 metres, 0 to 1; no probability")
     probability: float | None = Field(
         description="that the truth lies within 25 metres; null where the database is not calibrated"
     )
-    calibrated: bool = Field(description="whether the database has learned probabilities from labelled queries")
+    presence: float | None = Field(description="probability that the database shows this place at all, 0 to 1")
+    calibrated: bool = Field(description="whether the database knows probabilities")
+    calibration: Literal["queries", "database", "default"] | None = Field(
+        description="what they were learned from: queries of known position, the database itself, or other towns"
+    )
     matches: list[MatchAnswer] = Field(description="best first")
 
 

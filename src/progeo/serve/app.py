@@ -73,7 +73,7 @@ def create_app(
     limits: Limits | None = None,
     make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: no_rerank,
     min_confidence: float | None = None,
-    even_uncalibrated: bool = False,
+    even_unknown: bool = False,
     token: str | None = None,
     tiles: str | None = None,
     tiles_attribution: str = ATTRIBUTION,
@@ -86,7 +86,7 @@ def create_app(
         limits: what is refused.
         make_reranker: gives the reranker of a database, now and when it has been rebuilt; a request can do without.
         min_confidence: as of ``PlaceDatabase.locate``.
-        even_uncalibrated: as of ``PlaceDatabase.locate``.
+        even_unknown: as of ``PlaceDatabase.locate``.
         token: what ``Authorization: Bearer`` must carry; without it everyone is let in.
         tiles: address of map tiles, with ``{z}``, ``{x}`` and ``{y}``; without it the map has a plain ground.
         tiles_attribution: whom the map names as their source.
@@ -104,7 +104,7 @@ def create_app(
             limits,
             make_reranker=make_reranker,
             min_confidence=min_confidence,
-            even_uncalibrated=even_uncalibrated,
+            even_unknown=even_unknown,
         )
         with app.state.service:
             yield

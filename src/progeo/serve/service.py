@@ -56,7 +56,7 @@ class Service:
         *,
         make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: no_rerank,
         min_confidence: float | None = None,
-        even_uncalibrated: bool = False,
+        even_unknown: bool = False,
     ) -> None:
         """Take an open database and start the threads; its encoder says how many, and how large batches are."""
         self._make_reranker = make_reranker
@@ -67,7 +67,7 @@ class Service:
             metrics.measure_batches(self._encode), batch_size=encoder.batch_size, max_waiting=limits.max_waiting
         )
         self._limits = limits
-        self._min_confidence, self._even_uncalibrated = min_confidence, even_uncalibrated
+        self._min_confidence, self._even_unknown = min_confidence, even_unknown
         self._renewing = Lock()
         # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
         self._threads = ThreadPoolExecutor(count_readers(encoder.num_workers), thread_name_prefix="progeo-serve")
@@ -127,7 +127,7 @@ class Service:
                     503, "The database has just got another model. Please send the photos again.", {"Retry-After": "1"}
                 )
             # A rebuilt database is not calibrated, and then nothing is known of the probabilities asked for.
-            knows = database.calibration is not None or self._even_uncalibrated
+            knows = database.calibration is not None
             return await self._run(
                 database.locate_descriptors,
                 descriptors,
@@ -135,7 +135,7 @@ class Service:
                 prior=prior,
                 rerank=self._rerank if rerank else no_rerank,
                 min_confidence=self._min_confidence if knows else None,
-                even_uncalibrated=self._even_uncalibrated,
+                even_unknown=self._even_unknown,
             )
 
     async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:

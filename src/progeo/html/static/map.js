@@ -118,7 +118,8 @@ function drawPlace(place) {
     map.on("blur", () => map.scrollWheelZoom.disable());
   }
   const dots = layers.flatMap(({points}, kind) => points.map(at => [at, kind]));
-  const points = new Points(layers, [...dots, ...signs.map(({at, layer}) => [at, layer])]).addTo(map);
+  const placed = [...signs.keys()].filter(index => signs[index].at); // the others only show their matches
+  const points = new Points(layers, [...dots, ...placed.map(index => [signs[index].at, signs[index].layer])]).addTo(map);
   const picked = L.layerGroup().addTo(map);
   const all = L.DomUtil.create("a", "", element.querySelector(".leaflet-control-zoom"));
   Object.assign(all, {href: "#", title: "Show all", ariaLabel: "Show all", role: "button", textContent: "⤢"});
@@ -129,16 +130,19 @@ function drawPlace(place) {
     current = index;
     const {at, text, radius, matches} = signs[index];
     picked.clearLayers();
-    for (const match of matches) L.polyline([at, match], {className: "link", interactive: false}).addTo(picked);
-    if (radius) {
+    const number = () => matches.forEach((match, rank) => makeMatch(match, rank, null, {interactive: false, keyboard: false}).addTo(picked));
+    if (at) for (const match of matches) L.polyline([at, match], {className: "link", interactive: false}).addTo(picked);
+    if (!at) number();
+    else if (radius) {
       L.circle(at, {className: "circle", radius, interactive: false}).addTo(picked);
-      matches.forEach((match, rank) => makeMatch(match, rank, null, {interactive: false, keyboard: false}).addTo(picked));
+      number();
       makePin(at, "chosen", "", {interactive: false, keyboard: false, zIndexOffset: 2000}).addTo(picked);
     } else {
       L.circleMarker(at, {className: "ring", radius: 11, interactive: false}).addTo(picked);
       for (const match of matches) L.circleMarker(match, {className: "target", radius: 5, interactive: false}).addTo(picked);
     }
     if (move && radius) map.fitBounds(boundsAround(map, at, radius, matches), {maxZoom: CLOSEST, padding: [40, 40], animate: !still()});
+    else if (move && !at) map.fitBounds(matches, {maxZoom: CLOSEST - 2, padding: [40, 40], animate: !still()});
     else if (move) map.panInside(at, {padding: [40, 40], animate: false});
     if (answer) answer.textContent = text;
     place.dispatchEvent(new CustomEvent("pick", {detail: index}));
@@ -146,8 +150,8 @@ function drawPlace(place) {
 
   function pickNearest({layerPoint}) {
     let nearest = -1, smallest = REACH ** 2;
-    signs.forEach((_, index) => {
-      const [x, y] = points.place(dots.length + index);
+    placed.forEach((index, row) => {
+      const [x, y] = points.place(dots.length + row);
       const distance = (x - layerPoint.x) ** 2 + (y - layerPoint.y) ** 2;
       if (distance < smallest) [smallest, nearest] = [distance, index];
     });

@@ -15,11 +15,11 @@ def write_geojson(results: Sequence[Located], num_matches: int, file: TextIO | N
 
 
 def make_feature(result: Located, num_matches: int) -> dict[str, Any]:
-    """Return a result as a GeoJSON feature: the point of the estimate, and the rest as properties."""
+    """Return a result as a GeoJSON feature: the point of the estimate, none where it is not told, and properties."""
     properties = to_plain(result, num_matches)
     coordinates = [properties.pop("longitude"), properties.pop("latitude")]
     return {
         "type": "Feature",
-        "geometry": {"type": "Point", "coordinates": coordinates},
+        "geometry": None if None in coordinates else {"type": "Point", "coordinates": coordinates},
         "properties": properties,
     }

@@ -16,6 +16,7 @@ from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, round_points, surr
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
 from progeo.locating.output.names import tell_apart
+from progeo.locating.output.wording import describe_calibration
 from progeo.pixels.recipe import Preprocessing, open_photo
 from progeo.pixels.thumbnails import make_thumbnail
 
@@ -47,31 +48,40 @@ def write_map(
         path,
         map=draw_map(results, positions, num_matches),
         photos=[describe_photo(result, matches | names, thumbnail, num_matches) for result in results],
-        calibrated=results[0].estimate.calibrated,
+        calibration=describe_calibration(result.estimate for result in results),
         count=len(positions),
     )
 
 
 def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) -> MapData:
-    """Return the estimates over the nearest photos of the database; it shows those of known places first."""
+    """Return the estimates over the nearest photos of the database; it shows those of known places first.
+
+    A photo whose position is not told has no sign of its own, only its matches.
+    """
     estimates = [result.estimate for result in results]
-    origin = estimates[0].longitude
-    at = [unwrap(estimate.latitude, estimate.longitude, origin) for estimate in estimates]
-    known = [point for point, estimate in zip(at, estimates, strict=True) if estimate.known is not False]
+    origin = estimates[0].matches[0].longitude
+    at = [
+        None
+        if estimate.latitude is None or estimate.longitude is None
+        else unwrap(estimate.latitude, estimate.longitude, origin)
+        for estimate in estimates
+    ]
+    known = [point for point, estimate in zip(at, estimates, strict=True) if point and estimate.known is not False]
+    around = [unwrap(estimate.matches[0].latitude, estimate.matches[0].longitude, origin) for estimate in estimates]
     dots, matches = select_places(results, positions), [estimate.matches[:num_matches] for estimate in estimates]
     return MapData(
-        note=f"{len(results):,} estimates and {len(dots):,} places of the database",
+        note=f"{sum(point is not None for point in at):,} estimates and {len(dots):,} places of the database",
         layers=[
             Layer("database", "dot", points=[unwrap(dot[0], dot[1], origin) for dot in dots]),
             Layer("estimate", "accent", "disc"),
             Layer("unknown place", "muted", "disc"),
         ],
-        frame=surround(known or at),
+        frame=surround(known or around),
         signs=[
             Sign(
                 point,
-                2 if estimate.known is False else 1,
-                radius=estimate.radius_metres,
+                1 if estimate.known else 2,
+                radius=estimate.radius_metres or 0.0,
                 matches=[unwrap(match.latitude, match.longitude, origin) for match in shown],
             )
             for point, estimate, shown in zip(at, estimates, matches, strict=True)
@@ -81,9 +91,11 @@ def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) 
 
 
 def select_places(results: list[Located], positions: pl.DataFrame) -> list[list[float]]:
-    """Return the places of the database nearest to the estimates, at most MOST_DOTS of them."""
+    """Return the places of the database nearest to the best matches, at most MOST_DOTS of them."""
     latitude, longitude = positions["latitude"].to_numpy(), positions["longitude"].to_numpy()
-    estimates = np.array([(result.estimate.latitude, result.estimate.longitude) for result in results])
+    estimates = np.array(
+        [(result.estimate.matches[0].latitude, result.estimate.matches[0].longitude) for result in results]
+    )
     distances, _ = cKDTree(to_points(estimates[:, 0], estimates[:, 1])).query(to_points(latitude, longitude))
     nearest = np.argsort(distances, kind="stable")[:MOST_DOTS]
     return round_points(np.unique(np.stack([latitude[nearest], longitude[nearest]], axis=1).round(6), axis=0))

@@ -8,17 +8,13 @@ from typing import TextIO
 
 from rich.console import Console
 
-from progeo.locating.estimate import Estimate, Located
+from progeo.locating.estimate import MIN_CONFIDENCE, Estimate, Located
 from progeo.locating.output.names import cut_middle, make_printable, tell_apart
+from progeo.locating.output.wording import describe_calibration
 
 COLUMNS = {"latitude": 11, "longitude": 12, "radius": 9, "agreement": 11, "probability": 13}
 """Each with its width in characters; the names stand on lines of their own, as the published ones are long."""
 LEGEND = "Below each photo: its best matches, with the difference in looks and the distance from the estimate."
-PROBABILITY = "Probability: of being right within 25 m."
-UNCALIBRATED = (
-    "This database is not calibrated: the agreement is the matches' share of the vote, and how often such estimates "
-    "are right is not known. progeo calibrate learns it."
-)
 
 
 def write_table(
@@ -51,18 +47,19 @@ def write_table(
             )
     for line in lines:
         terminal.file.write(f"{line}\n")
-    for remark in (LEGEND, PROBABILITY if calibrated else UNCALIBRATED):
+    for remark in (LEGEND, describe_calibration(result.estimate for result in results)):
         terminal.print(remark, style="italic", soft_wrap=width is None)
 
 
 def format_estimate(estimate: Estimate) -> dict[str, str]:
     """Return the cells of an estimate."""
-    cells = {"latitude": "unknown", "longitude": "place", "radius": ""}
-    if estimate.known is not False:
-        cells = {
-            "latitude": f"{estimate.latitude:.6f}",
-            "longitude": f"{estimate.longitude:.6f}",
-            "radius": f"{estimate.radius_metres:.0f} m",
-        }
-    probability = "" if estimate.probability is None else f"{100 * estimate.probability:.0f} %"
-    return cells | {"agreement": f"{100 * estimate.agreement:.0f} %", "probability": probability}
+    cells = {"latitude": "", "longitude": ""}
+    if estimate.known is False:
+        is_absent = estimate.presence is not None and estimate.presence < MIN_CONFIDENCE
+        cells = dict(zip(cells, ("not in the", "database") if is_absent else ("unknown", "place"), strict=True))
+    if estimate.latitude is not None:
+        cells = {"latitude": f"{estimate.latitude:.6f}", "longitude": f"{estimate.longitude:.6f}"}
+    shares = {"agreement": estimate.agreement, "probability": estimate.probability}
+    radius = "" if estimate.radius_metres is None else f"{estimate.radius_metres:.0f} m"
+    shown = {name: "" if share is None else f"{100 * share:.0f} %" for name, share in shares.items()}
+    return cells | shown | {"radius": radius}

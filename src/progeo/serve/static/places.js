@@ -74,10 +74,11 @@ export class PlacesMap {
       if (!item.answer) return;
       const {latitude, longitude, known, radius_metres, matches} = item.answer;
       const chosen = item === current;
-      if (chosen) {
+      if (chosen) this.matches = matches.map((match, rank) => this.drawMatch(item, match, rank));
+      if (latitude === null) return; // nobody knows where it is
+      if (chosen && radius_metres !== null) {
         const circle = {className: known === false ? "circle unknown" : "circle", radius: radius_metres, interactive: false};
         L.circle([latitude, longitude], circle).addTo(this.answers);
-        this.matches = matches.map((match, rank) => this.drawMatch(item, match, rank));
       }
       const label = items.length > 1 ? String(index + 1) : "";
       const className = [chosen ? "chosen" : "", known === false ? "unknown" : ""].join(" ");
@@ -100,7 +101,7 @@ export class PlacesMap {
   // Move to the circle of an estimate and the matches that took part in it.
   focus({latitude, longitude, radius_metres, matches}) {
     const places = matches.map(match => [match.latitude, match.longitude]);
-    this.fit(boundsAround(this.map, [latitude, longitude], radius_metres, places));
+    this.fit(latitude === null ? L.latLngBounds(places) : boundsAround(this.map, [latitude, longitude], radius_metres ?? 0, places));
   }
 
   fit(bounds) {

@@ -9,19 +9,27 @@ const STEPS = [
 ];
 
 // Without a calibration nobody knows how likely an answer is: then only what was counted is said.
-export function judge({known, probability, agreement}) {
+export function judge({known, probability, presence, agreement}) {
+  if (known === false && presence !== null && presence < 0.5) return {words: "Not in this database", level: "poor"};
   if (known === false) return {words: "Unknown place", level: "poor"};
   if (probability === null) return {words: `Matches agree: ${percent(agreement)}`, level: "open"};
   const [, words, level] = STEPS.find(([least]) => probability >= least);
   return {words, level};
 }
 
-export function explain({known, probability, agreement, radius_metres}) {
+// What a probability was learned from is said where that is not labelled photos.
+const SOURCES = {
+  database: ", judged by the database's own photos",
+  default: ", judged by other towns, as the database has too few places to learn from",
+};
+
+export function explain({known, probability, presence, calibration, agreement, radius_metres}) {
   const chance = probability === null
     ? `${percent(agreement)} of the votes of the most similar photos agree; how often that is right is not known, as the database is not calibrated`
-    : `${percent(probability)} chance of being right within 25 m`;
+    : `${percent(probability)} chance of being right within 25 m${SOURCES[calibration] ?? ""}`;
+  if (known === false && presence !== null && presence >= 0.5) return `The database may show this place, but which of its places it is, is not clear. These photos look most like it; ${chance}.`;
   if (known === false) return `The database does not seem to show this place. These photos look most like it; ${chance}.`;
-  return `Within about ${metres(radius_metres)}; ${chance}.`;
+  return radius_metres === null ? `These photos look most like it; ${chance}.` : `Within about ${metres(radius_metres)}; ${chance}.`;
 }
 
 export function metres(distance) {
