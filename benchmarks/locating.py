@@ -209,7 +209,7 @@ def judge_hamlets(town: Town) -> tuple[list[Evidence], Bools, Bools]:
         middles = town.points[generator.choice(len(town.points), 1 + number % (default.FEWEST_PLACES - 1))]
         rows = np.flatnonzero((measure_distances(town.points[:, None], middles) <= RIGHT_WITHIN).any(axis=1))
         hamlet = replace(town, database=town.database[rows], descriptors=town.descriptors[rows])
-        shown = (measure_distances(town.truth[:, None], hamlet.points) <= RIGHT_WITHIN).any(axis=1)
+        shown: Bools = (measure_distances(town.truth[:, None], hamlet.points) <= RIGHT_WITHIN).any(axis=1)
         chosen = np.flatnonzero(shown)
         others = generator.permutation(np.flatnonzero(~shown))[: len(chosen)]
         asked = np.concatenate([chosen, others])
@@ -239,7 +239,7 @@ def fit_defaults(towns: Sequence[Town], outsiders: dict[str, list[Evidence]]) ->
     ratios = [
         fit_radius_factor(town.errors[near], np.array([item.radius for item in town.evidence])[near], np.nan)
         for town in towns
-        for near in [town.errors <= RIGHT_WITHIN]
+        for near in [np.flatnonzero(town.errors <= RIGHT_WITHIN)]
     ]
 
     small = [town.hamlets for town in towns]

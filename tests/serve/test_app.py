@@ -56,7 +56,7 @@ def test_without_a_calibration_nobody_knows_how_sure_it_is(database: ColourDatab
         assert {"type": "null"} in description[name]["anyOf"]
     with connect(make_app(database, min_confidence=0.7, even_unknown=True)) as client:
         client.post("/api/locate", files={"photos": RED})
-    assert database.confidences[1:] == [(0.7, True)]
+    assert database.confidences[1:] == [(None, True)]  # positions are shown, but nothing is made up
 
 
 def test_before_includes_its_day(database: ColourDatabase) -> None:

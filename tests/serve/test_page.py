@@ -76,8 +76,9 @@ def open_page(browser: Browser, app: Any, path: str = "/", others: str = "", **s
     assert troubles == []
 
 
-def make_app(database: PlaceDatabase, **options: Any) -> Any:
-    return create_app(database, **options)
+def make_app(database: PlaceDatabase, *, even_unknown: bool = True, **options: Any) -> Any:
+    """A service that shows positions of unknown places too."""
+    return create_app(database, even_unknown=even_unknown, **options)
 
 
 def drop(page: Page, path: Path, name: str | None = None, event: str = "drop") -> None:
@@ -107,6 +108,16 @@ def find_pin(page: Page) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"]
 
 
+def test_a_place_that_is_not_known_has_no_pin(browser: Browser, database: PlaceDatabase, photos: list[Path]) -> None:
+    with open_page(browser, make_app(database, even_unknown=False)) as page:
+        drop(page, photos[2])
+        expect(page.locator("#photos .verdict strong")).to_contain_text("Matches agree: ")
+        expect(page.locator(".match")).not_to_have_count(0)
+        expect(page.locator(".pin")).to_have_count(0)
+        expect(page.locator("path.circle")).to_have_count(0)
+        expect(page.locator(".coordinates")).to_have_count(0)
+
+
 def test_dropped_photo_is_shown_where_it_was_taken(
     browser: Browser, database: PlaceDatabase, photos: list[Path]
 ) -> None:
@@ -118,7 +129,7 @@ def test_dropped_photo_is_shown_where_it_was_taken(
         expect(page.locator("#photos")).to_contain_text("the database is not calibrated")
         expect(page.locator("body")).not_to_contain_text(re.compile("certainly|likely|probably|chance", re.IGNORECASE))
         expect(page.locator(".coordinates")).to_have_text(f"{LATITUDE:.5f}, {WEST + 2 * STEP:.5f}")
-        expect(page.locator("path.circle")).to_have_count(1)
+        expect(page.locator("path.circle")).to_have_count(0)  # how far off it is, nobody knows
         expect(page.get_by_role("status")).to_contain_text("photo_2.jpg: ")
 
         page.wait_for_timeout(300)
