@@ -255,9 +255,9 @@ def test_no_database_is_one_clear_message(queries: Path, tmp_path: Path, capsys:
 
 
 def test_calibration_is_learned_and_used(calibrate: Calibrate, tiny_city: Path) -> None:
-    presumptuous = Calibration(Judge(["best"], [0.0], [1.0], [0.0], 9.0), None, 1.0, 40)
+    despondent = Calibration(Judge(["best"], [0.0], [1.0], [0.0], -9.0), None, 1.0, 40)
     with PlaceDatabase.open(calibrate.locate.database) as opened:
-        opened.store_calibration(presumptuous)
+        opened.store_calibration(despondent)
     message = calibrate(tiny_city / "train")
     assert re.search(r"Learned from 32 queries, of which \d+ were located within 25 m", message)
     assert "Kept: the calibration before, from photos of known position, differs by" in message

@@ -541,6 +541,8 @@ class PlaceDatabase:
         Raises:
             ProgeoError: there is no such reranker, a library is missing, or the model has no local features.
         """
+        if name == "none":  # needs no model
+            return no_rerank
         return create_reranker(self._tables, name, self.encoder, candidates, cache_folder)
 
     def keep_local_features(self, most: int) -> tuple[int, int]:
