@@ -52,6 +52,7 @@ from progeo.locating.default import ALONE, PRESENT_BY, STANDARDISED, Defaults, E
 from progeo.locating.evidence import RIGHT_WITHIN, Evidence, stack_features, weigh_evidence
 from progeo.locating.sequence import find_path
 from progeo.models.encoder import Descriptors, Encoder
+from progeo.models.engines.graphs import ExportedModel
 from progeo.models.network import PlaceNetwork, create_model
 from progeo.models.published import load_model
 from progeo.places.database import MATCHES, SEQUENCE_MATCHES
@@ -139,7 +140,7 @@ class Town:
         return self.measure_errors(np.stack(first))
 
 
-def load_network(model: str | None) -> PlaceNetwork:
+def load_network(model: str | None) -> PlaceNetwork | ExportedModel:
     """Return the model to measure with."""
     if model is not None:
         return load_model(model)
@@ -209,7 +210,8 @@ def judge_hamlets(town: Town) -> tuple[list[Evidence], Bools, Bools]:
         middles = town.points[generator.choice(len(town.points), 1 + number % (default.FEWEST_PLACES - 1))]
         rows = np.flatnonzero((measure_distances(town.points[:, None], middles) <= RIGHT_WITHIN).any(axis=1))
         hamlet = replace(town, database=town.database[rows], descriptors=town.descriptors[rows])
-        shown: Bools = (measure_distances(town.truth[:, None], hamlet.points) <= RIGHT_WITHIN).any(axis=1)
+        nearest = measure_distances(town.truth[:, None], hamlet.points).min(axis=1)
+        shown = np.asarray(nearest <= RIGHT_WITHIN)
         chosen = np.flatnonzero(shown)
         others = generator.permutation(np.flatnonzero(~shown))[: len(chosen)]
         asked = np.concatenate([chosen, others])

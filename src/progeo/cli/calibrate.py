@@ -39,8 +39,8 @@ def run(options: CalibrateOptions) -> None:
     for remark in queries.remarks:
         say(remark)
     with open_database(options) as database:
-        describe_engine(database)
         report = calibrate(database, queries, partial(say, style="yellow"), rerank=create_reranker(database, options))
+        describe_engine(database)  # loads the model, which a refusal needs not
     say(
         f"Learned from {report.calibration.queries} queries, of which {report.right} were located within "
         f"{RIGHT_WITHIN:g} m. On queries not learned from, stated and true probability differ by "
