@@ -57,11 +57,9 @@ def create_image_encoder(model: ImageTextModel, device: torch.device, num_worker
 def extract_image_features(
     folder: Path,
     paths: Sequence[str],
-    model: ImageTextModel,
+    encoder: Encoder,
     model_fingerprint: str,
     *,
-    device: torch.device,
-    num_workers: int | None = None,
     max_unreadable_images: int = 100,
 ) -> Features:
     """Return the image features of photos, from the file in ``folder`` as far as it holds them.
@@ -69,10 +67,8 @@ def extract_image_features(
     Args:
         folder: where the file is, or will be; see ``FeatureFile``.
         paths: image files.
-        model: its image tower encodes them.
+        encoder: of ``create_image_encoder``, or of another network whose descriptors have the dimension of texts.
         model_fingerprint: tells this model's features from those of others.
-        device: where the model is.
-        num_workers: reading threads.
         max_unreadable_images: photos that cannot be read are named and have features NaN; more than these are an error.
 
     Returns:
@@ -82,10 +78,9 @@ def extract_image_features(
         ProgeoError: the file belongs to other images or another model, or is damaged, or too many photos are.
     """
     file = FeatureFile(
-        folder / FEATURES, model_fingerprint, model.text.dimension, "give another `cache_feature_folder`"
+        folder / FEATURES, model_fingerprint, encoder.descriptor_dim, "give another `cache_feature_folder`"
     )
-    encoder = create_image_encoder(model, device, num_workers)
-    unreadable = np.full(model.text.dimension, np.nan, dtype=np.float32)
+    unreadable = np.full(encoder.descriptor_dim, np.nan, dtype=np.float32)
 
     def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
         encoded, failures = encoder.encode_readable(some)

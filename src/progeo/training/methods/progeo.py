@@ -16,12 +16,13 @@ import torch
 from progeo.console import logger
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_image_text_model, find_backbone
+from progeo.models.encoder import Encoder
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
 from progeo.training.losses import compare_with_texts
 from progeo.training.method import Method, Phase, Run, register_method
 from progeo.training.methods.cosplace import CosPlace
-from progeo.training.methods.image_features import Features, extract_image_features
+from progeo.training.methods.image_features import Features, create_image_encoder, extract_image_features
 from progeo.training.methods.prompt_file import (
     KEPT_SETTINGS,
     PROMPTS,
@@ -196,15 +197,17 @@ class ProGEO(Method):
 
     def extract_features(self, run: Run) -> Features:
         """Return the image features of all groups' images, group after group."""
-        assert self.model is not None
         settings = run.settings
         images = np.concatenate([group.images for group in run.groups])
         return extract_image_features(
             Path(settings.cache_feature_folder) if settings.cache_feature_folder else run.folder,
             run.table["path"].gather(images).to_list(),
-            self.model,
-            fingerprint_model(self.model),
-            device=run.device,
-            num_workers=settings.num_workers,
+            *self.image_encoder(run),
             max_unreadable_images=settings.max_unreadable_images,
         )
+
+    def image_encoder(self, run: Run) -> tuple[Encoder, str]:
+        """Return what gives the image features that prompts are learned from, and its fingerprint."""
+        assert self.model is not None
+        encoder = create_image_encoder(self.model, run.device, run.settings.num_workers)
+        return encoder, fingerprint_model(self.model)
