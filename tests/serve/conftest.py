@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class ColourEncoder:
     descriptor_dim = 3
     batch_size = 16
     num_workers: int | None = None
+    engine = SimpleNamespace(name="colours")
 
     def __init__(self) -> None:
         self.before_describing: Callable[[list[Pixels]], None] = lambda images: None

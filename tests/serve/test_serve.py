@@ -10,6 +10,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from progeo import cli
+from progeo.places.database import PlaceDatabase
 from progeo.serve.server import choose_allowed_hosts, listen
 
 from .conftest import ColourDatabase, choose_colours, connect, fill_database
@@ -149,12 +150,13 @@ def test_options_reach_model_and_threads(
     settings = ["--infer_batch_size", "3", "--num_workers", "0", "--device", "cpu", "--port", "0", "--max_images", "2"]
     confidence = ["--min_confidence", "0.7"]
     command = ["serve", "--database", str(tmp_path / "places"), *settings]
-    assert cli.main([*command, *confidence, "--even_unknown"]) == 0
-    assert running == [(3, 0, 1), (0.7, True, 2)]
-    capsys.readouterr()
     assert cli.main([*command, *confidence]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "--min_confidence 0.7 asks for a probability" in error and "--even_unknown" in error
+    with PlaceDatabase.open(tmp_path / "places") as database:
+        database.calibrate()
+    assert cli.main([*command, *confidence, "--even_unknown"]) == 0
+    assert running == [(3, 0, 1), (0.7, True, 2)]
 
 
 def test_model_of_others_is_served_with_trust_only(
