@@ -83,6 +83,9 @@ class ColourDatabase:
     def renew(self) -> ColourDatabase:
         return self
 
+    def create_reranker(self, name: str, **settings: object) -> Reranker:
+        return no_rerank
+
     def locate_descriptors(
         self,
         descriptors: Descriptors,
