@@ -133,7 +133,7 @@ def make_step(job: Job, device: torch.device, way: str) -> Callable[[], object]:
             loss = F.cross_entropy(classifier(forward(images), labels), labels)
         for optimizer in optimizers:
             optimizer.zero_grad()
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             scaler.step(optimizer)
         scaler.update()

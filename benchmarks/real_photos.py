@@ -24,7 +24,7 @@ from progeo.devices import choose_device, derive_seed
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.models.network import PlaceNetwork, create_model
-from progeo.models.published import load_model
+from progeo.models.published import load_network
 from progeo.training.run import BEST_MODEL
 
 IMAGE_SIZE = 128
@@ -130,7 +130,7 @@ def main() -> None:
                 options = make_options(training, datasets, out, seed)
                 if not (folder / BEST_MODEL).is_file():
                     run_training(options, folder)
-                return measure(load_model(folder / BEST_MODEL), sets, datasets, options)
+                return measure(load_network(str(folder / BEST_MODEL)), sets, datasets, options)
 
             results[name].append(measure_once(out / f"{name}_{seed}.json", train))
 

@@ -18,7 +18,7 @@ from benchmarks.tables import write_table
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
+from progeo.models.published import load_network
 from progeo.search.keypoint_cache import FOLDER
 
 RERANKERS = ("none", "dense", "sift", "both")
@@ -27,7 +27,7 @@ RERANKERS = ("none", "dense", "sift", "both")
 def load(name: str, database: Path) -> PlaceNetwork:
     """Return a model by its name; ``fit`` is fitted to the photos of the set's own database."""
     if name != "fit":
-        return load_model(name)
+        return load_network(name)
     import progeo
 
     return progeo.fit(database)  # its own, as for a place database

@@ -49,7 +49,7 @@ def run(options: PairsOptions) -> None:
     """Write the pairs, and what else is asked for."""
     from progeo.errors import require
     from progeo.models.encoder import Encoder
-    from progeo.places.keeping import load_network
+    from progeo.places.keeping import load_model
     from progeo.search.pairs import (
         check_names,
         find_pairs,
@@ -68,9 +68,9 @@ def run(options: PairsOptions) -> None:
     check_names([*images, *queries])
     if not images:
         raise ProgeoError(f"All photos of {options.images} are queries: there is nothing to pair them with.")
-    network = load_network(options.model, trust_remote_code=options.trust_remote_code, device=options.device)
+    model = load_model(options.model, trust_remote_code=options.trust_remote_code, device=options.device)
     encoder = Encoder.create(
-        network,
+        model,
         device=options.device,
         batch_size=options.infer_batch_size,
         num_workers=options.num_workers,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
+from progeo.models.backbones.registry import BackboneEntry, register_backbone
 from progeo.models.features import Features, FeatureShapes
 from progeo.pixels.recipe import Preprocessing
 
@@ -85,11 +85,12 @@ def describe_dinov2(name: str, norm: bool = True) -> BackboneEntry:
     def build(pretrained: bool) -> nn.Module:
         import timm
 
-        return cast(nn.Module, timm.create_model(model_name, pretrained, num_classes=0, dynamic_img_size=True))
+        network: nn.Module = timm.create_model(model_name, pretrained, num_classes=0, dynamic_img_size=True)
+        return network
 
     def frozen(backbone: nn.Module) -> Iterable[nn.Parameter]:
-        modules = nn.ModuleList(part for stage in split(backbone)[-TRAINED_BLOCKS:] for part in stage)
-        trained = {id(parameter) for parameter in modules.parameters()}
+        modules = [part for stage in split(backbone)[-TRAINED_BLOCKS:] for part in stage]
+        trained = {id(parameter) for module in modules for parameter in module.parameters()}
         return [parameter for parameter in backbone.parameters() if id(parameter) not in trained]
 
     return BackboneEntry(
@@ -108,7 +109,7 @@ def describe_dinov2(name: str, norm: bool = True) -> BackboneEntry:
     )
 
 
-def split(backbone: nn.Module) -> Stages:
+def split(backbone: nn.Module) -> list[list[nn.Module]]:
     """Return the blocks of a DINOv2, the last one with the normalisation after it."""
     *blocks, last = backbone.get_submodule("network.blocks").children()
     return [*([block] for block in blocks), [last, backbone.get_submodule("network.norm")]]
