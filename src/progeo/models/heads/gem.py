@@ -20,7 +20,7 @@ class L2Norm(nn.Module):
 
 
 class GeM(nn.Module):
-    """Generalised-mean pooling with a learned exponent (Radenović et al., TPAMI 2019, arXiv 1711.02512, eq. 2-3).
+    """Generalised-mean pooling with a learned exponent (Radenović et al., TPAMI 2019, arXiv 1711.02512).
 
     ``p = 1`` is average pooling; the larger ``p``, the nearer to max pooling.
     """

@@ -28,7 +28,7 @@ class FeatureMixer(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return mixed maps, (B, C, positions) as they came."""
-        mixed: torch.Tensor = maps + self.mix(maps)  # eq. 1: X + W_2(relu(W_1 X))
+        mixed: torch.Tensor = maps + self.mix(maps)  # X + W_2(relu(W_1 X))
         return mixed
 
 
@@ -91,6 +91,6 @@ class MixVprHead(nn.Module):
                 f"Head 'mixvpr' is bound to maps of {self.grid[1]} x {self.grid[0]} patches, but these images give "
                 f"{width} x {height}: use images of the size that the model was made for, as squares."
             )
-        maps = self.mix(features.map.flatten(2))  # eq. 2: (B, C, h w)
-        maps = self.channel_proj(maps.transpose(1, 2)).transpose(1, 2)  # eq. 3: fewer channels
-        return F.normalize(self.row_proj(maps).flatten(1), dim=1)  # eq. 4: fewer rows, then unit length
+        maps = self.mix(features.map.flatten(2))  # (B, C, h w)
+        maps = self.channel_proj(maps.transpose(1, 2)).transpose(1, 2)  # fewer channels
+        return F.normalize(self.row_proj(maps).flatten(1), dim=1)  # fewer rows, then unit length

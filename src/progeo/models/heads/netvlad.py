@@ -1,6 +1,6 @@
 """NetVLAD: what local features differ by from the centre of their cluster (Arandjelović et al., CVPR 2016).
 
-arXiv 1511.07247, whose equation numbers these are.
+arXiv 1511.07247.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NetVladHead(nn.Module):
         centres = F.normalize(torch.randn(clusters, shapes.tokens), dim=1)
         self.centroids = nn.Parameter(centres)
         self.assignment = nn.Linear(shapes.tokens, clusters)
-        with torch.no_grad():  # eq. 3 equals eq. 2 with w_k = 2 alpha c_k and b_k = - alpha |c_k|²
+        with torch.no_grad():  # a share is softmax(w_k x + b_k), with w_k = 2 alpha c_k and b_k = - alpha |c_k|²
             self.assignment.weight.copy_(2 * alpha * centres)
             self.assignment.bias.copy_(-alpha * centres.square().sum(dim=1))
         own = choose_dimension(shapes, clusters=clusters)
@@ -49,8 +49,8 @@ class NetVladHead(nn.Module):
         """Return unit descriptors (B, ``descriptor_dim``)."""
         assert features.tokens is not None
         local = F.normalize(features.tokens, dim=2)  # (B, N, C)
-        shares = self.assignment(local).softmax(dim=2)  # eq. 3: (B, N, K)
-        # eq. 4, with the sum over the residuals x_i - c_k taken apart: no tensor of (B, N, K, C) is needed.
+        shares = self.assignment(local).softmax(dim=2)  # (B, N, K)
+        # The sum over the residuals x_i - c_k is taken apart: no tensor of (B, N, K, C) is needed.
         residuals = shares.transpose(1, 2) @ local - shares.sum(dim=1)[:, :, None] * self.centroids
         descriptors = F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
         return descriptors if self.projection is None else F.normalize(self.projection(descriptors), dim=1)

@@ -1,7 +1,7 @@
 """SALAD: local features assigned to clusters by optimal transport (Izquierdo & Civera, CVPR 2024, arXiv 2311.15937).
 
 With a linear layer behind it, it is the head of MegaLoc (Berton & Masone, CVPR workshops 2025, arXiv 2502.17237).
-Written from the two papers; the numbers of equations are those of SALAD's.
+Written from the two papers.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class SaladHead(nn.Module):
                 f"Head 'salad' has {self.clusters} clusters and needs more patches than that, but the images give "
                 f"{width} x {height}: use larger images, or fewer `clusters`."
             )
-        scores = self.score(features.map).flatten(2).transpose(1, 2)  # eq. 1: (B, n, m)
+        scores = self.score(features.map).flatten(2).transpose(1, 2)  # (B, n, m)
         assignment = self._transport(scores)
-        local = self.cluster_features(features.map).flatten(2)  # eq. 4: (B, l, n)
-        aggregated = F.normalize(local @ assignment, dim=1)  # eq. 5: (B, l, m), each cluster at unit length
-        token = F.normalize(self.token_features(features.cls), dim=1)  # eq. 6: (B, token_dim)
+        local = self.cluster_features(features.map).flatten(2)  # (B, l, n)
+        aggregated = F.normalize(local @ assignment, dim=1)  # (B, l, m), each cluster at unit length
+        token = F.normalize(self.token_features(features.cls), dim=1)  # (B, token_dim)
         descriptors = F.normalize(torch.cat([token, aggregated.flatten(1)], dim=1), dim=1)
         return descriptors if self.projection is None else F.normalize(self.projection(descriptors), dim=1)
 
@@ -97,8 +97,8 @@ class SaladHead(nn.Module):
         """Return the shares (B, n, m) in which features go to clusters, by Sinkhorn's algorithm on logarithms."""
         batch, count, clusters = scores.shape
         dustbin = self.dust_bin.to(scores.dtype).expand(batch, count, 1)
-        scores = torch.cat([scores, dustbin], dim=2).float()  # eq. 2
-        # eq. 3: every feature gives 1, every cluster gets 1, and the dustbin the other n - m.
+        scores = torch.cat([scores, dustbin], dim=2).float()
+        # Every feature gives 1, every cluster gets 1, and the dustbin the other n - m.
         received = scores.new_zeros(clusters + 1)
         received[-1] = math.log(count - clusters)
         of_features = scores.new_zeros(batch, count, 1)
