@@ -69,7 +69,7 @@ README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 NAMES = (
     *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving"),
-    *("your-town", "positions", "reconstruction"),
+    *("your-town", "positions", "reconstruction", "choosing"),
     "extend",
 )
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]

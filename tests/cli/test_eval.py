@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,11 @@ def test_models_are_compared(town: Path, models: list[str], capsys: pytest.Captu
         rows[1]["recalls"]["R@1"] - rows[0]["recalls"]["R@1"]
     )
     assert all(row["descriptors_per_second"] > 0 for row in rows)
+    for row in rows:
+        assert row["milliseconds_per_photo"] == pytest.approx(1000 / row["descriptors_per_second"])
+        assert row["published"] is None
+        if sys.platform == "linux":
+            assert row["encoding_memory_bytes"] > 0
     (run,) = (town / "logs/three").iterdir()
     assert sorted(path.name for path in run.iterdir()) == [
         *("1_first.safetensors", "2_second.safetensors", "3_hub_clone_model_input_size_24"),

@@ -133,20 +133,27 @@ def test_difference_of_two_models_is_measured_in_pairs() -> None:
 def test_comparison_in_markdown() -> None:
     result = {
         **{"model": "a", "batch_dependent": False, "recalls": {"R@1": 50.0}, "fc_output_dim": 8},
-        **{"difference_from_first": None, "descriptors_per_second": 12.34, "database_memory_bytes": 3_200_000},
+        **{"difference_from_first": None, "milliseconds_per_photo": 12.34, "database_memory_bytes": 3_200_000},
+        **{"encoding_memory_bytes": 1_500_000_000, "published": None},
     }
     other = result | {
-        **{"model": "b", "batch_dependent": True, "descriptors_per_second": None},
+        **{"model": "b", "batch_dependent": True, "milliseconds_per_photo": None, "encoding_memory_bytes": None},
         "difference_from_first": {"R@1": -3.0, "interval": (-5.0, 1.0)},
     }
     assert format_markdown([result, other], "A town").splitlines() == [
         "A town",
         "",
-        "| model | R@1 | R@1 to first | dim | photos/s | memory |",
-        "| :-- | --: | --: | --: | --: | --: |",
-        "| a | 50.0 |  | 8 | 12.3 | 3.2 MB |",
-        "| b (batch-dependent) | 50.0 | -3.0 (-5.0 to +1.0) | 8 | kept | 3.2 MB |",
+        "| model | R@1 | R@1 to first | dim | ms/photo | memory | database |",
+        "| :-- | --: | --: | --: | --: | --: | --: |",
+        "| a | 50.0 |  | 8 | 12.3 | 1.5 GB | 3.2 MB |",
+        "| b (batch-dependent) | 50.0 | -3.0 (-5.0 to +1.0) | 8 | kept |  | 3.2 MB |",
     ]
+    known = result | {"published": {"recalls": {"R@1": 47.25}, "source": "https://example.org/figures"}}
+    lines = format_markdown([known, other], "A town").splitlines()
+    assert lines[2] == "| model | R@1 | R@1 published | R@1 to first | dim | ms/photo | memory | database |"
+    assert lines[4] == "| a | 50.0 | 47.2 |  | 8 | 12.3 | 1.5 GB | 3.2 MB |"
+    assert lines[5].startswith("| b (batch-dependent) | 50.0 |  | -3.0")
+    assert lines[-1] == "Published: https://example.org/figures"
 
 
 def test_frames_have_no_errors_in_metres() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
 from progeo.evaluation.protocols import PROTOCOLS
+from progeo.evaluation.published_figures import find_published_figures
 from progeo.evaluation.recall import Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
 from progeo.html.maps import MOST_DOTS, MapData
@@ -283,6 +285,21 @@ def test_further_figures_are_shown(tmp_path: Path) -> None:
     assert "Trust in the first prediction" in words
     assert "Protocol tokyo247: Tokyo 24/7" in words
     assert "Not the official protocol: 7 queries." in words
+
+
+def test_time_memory_and_published_figures_are_shown(tmp_path: Path) -> None:
+    evaluation = dataclasses.replace(
+        random_evaluation(50, 8), descriptors_per_second=80.0, encoding_memory_bytes=250_000_000
+    )
+    published = find_published_figures("salad", "msls-val")
+    page = Page(write(evaluation, tmp_path / "report.html", protocol="msls-val", published=published))
+    words = " ".join(page.text.split())
+    assert "Time per photo 12.5 ms" in words
+    assert "Memory 250.0 MB" in words
+    assert "Published of salad by protocol msls-val: R@1 92.2 %, R@5 96.4 %, R@10 97.0 %" in words
+    assert any(attributes.get("href", "").endswith("README.md") for tag, attributes in page.tags if tag == "a")
+    words = " ".join(Page(write(random_evaluation(50, 8), tmp_path / "report.html")).text.split())
+    assert "Time per photo" not in words and "Published of" not in words
 
 
 def test_rules_without_metres_have_no_map_and_no_errors_in_metres(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def draw_comparison(results: Sequence[dict[str, Any]], title: str) -> Table:
     """Lay out the results of several models as a table for the terminal, best R@1 marked; names stand below it."""
     header, rows = tabulate(results)
     best = max(result["recalls"]["R@1"] for result in results)
-    names = "\n".join(f"{number}  {row[0]}" for number, row in enumerate(rows, start=1))
+    names = "\n".join([*(f"{number}  {row[0]}" for number, row in enumerate(rows, start=1)), *_name_sources(results)])
     table = Table(
         title=title,
         caption=names,
@@ -52,32 +52,46 @@ def format_markdown(results: Sequence[dict[str, Any]], title: str) -> str:
     """Return the same table in Markdown."""
     header, rows = tabulate(results)
     lines = [header, [":--" if name == "model" else "--:" for name in header], *rows]
-    return f"{title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = f"{title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "\n".join([table, *(f"{line}\n" for line in _name_sources(results))])
 
 
 def tabulate(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return the header and one row per model, as texts."""
+    """Return the header and one row per model, as texts.
+
+    Published R@1 has a column where it is known of one of the models at least.
+    """
     ranks = list(results[0]["recalls"])
-    header = ["model", *ranks, "R@1 to first", "dim", "photos/s", "memory"]
+    known = any(result["published"] for result in results)
+    published = ["R@1 published"] if known else []
+    header = ["model", *ranks, *published, "R@1 to first", "dim", "ms/photo", "memory", "database"]
     rows = []
     for result in results:
         difference = result["difference_from_first"]
-        speed = result["descriptors_per_second"]
+        time, memory = result["milliseconds_per_photo"], result["encoding_memory_bytes"]
         rows.append(
             [
                 result["model"] + (" (batch-dependent)" if result["batch_dependent"] else ""),
                 *(f"{result['recalls'][rank]:.1f}" for rank in ranks),
+                *([f"{result['published']['recalls']['R@1']:.1f}" if result["published"] else ""] if known else []),
                 "" if difference is None else _format_difference(difference),
                 str(result["fc_output_dim"]),
-                "kept" if speed is None else f"{speed:.1f}",
-                _format_bytes(result["database_memory_bytes"]),
+                "kept" if time is None else f"{time:.1f}",
+                "" if memory is None else format_bytes(memory),
+                format_bytes(result["database_memory_bytes"]),
             ]
         )
     return header, rows
 
 
-def _format_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
+    """Return a number of bytes as people read it."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _name_sources(results: Sequence[dict[str, Any]]) -> list[str]:
+    sources = dict.fromkeys(result["published"]["source"] for result in results if result["published"])
+    return [f"Published: {source}" for source in sources]
 
 
 def _format_difference(difference: dict[str, Any]) -> str:

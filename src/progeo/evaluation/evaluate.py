@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from progeo.console import format_count, logger, progress_bar
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
+from progeo.evaluation.memory import MemoryWatch, count_weights
 from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
@@ -156,7 +157,11 @@ def evaluate(
             f"descriptor, first {min(rerank.skipped)}"
         )
     evaluation = measure_recalls(predictions, *positions, rule, distances)
-    return dataclasses.replace(evaluation, descriptors_per_second=encoding.descriptors_per_second)
+    return dataclasses.replace(
+        evaluation,
+        descriptors_per_second=encoding.descriptors_per_second,
+        encoding_memory_bytes=encoding.memory,
+    )
 
 
 def choose_preprocessing(
@@ -201,6 +206,9 @@ class Encoding:
         folder: where descriptors are kept and taken from; without it they are in memory, in one chunk.
         photos: photos encoded so far; those taken from ``folder`` do not count.
         seconds: the time that took, reading them included.
+        memory: bytes that it took at its peak: on a GPU of CUDA what PyTorch held there, elsewhere the weights and what
+            the process took beside them (photos, intermediate results, descriptors). None before the first photo, and
+            where nobody tells.
     """
 
     encoder: Encoder
@@ -208,11 +216,21 @@ class Encoding:
     folder: DescriptorFolder | None = None
     photos: int = 0
     seconds: float = 0.0
+    memory: int | None = None
 
     @property
     def descriptors_per_second(self) -> float | None:
         """Photos encoded per second; None before the first."""
         return self.photos / self.seconds if self.photos else None
+
+    def _keep_peak(self, watch: MemoryWatch) -> None:
+        if watch.peak is not None:
+            weights = 0 if watch.device.startswith("cuda") else self._weights
+            self.memory = max(self.memory or 0, weights + watch.peak)
+
+    @cached_property
+    def _weights(self) -> int:
+        return count_weights(self.encoder.model)
 
     def encode(
         self, part: str, paths: Sequence[str], preprocessing: Preprocessing
@@ -224,9 +242,11 @@ class Encoding:
 
             def encode_some(some: Sequence[str]) -> npt.NDArray[np.float32]:
                 start = time.perf_counter()
-                found = encoder.encode(some, advance=lambda photos: progress.advance(task, photos))
+                with MemoryWatch(encoder.device) as watch:
+                    found = encoder.encode(some, advance=lambda photos: progress.advance(task, photos))
                 self.photos += len(some)
                 self.seconds += time.perf_counter() - start
+                self._keep_peak(watch)
                 return found
 
             if self.folder is None:

@@ -44,6 +44,8 @@ class Evaluation:
     """(Q, k) float32, distance of the descriptors as ``search`` gives it; None if it was not kept."""
     descriptors_per_second: float | None = None
     """Photos encoded per second, reading them included; None where none was encoded now."""
+    encoding_memory_bytes: int | None = None
+    """What encoding took at its peak, weights included; None where none was encoded now or nobody tells."""
 
     @property
     def right(self) -> NDArray[np.bool_]:

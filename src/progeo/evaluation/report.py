@@ -15,9 +15,11 @@ import polars as pl
 
 from progeo.devices import collect_versions
 from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_precision_recall, draw_recall_curve
+from progeo.evaluation.comparison import format_bytes
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
 from progeo.evaluation.pictures import format_error, format_metres, read_tile
+from progeo.evaluation.published_figures import PublishedFigures
 from progeo.evaluation.recall import Evaluation
 from progeo.html.pages import write_page
 
@@ -62,6 +64,7 @@ def write_report(
     *,
     title: str,
     settings: Mapping[str, Any],
+    published: PublishedFigures | None = None,
     examples: int = 20,
 ) -> None:
     """Write the report of an evaluation: one HTML file without any outside reference.
@@ -73,6 +76,7 @@ def write_report(
         path: the file to write.
         title: heading of the page, for example the names of the model and the set.
         settings: what the evaluation ran with, shown as a table.
+        published: what was published of this model by this protocol.
         examples: at most this many mistakes are shown with pictures, those farthest off first.
 
     Raises:
@@ -82,6 +86,7 @@ def write_report(
     if len(database) != len(evaluation.database_positions) or len(queries) != len(evaluation.predictions):
         raise ValueError("tables and evaluation are not of the same images")
     metric = evaluation.rule.is_metric
+    speed, memory = evaluation.descriptors_per_second, evaluation.encoding_memory_bytes
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
     write_page(
         "html/report.html",
@@ -92,6 +97,9 @@ def write_report(
         evaluation=evaluation,
         measurements=measurements,
         protocol=evaluation_set.protocol,
+        published=published,
+        time_per_photo=speed and f"{1000 / speed:.1f} ms",
+        memory=memory and format_bytes(memory),
         differences=evaluation_set.differences,
         first_right=int(evaluation.right[:, 0].sum()),
         recall_chart=draw_recall_curve(evaluation),

@@ -10,6 +10,7 @@ from progeo.devices import collect_versions
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements, measure
 from progeo.evaluation.pictures import save_predictions
+from progeo.evaluation.published_figures import find_published_figures
 from progeo.evaluation.recall import Evaluation
 from progeo.evaluation.report import write_report
 from progeo.files import REPORT, RESULTS, write_json
@@ -44,13 +45,18 @@ def save_results(
     """
     measurements = measurements or measure(evaluation)
     protocol = evaluation_set.protocol
+    published = find_published_figures(settings.get("model"), protocol.name if protocol else None)
+    speed = evaluation.descriptors_per_second
     content = settings | {
         "spec": spec,
         "protocol": protocol.name if protocol else None,
         "protocol_differences": evaluation_set.differences,
         **evaluation.to_dict(),
         **measurements.to_dict(),
-        "descriptors_per_second": evaluation.descriptors_per_second,
+        "published": published and published.to_dict(),
+        "descriptors_per_second": speed,
+        "milliseconds_per_photo": speed and 1000 / speed,
+        "encoding_memory_bytes": evaluation.encoding_memory_bytes,
         "versions": collect_versions(),
     }
     results: dict[str, Any] = json.loads(json.dumps(content))  # the same as who reads the file gets
@@ -58,5 +64,13 @@ def save_results(
     paths = (evaluation_set.database["path"].to_list(), evaluation_set.queries["path"].to_list())
     save_predictions(evaluation, *paths, folder / "preds", num_preds_to_save, only_wrong=save_only_wrong_preds)
     if report:
-        write_report(evaluation, evaluation_set, measurements, folder / REPORT, title=title, settings=settings)
+        write_report(
+            evaluation,
+            evaluation_set,
+            measurements,
+            folder / REPORT,
+            title=title,
+            settings=settings,
+            published=published,
+        )
     return results
