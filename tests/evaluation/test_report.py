@@ -297,7 +297,7 @@ def test_time_memory_and_published_figures_are_shown(tmp_path: Path) -> None:
     assert "Time per photo 12.5 ms" in words
     assert "Memory 250.0 MB" in words
     assert "Published of salad by protocol msls-val: R@1 92.2 %, R@5 96.4 %, R@10 97.0 %" in words
-    assert any(attributes.get("href", "").endswith("README.md") for tag, attributes in page.tags if tag == "a")
+    assert any((attributes.get("href") or "").endswith("README.md") for tag, attributes in page.tags if tag == "a")
     words = " ".join(Page(write(random_evaluation(50, 8), tmp_path / "report.html")).text.split())
     assert "Time per photo" not in words and "Published of" not in words
 
