@@ -154,7 +154,7 @@ def test_recalls_by_radius_and_by_group(town: Path, capsys: pytest.CaptureFixtur
 
 
 def test_models_are_compared(town: Path, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    results = evaluate([*models, "--trust_remote_code", "--save_dir", "three"], capsys)
+    results = evaluate([*models, "--trust_remote_code", "--save_dir", "three", "--report"], capsys)
     rows = results["models"]
     assert [row["model"] for row in rows] == [
         "first.safetensors",
@@ -178,10 +178,12 @@ def test_models_are_compared(town: Path, models: list[str], capsys: pytest.Captu
     (run,) = (town / "logs/three").iterdir()
     assert sorted(path.name for path in run.iterdir()) == [
         *("1_first.safetensors", "2_second.safetensors", "3_hub_clone_model_input_size_24"),
-        *("comparison.md", "config.yaml", "log.txt", "results.json"),
+        *("comparison.html", "comparison.md", "config.yaml", "log.txt", "results.json"),
     ]
     assert json.loads((run / "results.json").read_text()) == results
     assert "| second.safetensors |" in (run / "comparison.md").read_text()
+    page = (run / "comparison.html").read_text()
+    assert page.count("<tr>") == 4 and "second.safetensors</th>" in page and "<td" in page
     single = evaluate(["--config", str(run / "config.yaml"), "--model", "second.safetensors"], capsys)
     assert single["recalls"] == rows[1]["recalls"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from progeo.evaluation.comparison import bootstrap_difference, format_markdown
+from progeo.evaluation.comparison import bootstrap_difference, format_markdown, write_comparison
 from progeo.evaluation.metrics import bootstrap_recalls, measure, measure_average_precision, measure_first_match
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
 from progeo.evaluation.recall import Evaluation, measure_recalls
@@ -130,7 +131,7 @@ def test_difference_of_two_models_is_measured_in_pairs() -> None:
     assert bootstrap_difference(worse, worse) == (0.0, (0.0, 0.0))
 
 
-def test_comparison_in_markdown() -> None:
+def test_comparison_in_markdown_and_as_a_page(tmp_path: Path) -> None:
     result = {
         **{"model": "a", "batch_dependent": False, "recalls": {"R@1": 50.0}, "fc_output_dim": 8},
         **{"difference_from_first": None, "milliseconds_per_photo": 12.34, "database_memory_bytes": 3_200_000},
@@ -154,6 +155,11 @@ def test_comparison_in_markdown() -> None:
     assert lines[4] == "| a | 50.0 | 47.2 |  | 8 | 12.3 | 1.5 GB | 3.2 MB |"
     assert lines[5].startswith("| b (batch-dependent) | 50.0 |  | -3.0")
     assert lines[-1] == "Published: https://example.org/figures"
+    write_comparison([known, other | {"model": "<b>"}], "A town", tmp_path / "comparison.html")
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert 'href="https://example.org/figures"' in page
+    assert "&lt;b&gt; (batch-dependent)</th>" in page
+    assert "<b>" not in page
 
 
 def test_frames_have_no_errors_in_metres() -> None:

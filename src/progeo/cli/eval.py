@@ -381,7 +381,12 @@ def _compare(
     folder: Path,
 ) -> dict[str, Any]:
     """Print the comparison, write it beside the results of each model, and return it."""
-    from progeo.evaluation.comparison import bootstrap_difference, draw_comparison, format_markdown
+    from progeo.evaluation.comparison import (
+        bootstrap_difference,
+        draw_comparison,
+        format_markdown,
+        write_comparison,
+    )
 
     for number, (result, evaluation) in enumerate(zip(results, evaluations, strict=True)):
         difference, interval = bootstrap_difference(evaluations[0], evaluation, options.seed)
@@ -394,6 +399,8 @@ def _compare(
     console.print(draw_comparison(results, title))
     with atomic_write(folder / "comparison.md") as temporary:
         temporary.write_text(format_markdown(results, title), encoding="utf-8")
+    if options.report:
+        write_comparison(results, title, folder / "comparison.html")
     content = {"test_set_folder": options.test_set_folder, "models": results}
     write_json(folder / RESULTS, content)
     return content

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from rich.table import Table
 
 from progeo.evaluation.metrics import RESAMPLES, Interval
 from progeo.evaluation.recall import Evaluation
+from progeo.html.pages import write_page
 
 
 def bootstrap_difference(first: Evaluation, other: Evaluation, seed: int = 0) -> tuple[float, Interval]:
@@ -56,6 +59,25 @@ def format_markdown(results: Sequence[dict[str, Any]], title: str) -> str:
     return "\n".join([table, *(f"{line}\n" for line in _name_sources(results))])
 
 
+def write_comparison(results: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Write the same table as a page that opens offline.
+
+    Raises:
+        ProgeoError: the file cannot be written.
+    """
+    header, rows = tabulate(results)
+    written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    write_page(
+        "html/comparison.html",
+        path,
+        title=title,
+        header=header,
+        rows=rows,
+        sources=_list_sources(results),
+        written=written,
+    )
+
+
 def tabulate(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return the header and one row per model, as texts.
 
@@ -90,8 +112,11 @@ def format_bytes(count: float) -> str:
 
 
 def _name_sources(results: Sequence[dict[str, Any]]) -> list[str]:
-    sources = dict.fromkeys(result["published"]["source"] for result in results if result["published"])
-    return [f"Published: {source}" for source in sources]
+    return [f"Published: {source}" for source in _list_sources(results)]
+
+
+def _list_sources(results: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(result["published"]["source"] for result in results if result["published"]))
 
 
 def _format_difference(difference: dict[str, Any]) -> str:
