@@ -26,7 +26,7 @@ EIGENPLACES: dict[str, tuple[int, ...]] = {
     "ResNet101": (128, 256, 512, 1024, 2048),
     "VGG16": (512,),
 }
-"""Those that EigenPlaces published."""
+"""Those that the ``hubconf.py`` of EigenPlaces offers; its README leaves out 1024."""
 
 MIXVPR: dict[int, int] = {4096: 4, 512: 2, 128: 2}
 """Rows of the head, per dimension that MixVPR published."""
