@@ -116,5 +116,5 @@ def test_a_broken_plugin_is_named_and_left_out(package: Path, tmp_path: Path) ->
     (package / "my_heads.py").write_text("import nothing_of_this_name")
     code = "import logging; logging.basicConfig(); from progeo.models.heads import list_heads; print(list_heads())"
     result = run(code, tmp_path, package)
-    assert result.stdout == "['cls', 'gem', 'identity']\n"
+    assert "'gem'" in result.stdout and "'mean'" not in result.stdout
     assert "plugin mean of my-heads cannot be loaded" in result.stderr and "nothing_of_this_name" in result.stderr

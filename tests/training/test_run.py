@@ -25,8 +25,8 @@ from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
 from progeo.models.published import load_model
 from progeo.training import trainer
+from progeo.training.phase import GroupBatches
 from progeo.training.run import BEST_MODEL
-from progeo.training.sampling import Batch
 from progeo.training.trainer import Trainer
 
 MakeOptions = Callable[..., TrainOptions]
@@ -357,10 +357,11 @@ def test_a_run_out_of_memory_continues_with_smaller_batches(
     train_step = Trainer.train_step
     sizes = []
 
-    def step_on_a_small_device(self: Trainer, batch: tuple[Batch, int], *others: Any) -> torch.Tensor:
-        if len(batch[0].images) > 2 and self.state.epoch == 1:
+    def step_on_a_small_device(self: Trainer, batch: GroupBatches, *others: Any) -> torch.Tensor:
+        ((_, photos, _),) = batch
+        if len(photos.images) > 2 and self.state.epoch == 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        sizes.append(len(batch[0].images))
+        sizes.append(len(photos.images))
         return train_step(self, batch, *others)
 
     monkeypatch.setattr(Trainer, "train_step", step_on_a_small_device)

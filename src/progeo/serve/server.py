@@ -28,6 +28,7 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     """Answer on a socket that listens, until interrupted."""
     config = uvicorn.Config(
         app,
+        log_config=None,  # uvicorn's own would close the handlers of all other loggers
         log_level="warning",
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
