@@ -22,9 +22,9 @@ from PIL import Image
 from benchmarks.grouping import make_file_names
 from benchmarks.tables import format_table
 from progeo.data.file_names import parse_file_names
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.engines.graphs import find_runtime
-from progeo.models.network import create_model
 from progeo.pixels.recipe import Preprocessing, read_pixels
 from progeo.search.exact import search_chunks
 from progeo.training.groups import make_groups

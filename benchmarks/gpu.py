@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.training.losses import CosFaceClassifier, contrast_images_and_texts
 
 CLASSES = 5965

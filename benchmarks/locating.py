@@ -51,9 +51,10 @@ from progeo.locating.calibration import (
 from progeo.locating.default import ALONE, PRESENT_BY, STANDARDISED, Defaults, Examples, calibrate_by_itself
 from progeo.locating.evidence import RIGHT_WITHIN, Evidence, stack_features, weigh_evidence
 from progeo.locating.sequence import find_path
+from progeo.models.building import create_model
 from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.engines.graphs import ExportedModel
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_model
 from progeo.places.database import MATCHES, SEQUENCE_MATCHES
 from progeo.places.leaving_out import LEFT_OUT_WITHIN, compare, draw_sample

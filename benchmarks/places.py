@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.tables import format_table, replace_section
+from progeo.models.building import create_model
 from progeo.models.encoder import Descriptors
-from progeo.models.network import create_model
 from progeo.places import storage
 from progeo.places.database import PlaceDatabase
 

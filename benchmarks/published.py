@@ -81,7 +81,7 @@ def prepare(folder: Path, backbone: str) -> Path:
     import torch
     import torchvision
 
-    from progeo.models.network import create_model
+    from progeo.models.building import create_model
 
     (folder / "sitecustomize.py").write_text(PUT_RIGHT, encoding="utf-8")
     path = folder / f"{backbone}.pth"

@@ -23,7 +23,8 @@ from progeo.cli.train import run as run_training
 from progeo.devices import choose_device, derive_seed
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import read_evaluation_set
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.building import create_model
+from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_network
 from progeo.training.run import BEST_MODEL
 

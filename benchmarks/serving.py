@@ -30,7 +30,7 @@ from PIL import Image
 from benchmarks.tables import format_table, replace_section
 from progeo.data.positions import complete_positions
 from progeo.data.table import read_photos
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
 
 BACKBONES = ("EfficientNet-Lite0", "LiteCLIP")

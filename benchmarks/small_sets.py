@@ -37,8 +37,9 @@ from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.evaluation.recall import measure_recalls
 from progeo.models.backbones.create import find_backbone
+from progeo.models.building import create_model
 from progeo.models.features import as_features
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing, read_pixels
 from progeo.search.exact import search_chunks
 from progeo.training.groups import Group, make_groups

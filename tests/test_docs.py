@@ -54,9 +54,9 @@ from progeo.evaluation.protocols import PROTOCOLS
 from progeo.imagery.sources import Panoramax, Source
 from progeo.models import published as published_models
 from progeo.models.backbones.create import find_backbone
+from progeo.models.building import create_model
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, EIGENPLACES, list_published
 from progeo.models.hub import HUB_MODELS
-from progeo.models.network import create_model
 
 from .conftest import REPOSITORY
 from .data import published as published_sets

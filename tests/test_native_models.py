@@ -13,8 +13,8 @@ from PIL import Image
 
 import progeo
 from progeo.models import published
+from progeo.models.building import build
 from progeo.models.catalogue import PublishedModel, list_published
-from progeo.models.network import build
 
 # One stands for all of a family: the parity tests build each of them.
 FAMILIES = {name.partition(":")[0]: name for name in reversed(list_published()) if not name.startswith("cosplace:")}

@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from progeo import cli
+from progeo.models.building import create_model
 from progeo.models.files import load_model_file, save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.places.database import PlaceDatabase
 
 SIZE = 64

@@ -40,7 +40,7 @@ class MeanHead(torch.nn.Module):
 SAVE = """
 import torch
 from progeo.models.files import save_model
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 network = create_model("timm:test_vit", head="mean", descriptor_dim=8, weights="none", head_arguments={"scale": 2.0})
 assert network.spec.provenance["packages"] == ["my-heads"]
 save_model("model.safetensors", network)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from progeo.models.building import create_model
 from progeo.models.export import export_model
 from progeo.models.files import save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 
 REQUIREMENTS = Path(__file__).parent.parent / "docker" / "serve-requirements.txt"
 WITHOUT_TORCH = """

@@ -40,7 +40,7 @@ _HOMES = {
 }
 
 _OLD = {
-    "create_network": ("models.network", "progeo.create_model"),
+    "create_network": ("models.building", "progeo.create_model"),
     "extract_descriptors": ("models.encoder", "progeo.encode"),
 }
 """Names of 0.1.0: where they are, and what takes their place."""

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from progeo import cli
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.files import save_model
-from progeo.models.network import create_model
 
 from ..models.test_hub import HUBCONF
 

@@ -18,9 +18,10 @@ from progeo.evaluation.evaluate import choose_preprocessing
 from progeo.evaluation.evaluate import evaluate as evaluate_model
 from progeo.evaluation.evaluation_set import read_evaluation_set
 from progeo.evaluation.protocols import PROTOCOLS, find_rule
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.files import save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
 
 Evaluate = Callable[..., dict[str, Any]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from progeo.evaluation.memory import MemoryWatch, count_weights, read_own_memory
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

@@ -15,7 +15,8 @@ pytest.importorskip("cv2")
 from progeo import cli
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.building import create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
 from tests.textures import PLACES, write_set
 

@@ -15,10 +15,11 @@ from PIL import Image
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.engines import torch as engines
 from progeo.models.features import Features
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing, read_pixels
 
 

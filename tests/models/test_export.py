@@ -20,11 +20,12 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models import export
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.engines.graphs import ExportedModel, open_graph
 from progeo.models.export import export_graph, export_model
 from progeo.models.files import save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_model
 from progeo.pixels.recipe import Preprocessing
 

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.files import load_model_file, save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.building import create_model
+from progeo.models.network import PlaceNetwork
 
 
 def create(name: str) -> PlaceNetwork:

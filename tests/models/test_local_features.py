@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.features import Features
 from progeo.models.files import load_model_file, save_model
 from progeo.models.heads.registry import _HEADS, register_head
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.images import normalize
-from progeo.models.network import Preprocessing, create_model
+from progeo.pixels.recipe import Preprocessing
 
 
 def test_normalisation_is_that_of_imagenet_by_default() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from progeo.models.building import create_model
 from progeo.models.catalogue import COSPLACE
-from progeo.models.network import create_model
 
 
 @pytest.fixture(scope="module")

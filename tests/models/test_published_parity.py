@@ -12,9 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from progeo.models.building import build
 from progeo.models.catalogue import EIGENPLACES, list_published
 from progeo.models.files import load_weights
-from progeo.models.network import PlaceNetwork, build
+from progeo.models.network import PlaceNetwork
 
 from .test_parity import load_fill
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from progeo.errors import ProgeoError
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.pixels import decoding
 from progeo.pixels.decoding import NotAPhotoError, TooLargeError
 from progeo.pixels.recipe import Preprocessing, list_sources, open_photo, read_pixels, to_pixels

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from progeo.data.table import read_photos as read_set
+from progeo.models.building import create_model
 from progeo.models.files import save_model
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.places import rebuilding
 from progeo.places.database import PlaceDatabase
 

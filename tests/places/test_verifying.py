@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("cv2")
 
 from progeo.data.table import read_photos
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.places.calibrating import calibrate
 from progeo.places.database import PlaceDatabase
 from progeo.places.photos import read_photo_set

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.fingerprint import fingerprint_model
-from progeo.models.network import create_model
 from progeo.search.store import DescriptorFolder, FeatureFile
 
 DIMENSION = 6

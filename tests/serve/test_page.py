@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
 

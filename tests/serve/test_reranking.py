@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("cv2")
 
 from progeo.data.table import read_photos
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
 from tests.serve.conftest import make_app, serve
 from tests.textures import PLACES, write_set

@@ -12,10 +12,11 @@ from PIL import Image
 
 from progeo import fit
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.files import load_model_file, save_model
 from progeo.models.fingerprint import compute_fingerprint
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_model
 from progeo.pixels.recipe import Preprocessing
 from progeo.search import store

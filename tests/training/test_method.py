@@ -17,10 +17,10 @@ import progeo.training.method as methods
 from progeo.data.table import read_photos
 from progeo.errors import ProgeoError
 from progeo.files import write_csv
+from progeo.models.building import create_model
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.files import save_model
 from progeo.models.heads import registry
-from progeo.models.network import create_model
 from progeo.training import ImagePhase, Method, Phase, Run, register_method, train
 from progeo.training.losses import weighted_soft_margin_triplet
 from progeo.training.method import find_method

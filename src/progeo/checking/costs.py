@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from progeo.checking.classes import BATCH_SIZE, SMALL_BACKBONE, SMALL_SIZE, Recommendation
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 from progeo.training.overview import StepCost, count_parameters, estimate_memory, format_duration, measure_step
 
 MEASURED_IMAGES = 4

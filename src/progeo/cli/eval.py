@@ -186,7 +186,7 @@ def _load_models(options: EvalOptions, evaluation_set: EvaluationSet) -> list[tu
         )
     if not names:
         from progeo.devices import choose_device, derive_seed
-        from progeo.models.network import create_model
+        from progeo.models.building import create_model
 
         choose_device(options.device)  # an error at once
         network = create_model(

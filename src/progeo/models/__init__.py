@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from progeo.models.backbones.create import list_backbones
     from progeo.models.backbones.registry import register_backbone
+    from progeo.models.building import build, create_model
     from progeo.models.encoder import Encoder
     from progeo.models.files import save_model
     from progeo.models.heads import list_heads, register_head
-    from progeo.models.network import PlaceNetwork, build, create_model
+    from progeo.models.network import PlaceNetwork
     from progeo.models.published import encode, list_models, load_model
     from progeo.models.spec import ModelSpec
 
@@ -21,7 +22,8 @@ _HOMES = {
     "Encoder": "progeo.models.encoder",
     "save_model": "progeo.models.files",
     **dict.fromkeys(("list_heads", "register_head"), "progeo.models.heads"),
-    **dict.fromkeys(("PlaceNetwork", "build", "create_model"), "progeo.models.network"),
+    **dict.fromkeys(("build", "create_model"), "progeo.models.building"),
+    "PlaceNetwork": "progeo.models.network",
     **dict.fromkeys(("encode", "list_models", "load_model"), "progeo.models.published"),
     "ModelSpec": "progeo.models.spec",
 }

@@ -17,8 +17,9 @@ from torch import nn
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
 from progeo.models.backbones.create import find_backbone, list_backbones
+from progeo.models.building import build
 from progeo.models.hub import find_hub_address
-from progeo.models.network import PlaceNetwork, build, fit_positions
+from progeo.models.network import PlaceNetwork, fit_positions
 from progeo.models.spec import ModelSpec
 from progeo.models.state_dicts import check_tensors, read_tensors
 

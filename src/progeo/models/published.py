@@ -14,12 +14,13 @@ from progeo.console import console
 from progeo.devices import choose_device
 from progeo.errors import ProgeoError
 from progeo.models.backbones.registry import find_backbone, is_backbone, list_backbones, suggest
+from progeo.models.building import create_untrained
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, PublishedModel, list_published, make_cosplace
 from progeo.models.downloads import download
 from progeo.models.engines.graphs import ExportedModel, is_graph, open_graph
 from progeo.models.files import load_model_file, load_weights
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
-from progeo.models.network import PlaceNetwork, create_untrained
+from progeo.models.network import PlaceNetwork
 from progeo.models.recipes import parse_recipe
 from progeo.models.state_dicts import read_tensors
 

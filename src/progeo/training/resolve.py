@@ -15,8 +15,9 @@ from progeo.devices import derive_seed
 from progeo.errors import ProgeoError
 from progeo.files import CONFIG
 from progeo.models.backbones.create import find_backbone
+from progeo.models.building import create_model, find_usual_dimension
 from progeo.models.heads import find_head
-from progeo.models.network import PlaceNetwork, create_model, find_usual_dimension
+from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
 from progeo.models.weights import check_weights_option
 from progeo.training.method import Method, find_method

@@ -15,8 +15,10 @@ from torch import nn
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_backbone, find_backbone, list_backbones
+from progeo.models.building import create_model
 from progeo.models.images import normalize
-from progeo.models.network import PlaceNetwork, Preprocessing, create_model
+from progeo.models.network import PlaceNetwork
+from progeo.pixels.recipe import Preprocessing
 
 REGISTERED = [name for name in list_backbones() if not name.endswith("<name>")]
 FROM_TIMM = ["timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224"]

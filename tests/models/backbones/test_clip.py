@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from progeo.errors import ProgeoError
 from progeo.models.backbones.clip import ClipModel, interpolate_positions
 from progeo.models.backbones.create import create_backbone, create_image_text_model, find_backbone
+from progeo.models.building import create_model
 from progeo.models.files import load_model_file
 from progeo.models.images import normalize
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
 from progeo.training.losses import (
     CosFaceClassifier,

@@ -7,7 +7,7 @@ import torch
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_backbone, find_backbone
-from progeo.models.network import create_model
+from progeo.models.building import create_model
 
 
 @pytest.fixture(scope="module")

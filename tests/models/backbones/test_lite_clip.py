@@ -22,8 +22,8 @@ from progeo.errors import ProgeoError
 from progeo.models.backbones import lite_clip
 from progeo.models.backbones.create import create_image_text_model, find_backbone
 from progeo.models.backbones.lite_clip import LiteCLIP, create_lite_clip
+from progeo.models.building import create_model
 from progeo.models.images import normalize
-from progeo.models.network import create_model
 from progeo.models.text import ImageTextModel
 from progeo.training.methods.prompts import PromptTemplate
 

@@ -18,13 +18,14 @@ from torch import nn
 
 from progeo.devices import choose_precision
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.engines import cache, choose
 from progeo.models.engines.choose import load_runnable
 from progeo.models.engines.graphs import ExportedModel
 from progeo.models.files import load_model_file, save_model
 from progeo.models.fingerprint import compute_fingerprint, fingerprint_file
-from progeo.models.network import PlaceNetwork, create_model
+from progeo.models.network import PlaceNetwork
 
 ONNX = "ONNX Runtime, CPUExecutionProvider"
 

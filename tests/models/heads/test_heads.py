@@ -9,9 +9,9 @@ import torch
 
 from progeo.errors import ProgeoError
 from progeo.models.backbones.create import create_backbone, find_backbone
+from progeo.models.building import create_model
 from progeo.models.features import FeatureShapes, as_features
 from progeo.models.heads import create_head, list_heads
-from progeo.models.network import create_model
 
 
 def test_features_of_every_kind_of_backbone(tiny_clips: dict[str, str]) -> None:

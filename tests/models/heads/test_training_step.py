@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from progeo.errors import ProgeoError
+from progeo.models.building import create_model
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.heads.mixvpr import MixVprHead
 from progeo.models.heads.netvlad import NetVladHead
 from progeo.models.heads.salad import SaladHead
-from progeo.models.network import create_model
 
 CNN, VIT, VIT_WITHOUT_CLASS_TOKEN = "timm:test_resnet", "timm:test_vit", "timm:test_vit2"
 SMALL: dict[str, dict[str, Any]] = {
