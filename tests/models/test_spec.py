@@ -80,7 +80,7 @@ def test_a_backbone_is_a_model_without_training(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    import progeo.models.network as networks
+    import progeo.models.building as networks
 
     create_backbone = networks.create_backbone
     monkeypatch.setattr(networks, "create_backbone", lambda entry, **_: create_backbone(entry, weights="none"))
