@@ -100,17 +100,27 @@ def run(options: DemoOptions) -> None:
 
 
 def _locate_queries(test_set: Path, folder: Path, cache_folder: str) -> None:
-    """Put the test database into a place database beside the model, and write a map of queries located with it."""
+    """Put the test database into a place database beside the model, and write a map of queries located with it.
+
+    The queries that the map does not show teach the database how sure it is.
+    """
+    from progeo.locating.calibration import FEWEST_QUERIES
     from progeo.locating.estimate import Located
     from progeo.locating.output.map import write_map
+    from progeo.places.calibrating import calibrate
     from progeo.places.database import PlaceDatabase
+    from progeo.places.photos import read_photo_set
 
     database = str(folder / PLACES)
     model, photos = str(folder / FITTED_MODEL), [str(test_set / "database")]
     run_index(IndexOptions(photos=photos, model=model, database=database, cache_folder=cache_folder))
-    queries = sorted((test_set / "queries").iterdir())
-    queries = queries[:: -(-len(queries) // QUERIES_ON_MAP)]
+    every = sorted((test_set / "queries").iterdir())
+    queries = every[:: -(-len(every) // QUERIES_ON_MAP)]
+    others = [path for path in every if path not in queries]
     with PlaceDatabase.open(database) as places:
+        if len(others) >= FEWEST_QUERIES:
+            report = calibrate(places, read_photo_set(others))
+            console.print(f"Calibrated with the {report.calibration.queries} queries that are not on the map")
         located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
         pictures: dict[str, Any] = {"positions": places.positions(), "thumbnail": places.thumbnail}
         write_map(located, folder / MAP, **pictures, num_matches=MATCHES_ON_MAP)
