@@ -61,6 +61,8 @@ def test_photos_from_outside_teach_what_is_in_the_database() -> None:
     # Later queries, all from inside, do not make it forget.
     again = fit_calibration(evidence, errors, everywhere(100), calibration)
     assert again.present == calibration.present
+    # A default comes from elsewhere: it does not hold down what the database's own queries teach.
+    assert fit_calibration(evidence, errors, everywhere(100), replace(calibration, source="default")).present is None
 
 
 @pytest.mark.parametrize("error", [3.0, 300.0])

@@ -178,7 +178,9 @@ def _fit(evidence: Sequence[Evidence], errors: Floats, inside: Bools, before: Ca
     def fit(names: tuple[str, ...], outcome: Bools) -> Judge:
         return fit_judge(stack_features(evidence, names), names, outcome)
 
-    present, verified_present = (before.present, before.verified_present) if before else (None, None)
+    present, verified_present = None, None
+    if before and before.source != "default":  # which knows nothing of this database's distances
+        present, verified_present = before.present, before.verified_present
     if min(inside.sum(), (~inside).sum()) >= FEWEST_OF_A_KIND:
         present = fit(PRESENCE_FEATURES, inside)
         verified_present = fit((*PRESENCE_FEATURES, "strength"), inside) if verified else None
