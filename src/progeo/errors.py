@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -94,3 +95,12 @@ def require(module: str, purpose: str = "This") -> Any:
     """
     with explain_missing_library(purpose):
         return import_module(module)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean A, B or C?)`` with the ``known`` names nearest to ``name``, or nothing."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+    if not near:
+        return ""
+    return f" (did you mean {', '.join(near[:-1]) + ' or ' if near[:-1] else ''}{near[-1]}?)"

@@ -115,7 +115,7 @@ def test_local_features_are_kept_with_the_database(
         photos, size = database.keep_local_features(1000)
         assert photos == PLACES and size > PLACES * 100
         assert database.keep_local_features(1000) == (0, 0)
-    monkeypatch.setattr("progeo.places.verifying.identify_file", lambda path: pytest.fail("the photo is not needed"))
+    monkeypatch.setattr("progeo.search.photo_files.identify_file", lambda path: pytest.fail("the photo is not needed"))
     with PlaceDatabase.open(place) as database:
         found = search(database, queries, database.create_reranker("dense"))
         for table, other in zip(found, expected, strict=True):

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import polars as pl
 from scipy.spatial import cKDTree
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, suggest
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule, read_coordinates
-from progeo.models.backbones.registry import suggest
 
 SAN_FRANCISCO, PITTSBURGH, OXFORD, AMSTERDAM, COPENHAGEN, TOKYO, BRISBANE = 10, 17, 30, 31, 33, 54, 56
 NORDLAND_RAILWAY = (32, 33)

@@ -23,7 +23,17 @@ from torch import nn
 from progeo.errors import ProgeoError, require
 from progeo.files import atomic_write, write_json
 from progeo.models.engines.choose import TOLERANCE, measure_difference
-from progeo.models.engines.graphs import INPUT, LOCAL_OUTPUT, ONNX, OPENVINO, OUTPUT, GraphCard, is_graph, open_graph
+from progeo.models.engines.graphs import (
+    INPUT,
+    LOCAL_OUTPUT,
+    ONNX,
+    OPENVINO,
+    OUTPUT,
+    GraphCard,
+    is_graph,
+    join_metadata,
+    open_graph,
+)
 from progeo.models.engines.openvino import RT_INFO, WEIGHTS_HASH
 from progeo.models.engines.torch import TorchEngine
 from progeo.models.fingerprint import compute_fingerprint
@@ -251,7 +261,7 @@ def _convert_to_openvino(content: bytes, path: Path) -> None:
     """Write a graph of ONNX as the two files of OpenVINO."""
     openvino, onnx = require("openvino", "Exporting for OpenVINO"), require("onnx", "Exporting")
     model = openvino.Core().read_model(content)
-    metadata = {entry.key: entry.value for entry in onnx.load_model_from_string(content).metadata_props}
+    metadata = join_metadata(onnx.load_model_from_string(content).metadata_props)
     for attempt in range(2):  # the hash of the weights is known once they are written
         for key, value in metadata.items():
             model.set_rt_info(value, [RT_INFO, key])

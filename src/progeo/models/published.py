@@ -12,8 +12,8 @@ import torch
 
 from progeo.console import console
 from progeo.devices import choose_device
-from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import find_backbone, is_backbone, list_backbones, suggest
+from progeo.errors import ProgeoError, suggest
+from progeo.models.backbones.registry import find_backbone, is_backbone, list_backbones
 from progeo.models.building import create_untrained
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, PublishedModel, list_published, make_cosplace
 from progeo.models.downloads import download

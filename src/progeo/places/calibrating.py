@@ -29,8 +29,6 @@ from progeo.places.photos import PhotoSet, format_failures
 from progeo.search.rerank import Reranker, no_rerank
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from progeo.places.database import PlaceDatabase
 
 logger = logging.getLogger("progeo")

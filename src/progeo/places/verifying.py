@@ -12,22 +12,21 @@ import polars as pl
 from progeo.console import logger, progress_bar
 from progeo.data.sphere import measure_distances, to_points
 from progeo.errors import ProgeoError
-from progeo.locating.evidence import RIGHT_WITHIN
 from progeo.models.encoder import Encoder
 from progeo.places import storage
 from progeo.places.keypoints import keep_keypoints, read_keypoints
+from progeo.places.leaving_out import LEFT_OUT_WITHIN
 from progeo.places.searching import search_photos
 from progeo.places.tables import Tables
 from progeo.search.evidence import LOOKED_THROUGH, PAIRS_PER_PHOTO, Yardstick, choose_sample
-from progeo.search.keypoint_cache import KeypointCache, identify_file
+from progeo.search.keypoint_cache import KeypointCache
 from progeo.search.keypoints import Keypoints
 from progeo.search.matching import Method
-from progeo.search.methods import create_methods, gives_local_features
+from progeo.search.methods import create_methods
+from progeo.search.photo_files import PhotoFiles
 from progeo.search.rerank import Reranker, no_rerank
 from progeo.search.verifier import Verifier
 
-FAR = 2 * RIGHT_WITHIN
-"""Metres from which photos are surely of different places."""
 SETTING = "wrong_pairs"
 GROWTH = 1.2
 """So many times as many photos, or as few, and the wrong pairs are compared again."""
@@ -91,14 +90,14 @@ def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:
     found = search_photos(tables, descriptors, min(LOOKED_THROUGH, len(paths)), None, False)
     for path, point, matches in zip(table["path"], points, found, strict=True):
         others = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
-        far = matches.filter(pl.Series(measure_distances(others, point) > FAR)).head(PAIRS_PER_PHOTO)
+        far = matches.filter(pl.Series(measure_distances(others, point) > LEFT_OUT_WITHIN)).head(PAIRS_PER_PHOTO)
         pairs += [(path, other) for other in far["path"]]
     return pairs
 
 
 def keep_local_features(tables: Tables, encoder: Encoder, most: int) -> tuple[int, int]:
     """Do what ``PlaceDatabase.keep_local_features`` says."""
-    (method,) = create_methods("dense" if gives_local_features(encoder) else "sift", encoder)
+    (method,) = create_methods("dense" if encoder.has_local_features else "sift", encoder)
     photos = DatabasePhotos(tables, encoder, KeypointCache())
     with progress_bar(disable=not encoder.show_progress) as progress:
         task = progress.add_task("Local features", total=tables.count_photos())
@@ -116,16 +115,15 @@ class DatabasePhotos:
         """Keep where photos are, what reads them, and where their keypoints are kept."""
         self.from_thumbnails: set[str] = set()
         self._tables, self._encoder, self._cache = tables, encoder, cache
+        self._files = PhotoFiles(encoder.read, cache)
 
     def __call__(self, method: Method, path: str) -> Keypoints | None:
         """Return the keypoints of a photo; None where there is nothing to be had of it."""
         kept = read_keypoints(self._tables, method, path)
         if kept is not None:
             return kept
-        try:
-            return self._cache.get(method, identify_file(path), lambda: method.extract(self._encoder.read(path)))
-        except (OSError, ProgeoError):
-            return self._describe_thumbnail(method, path)
+        keypoints = self._files(method, path)
+        return self._describe_thumbnail(method, path) if keypoints is None else keypoints
 
     def _describe_thumbnail(self, method: Method, path: str) -> Keypoints | None:
         with storage.translate_errors(self._tables.address, "read"):

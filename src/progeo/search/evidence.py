@@ -76,7 +76,7 @@ def fuse(
         inliers: (methods, k); 0 for what was not compared.
         coverage: (methods, k), see ``Verification``.
         yardsticks: of each method.
-        worths: of each method. The form and the values are chosen by ``benchmarks/rerank.py``.
+        worths: of each method. Form and values were chosen on real photos: see ``docs/benchmarks.md``.
     """
     halves = distances.astype(np.float64) ** 2 / 2  # but for a constant, the cosine of unit vectors, negated
     spread = halves[min(SPREAD_OVER, len(halves)) - 1] - halves[0]

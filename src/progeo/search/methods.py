@@ -38,17 +38,12 @@ def _create(name: str, encoder: Encoder) -> Method:
         return SiftMethod(reading)
     if name == "lightglue":
         return LightGlueMethod(reading, encoder.device)
-    if not gives_local_features(encoder):
+    if not encoder.has_local_features:
         raise ProgeoError(
             f"The model {encoder.spec.backbone} gives no local features, which `rerank` dense compares. Take `rerank` "
             "sift, which needs none."
         )
     return DenseMethod(partial(_describe, encoder), f"{encoder.fingerprint} {reading}")
-
-
-def gives_local_features(encoder: Encoder) -> bool:
-    """Whether a model, and what runs it, gives local features."""
-    return encoder.has_local_features
 
 
 def _describe(encoder: Encoder, pixels: Pixels) -> Floats:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, suggest
 from progeo.plugins import load_plugins, note_registration
 from progeo.training.phase import ImagePhase, Optimizers, Phase, Run
 from progeo.training.sampling import check_batch_size
@@ -119,7 +118,6 @@ def find_method(name: str) -> type[Method]:
 
     load_plugins()
     if name not in _METHODS:
-        near = get_close_matches(name, _METHODS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ProgeoError(f"There is no method '{name}'{hint}. The methods are: {', '.join(sorted(_METHODS))}.")
+        known = ", ".join(sorted(_METHODS))
+        raise ProgeoError(f"There is no method '{name}'{suggest(name, _METHODS)}. The methods are: {known}.")
     return _METHODS[name]

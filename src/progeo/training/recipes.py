@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, suggest
 
 DINOV2 = "timm:vit_base_patch14_dinov2.lvd142m"
 
@@ -136,9 +135,9 @@ def find_recipe(name: str) -> Recipe:
         ProgeoError: there is none of this name; it says the nearest.
     """
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ProgeoError(f"There is no `recipe` {name!r}{hint}. The recipes are: {', '.join(RECIPES)}.")
+        raise ProgeoError(
+            f"There is no `recipe` {name!r}{suggest(name, RECIPES)}. The recipes are: {', '.join(RECIPES)}."
+        )
     return RECIPES[name]
 
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone, suggest
+from progeo.errors import ProgeoError, suggest
+from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
 from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.text import ImageTextModel, TextTower
 from progeo.models.weights import build_network

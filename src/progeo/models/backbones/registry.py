@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, suggest
 from progeo.models.features import FeatureShapes
 from progeo.models.text import ImageTextModel
 from progeo.pixels.recipe import Preprocessing
@@ -120,12 +119,3 @@ def find_backbone(name: str, **arguments: Any) -> BackboneEntry:
         known = ", ".join(list_backbones())
         raise ProgeoError(f"There is no backbone '{name}'{suggest(name, _DESCRIPTIONS)}. The backbones are: {known}.")
     return _DESCRIPTIONS[find_family(name) or name](name, **arguments)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean A, B or C?)`` with the ``known`` names nearest to ``name``, or nothing."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
-    if not near:
-        return ""
-    return f" (did you mean {', '.join(near[:-1]) + ' or ' if near[:-1] else ''}{near[-1]}?)"

@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone, suggest
+from progeo.errors import ProgeoError, suggest
+from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
 from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.state_dicts import check_tensors, read_tensors
 from progeo.pixels.recipe import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

@@ -120,7 +120,7 @@ def create_engine(
         return torch_engine
     runtime = find_runtime() if engine == "auto" else engine
     if runtime is None:
-        torch_engine.name += '; pip install "progeo[onnx]" makes it up to four times faster'
+        torch_engine.name += '; pip install "progeo[onnx]" may run it faster'
         return torch_engine
     return SwitchingEngine(
         model,

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from progeo.errors import ProgeoError
-from progeo.models.backbones.registry import suggest
+from progeo.errors import ProgeoError, suggest
 from progeo.models.features import FeatureShapes
 from progeo.plugins import load_plugins, note_registration
 
