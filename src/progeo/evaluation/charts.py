@@ -155,6 +155,26 @@ def draw_precision_recall(first_match: FirstMatch) -> Chart:
     )
 
 
+def draw_dimensions(recalls: dict[int, float]) -> Chart:
+    """Lay out R@1 against the number of principal components, log scale; bytes are those of single precision."""
+    left, right = Chart.left + 20, Chart.right - 14
+    lowest, highest = math.log2(min(recalls)), math.log2(max(recalls))
+
+    def x_of(count: int) -> float:
+        return round(left + (right - left) * (math.log2(count) - lowest) / max(highest - lowest, 1), 1)
+
+    points = [(x_of(count), _chart_y(recall)) for count, recall in recalls.items()]
+    ends = {min(recalls), max(recalls)}
+    return Chart(
+        description="R@1 by dimension. "
+        + ", ".join(f"{count} ({4 * count} bytes) {recall:.1f} %" for count, recall in recalls.items()),
+        x_label="dimensions, log scale",
+        x_ticks=[(x_of(count), str(count)) for count in recalls if count & (count - 1) == 0 or count in ends],
+        curves=[Curve(_join(points), "measured")],
+        marks=[Mark(*points[i], f"{recall:.1f}", label_right=i == 0) for i, recall in enumerate(recalls.values())],
+    )
+
+
 OUTCOMES = ("right", "wrong", "impossible")
 OUTCOME_WORDS = {"right": "right", "wrong": "wrong", "impossible": "wrong, and no database image is near enough"}
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from progeo.console import format_count, logger, progress_bar
 from progeo.errors import ProgeoError
+from progeo.evaluation.dimensions import choose_dimensions, measure_dimensions
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.memory import MemoryWatch, count_weights
 from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
@@ -122,9 +123,14 @@ def evaluate(
     def read_chunks() -> Iterable[Floats]:
         return encoding.encode("database", database_paths, read_database)
 
+    dimensions = choose_dimensions(model.spec)
     chunks = read_chunks()
-    if folder is None and rerank is not no_rerank:
+    if folder is None and (dimensions or rerank is not no_rerank):
         chunks = list(chunks)  # one, in memory anyway
+
+    def read_again() -> Iterable[Floats]:
+        return read_chunks() if folder else chunks
+
     distances, predictions = search_chunks(chunks, query_descriptors, k)
     if folder and (folder.reused or folder.replaced):
         logger.info(
@@ -133,7 +139,7 @@ def evaluate(
     if isinstance(rerank, Verifier):
         learn_from_database(
             rerank,
-            read_chunks if folder else lambda: chunks,
+            read_again,
             database_paths,
             positions[0],
             rule.limit,
@@ -159,6 +165,7 @@ def evaluate(
     evaluation = measure_recalls(predictions, *positions, rule, distances)
     return dataclasses.replace(
         evaluation,
+        recalls_by_dimension=measure_dimensions(dimensions, read_again, query_descriptors, positions, rule),
         descriptors_per_second=encoding.descriptors_per_second,
         encoding_memory_bytes=encoding.memory,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,8 @@ class Evaluation:
     """Photos encoded per second, reading them included; None where none was encoded now."""
     encoding_memory_bytes: int | None = None
     """What encoding took at its peak, weights included; None where none was encoded now or nobody tells."""
+    recalls_by_dimension: dict[int, float] = field(default_factory=dict)
+    """R@1 in percent with the first principal components alone, before re-ranking; empty where a model has none."""
 
     @property
     def right(self) -> NDArray[np.bool_]:

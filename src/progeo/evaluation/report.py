@@ -14,7 +14,13 @@ import numpy as np
 import polars as pl
 
 from progeo.devices import collect_versions
-from progeo.evaluation.charts import draw_error_distribution, draw_maps, draw_precision_recall, draw_recall_curve
+from progeo.evaluation.charts import (
+    draw_dimensions,
+    draw_error_distribution,
+    draw_maps,
+    draw_precision_recall,
+    draw_recall_curve,
+)
 from progeo.evaluation.comparison import format_bytes
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
@@ -105,6 +111,7 @@ def write_report(
         recall_chart=draw_recall_curve(evaluation),
         error_chart=draw_error_distribution(evaluation) if metric else None,
         precision_chart=draw_precision_recall(measurements.first_match) if measurements.first_match else None,
+        dimensions_chart=draw_dimensions(evaluation.recalls_by_dimension) if evaluation.recalls_by_dimension else None,
         maps=draw_maps(evaluation, database, queries) if metric else [],
         mistakes=mistakes,
         mistakes_in_all=mistakes_in_all,

@@ -57,6 +57,7 @@ def save_results(
         "descriptors_per_second": speed,
         "milliseconds_per_photo": speed and 1000 / speed,
         "encoding_memory_bytes": evaluation.encoding_memory_bytes,
+        "recalls_by_dimension": evaluation.recalls_by_dimension or None,
         "versions": collect_versions(),
     }
     results: dict[str, Any] = json.loads(json.dumps(content))  # the same as who reads the file gets
