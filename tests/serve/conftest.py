@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from progeo.places.database import PlaceDatabase
 from progeo.search.rerank import Query, Reranker, no_rerank
 from progeo.serve.app import create_app
 from progeo.serve.batching import Descriptors, Pixels
+from progeo.serve.connections import Connection
 from progeo.serve.server import listen
 from progeo.serve.service import Limits
 
@@ -80,7 +82,7 @@ class ColourDatabase:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def renew(self) -> ColourDatabase:
+    def renew(self, *, anew: bool = False) -> ColourDatabase:
         return self
 
     def create_reranker(self, name: str, **settings: object) -> Reranker:
@@ -190,7 +192,8 @@ def connect(app: FastAPI) -> Iterator[TestClient]:
 def serve(app: Any) -> Iterator[str]:
     """Run a service on a free port of this machine and return its address."""
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        http = partial(Connection, listener)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", loop="asyncio", http=http, ws="none"))  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

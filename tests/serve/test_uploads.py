@@ -6,12 +6,13 @@ import zlib
 
 import numpy as np
 import pytest
-from fastapi import HTTPException
 from PIL import Image
 
+from progeo.errors import ProgeoError
 from progeo.pixels.decoding import can_open_heic
 from progeo.pixels.recipe import Preprocessing, read_pixels
-from progeo.serve.uploads import read_upload
+from progeo.serve.answers import refuse_content
+from progeo.serve.decoder import read_upload
 
 from .conftest import make_photo
 
@@ -23,9 +24,10 @@ def read(content: bytes, *, max_pixels: int = 1_000_000, image_size: int = 32) -
 
 
 def refusal_of(content: bytes, **settings: int) -> tuple[int, str]:
-    with pytest.raises(HTTPException) as refused:
+    with pytest.raises(ProgeoError) as error:
         read(content, **settings)
-    return refused.value.status_code, refused.value.detail
+    refused = refuse_content(error.value)
+    return refused.status_code, refused.detail
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

@@ -170,15 +170,18 @@ class PlaceDatabase:
             show_progress=show_progress,
         )
 
-    def renew(self) -> PlaceDatabase:
+    def renew(self, *, anew: bool = False) -> PlaceDatabase:
         """Return the database as it is now: this one, or one opened anew where another has rebuilt or calibrated it.
 
         That is noticed within two seconds and costs next to nothing; new and removed photos are seen without it.
 
+        Args:
+            anew: open it in any case, as after an error: somebody may have deleted it and made another in its place.
+
         Raises:
             ProgeoError: it cannot be read.
         """
-        tables = self._tables.renew()
+        tables = self._tables.renew(anew=anew)
         if tables is self._tables:
             return self
         renewed = PlaceDatabase(tables, trust_remote_code=self._loading["trust_remote_code"], **self._running)

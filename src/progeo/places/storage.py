@@ -6,6 +6,7 @@ Both are Lance tables, so that one code serves a folder and an object store, and
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 SETTINGS_SCHEMA = pa.schema(
     [pa.field("key", pa.string(), nullable=False, metadata=PRIMARY_KEY), pa.field("value", pa.large_binary())]
 )
+SOURCE_LINE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
+"""Where in Lance's own code something failed."""
 READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
 
 
@@ -130,20 +133,24 @@ def create_settings(connection: Any, description: dict[str, Any], model: bytes) 
     raise FileExistsError(f"Table '{SETTINGS}' already exists")
 
 
+class StorageError(ProgeoError):
+    """The storage of a place database fails, or what it holds is damaged."""
+
+
 @contextmanager
 def translate_errors(address: str, what: str) -> Iterator[None]:
-    """Turn the errors of the storage into one ProgeoError that says what was attempted and where."""
+    """Turn the errors of the storage into one StorageError that says what was attempted and where."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())
+        text = SOURCE_LINE.sub("", " ".join(str(error).split()))
         reasons = {
             "No space left": "the disk is full. Free some space and run the same command again",
             "Permission denied": "permission denied. Check who may write there",
             "Read-only file system": "it is read-only. Choose another place, or make it writable",
         }
         reason = next((reason for mark, reason in reasons.items() if mark in text), text)
-        raise ProgeoError(
+        raise StorageError(
             f"Cannot {what} the place database {address}: {reason}. What was stored before is kept."
         ) from error
 

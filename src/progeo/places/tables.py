@@ -121,11 +121,14 @@ class Tables:
                 return False
             return True
 
-    def renew(self) -> Tables:
+    def renew(self, *, anew: bool = False) -> Tables:
         """Return the tables as they are now: these, or others where the database was rebuilt or calibrated.
 
-        That is noticed within two seconds; new and removed photos are seen without it.
+        That is noticed within two seconds; new and removed photos are seen without it. With ``anew`` they are opened
+        in any case, as they may have been replaced by others of the same version.
         """
+        if anew:
+            return Tables.open(self.address)
         with storage.translate_errors(self.address, "read"):
             if self.settings.version == self._version:
                 return self

@@ -15,7 +15,6 @@ from fastapi import (
     FastAPI,
     File,
     Form,
-    HTTPException,
     Query,
     Request,
     Response,
@@ -30,6 +29,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from progeo.console import logger
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.places.database import PlaceDatabase
@@ -47,7 +47,7 @@ from progeo.serve.clusters import MAX_ZOOM, Box
 from progeo.serve.guards import Guard, make_problem, make_security_headers
 from progeo.serve.metrics import Metrics
 from progeo.serve.pages import render_map, render_reference
-from progeo.serve.service import MEGA, Limits, Service
+from progeo.serve.service import MEGA, DatabaseLost, Limits, Service
 
 STATIC = Path(__file__).with_name("static")
 DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
@@ -62,8 +62,12 @@ LOCATE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "too many or too large photos"},
     415: {"model": Problem, "description": "a file is no photo"},
     429: {"model": Problem, "description": "too many photos are waiting; Retry-After says for how many seconds"},
-    503: {"model": Problem, "description": "it took too long, or the database has just got another model"},
+    503: {
+        "model": Problem,
+        "description": "it took too long, or the database is lost or has just got another model",
+    },
 }
+RETRY = {"Retry-After": "5"}
 router = APIRouter(responses=PROBLEMS)
 
 
@@ -93,7 +97,9 @@ def create_app(
         allowed_hosts: host names that the service may be called by; any without it.
     """
     limits = limits or Limits()
-    metrics = Metrics(photos=lambda: len(app.state.service.database), waiting=lambda: app.state.service.batcher.waiting)
+    metrics = Metrics(
+        photos=lambda: app.state.service.count_photos(), waiting=lambda: app.state.service.batcher.waiting
+    )
     page = render_map(tiles, tiles_attribution, limits.max_upload_mb)
 
     @asynccontextmanager
@@ -139,12 +145,16 @@ def create_app(
     app.add_exception_handler(AnyHTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse_values)
     app.add_exception_handler(Busy, ask_to_wait)
+    app.add_exception_handler(DatabaseLost, confess_loss)
+    app.add_exception_handler(OSError, confess_lack)
     return app
 
 
-async def refuse(_: Request, error: Exception) -> Response:
+async def refuse(request: Request, error: Exception) -> Response:
     """Say what is wrong with a request."""
     assert isinstance(error, AnyHTTPException)
+    if isinstance(error.__cause__, OSError):  # while the form was read
+        return await confess_lack(request, error.__cause__)
     return make_problem(error.status_code, error.detail, error.headers)
 
 
@@ -158,6 +168,18 @@ async def ask_to_wait(_: Request, error: Exception) -> Response:
     """Say when to come back."""
     assert isinstance(error, Busy)
     return make_problem(429, str(error), {"Retry-After": str(error.retry_after)})
+
+
+async def confess_loss(_: Request, error: Exception) -> Response:
+    """Say that the database cannot be read, and nothing of where it lies."""
+    return make_problem(503, "The database cannot be read at the moment; the log of the service says why.", RETRY)
+
+
+async def confess_lack(_: Request, error: Exception) -> Response:
+    """Say that the machine lacks something, such as file descriptors or room for an upload."""
+    assert isinstance(error, OSError)
+    logger.warning("A request was refused: %s", error.strerror or error)
+    return make_problem(503, "The service lacks resources at the moment; its log says which.", RETRY)
 
 
 def get_service(request: Request) -> Service:
@@ -246,10 +268,7 @@ def show_photo(
     id: Annotated[str, PathParameter(description="as in matches and places", pattern="^[0-9a-f]{1,64}$")],
 ) -> Response:
     """Return the thumbnail of a photo of the database, a JPEG."""
-    try:
-        thumbnail = service.database.thumbnail(id)
-    except ProgeoError as error:
-        raise HTTPException(404, str(error)) from error
+    thumbnail = service.read_thumbnail(id)
     # The id follows from the photo's content, so what stands behind it never changes.
     return Response(thumbnail, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
@@ -262,4 +281,4 @@ def show_metrics(service: OfService) -> Response:
 
 def check_health(service: OfService) -> HealthAnswer:
     """Tell that the service is up; this needs no token."""
-    return HealthAnswer(status="ok", version=version("progeo"), photos=len(service.database))
+    return HealthAnswer(status="ok", version=version("progeo"), photos=service.count_photos())

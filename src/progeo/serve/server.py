@@ -6,40 +6,49 @@ import errno
 import ipaddress
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import uvicorn
 
 from progeo.errors import ProgeoError
+from progeo.serve.connections import Connection, LimitedRepeats, Listener, log
+from progeo.serve.decoding import forker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from progeo.places.database import PlaceDatabase
 
-# A browser opens up to six connections; past this many the answer is 503 at once.
-MAX_CONNECTIONS = 512
 SECONDS_TO_FINISH = 5
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def run_server(app: FastAPI, listener: socket.socket) -> None:
+def run_server(app: FastAPI, listener: Listener) -> None:
     """Answer on a socket that listens, until interrupted."""
     config = uvicorn.Config(
         app,
         log_config=None,  # uvicorn's own would close the handlers of all other loggers
         log_level="warning",
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        # The listener counts what this loop accepts, for connections of this class.
+        loop="asyncio",
+        http=partial(Connection, listener),  # type: ignore[arg-type]
+        ws="none",
     )
-    with suppress(KeyboardInterrupt):  # uvicorn repeats the Ctrl-C that ended it
-        uvicorn.Server(config).run(sockets=[listener])
+    repeats = LimitedRepeats()
+    log.addFilter(repeats)
+    try:
+        with suppress(KeyboardInterrupt):  # uvicorn repeats the Ctrl-C that ended it
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        log.removeFilter(repeats)
 
 
 def warm_up(database: PlaceDatabase) -> None:
-    """Load the model and run it once, so that the first photo is answered as fast as all others.
+    """Load the model and run it once, and start to decode, so that the first photo is answered as fast as all others.
 
     Raises:
         ProgeoError: there is nothing to compare a photo with.
@@ -53,9 +62,10 @@ def warm_up(database: PlaceDatabase) -> None:
     size = encoder.preprocessing.image_size
     ((_, descriptors),) = encoder.encode_pixels([(0, np.zeros((size, size, 3), dtype=np.uint8))])
     database.locate_descriptors(descriptors)
+    forker.start()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> Listener:
     """Return a socket that listens, before anything slow is begun.
 
     Raises:
@@ -63,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return Listener(socket.create_server(address[:2], family=family).detach())
     except OSError as error:
         advice = {
             errno.EADDRINUSE: "Another program uses it; stop that one, or choose another with `port`.",

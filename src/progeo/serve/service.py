@@ -1,10 +1,12 @@
-"""What all requests share: the database, the queue of the model, and threads for decoding and searching."""
+"""What all requests share: the database, the queue of the model, processes that decode and threads that search."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -13,12 +15,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 from fastapi import HTTPException
 
+from progeo.console import logger
+from progeo.errors import ProgeoError
+from progeo.locating.prior import NoPhotoFitsError
 from progeo.pixels.prefetch import count_readers
+from progeo.places.storage import StorageError
 from progeo.search.rerank import Reranker, no_rerank
+from progeo.serve.answers import refuse_content
 from progeo.serve.batching import Batcher, Descriptors, Pixels
 from progeo.serve.clusters import PlacesMap
+from progeo.serve.decoding import Decoders
 from progeo.serve.metrics import Metrics
-from progeo.serve.uploads import read_upload
 
 if TYPE_CHECKING:
     from progeo.locating.estimate import Estimate
@@ -27,6 +34,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 MEGA = 1_000_000
+SECONDS_BETWEEN_TRIES = 2.0
+"""To open the database anew, which costs a while, as long as something fails."""
+
+
+class DatabaseLost(Exception):  # noqa: N818
+    """The database cannot be read at the moment; the log says why, and the client need not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +82,21 @@ class Service:
         self._limits = limits
         self._min_confidence, self._even_unknown = min_confidence, even_unknown
         self._renewing = Lock()
-        # No more threads than reading needs: each may hold a decoded photo, so their number bounds the memory.
-        self._threads = ThreadPoolExecutor(count_readers(encoder.num_workers), thread_name_prefix="progeo-serve")
+        self._failing: set[str] = set()
+        self._tried = 0.0
+        # No more than reading needs, as each may hold a decoded photo.
+        readers = count_readers(encoder.num_workers)
+        self._decoders = Decoders(readers, max_pixels=int(limits.max_megapixels * MEGA), max_seconds=limits.max_seconds)
+        self._threads = ThreadPoolExecutor(readers, thread_name_prefix="progeo-serve")
 
     def renew(self) -> None:
         """Go over to the database as it is now, where it has been rebuilt or calibrated meanwhile."""
-        with self._renewing:
-            database = self.database.renew()
+        with self._renewing, self.reading("open the database"):
+            # After a failure somebody may have made another database in the place of this one.
+            anew = bool(self._failing) and time.monotonic() - self._tried > SECONDS_BETWEEN_TRIES
+            if anew:
+                self._tried = time.monotonic()
+            database = self.database.renew(anew=anew)
             if database is not self.database:
                 self._take(database)
 
@@ -85,6 +106,22 @@ class Service:
         self._places = PlacesMap(database.positions())
         self._rerank = self._make_reranker(database)
         self.database = database
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Turn a failure of the database into one line of the log, until it is over, and into ``DatabaseLost``."""
+        try:
+            yield
+        except NoPhotoFitsError:
+            raise
+        except ProgeoError as error:
+            if what not in self._failing:
+                logger.warning("The service cannot %s: %s", what, error)
+            self._failing.add(what)
+            raise DatabaseLost from error
+        if what in self._failing:
+            self._failing.discard(what)
+            logger.warning("The service can %s again.", what)
 
     def _encode(self, images: Sequence[Pixels]) -> Descriptors:
         """Return the descriptors (B, D) of pixels (H, W, 3) of any sizes."""
@@ -97,9 +134,29 @@ class Service:
     @property
     def places(self) -> PlacesMap:
         """The database as a map, drawn anew when photos have come or gone."""
-        if self._places.total != len(self.database):
-            self._places = PlacesMap(self.database.positions())
-        return self._places
+        with self.reading("list the photos"):
+            if self._places.total != len(self.database):
+                self._places = PlacesMap(self.database.positions())
+            return self._places
+
+    def count_photos(self) -> int:
+        """Return how many photos the database has."""
+        with self.reading("count the photos"):
+            return len(self.database)
+
+    def read_thumbnail(self, id: str) -> bytes:
+        """Return the small JPEG of a photo of the database.
+
+        Raises:
+            HTTPException: there is none.
+        """
+        with self.reading("read thumbnails"):
+            try:
+                return self.database.thumbnail(id)
+            except StorageError:
+                raise
+            except ProgeoError as error:
+                raise HTTPException(404, str(error)) from error
 
     async def locate(
         self, photos: list[tuple[str, BinaryIO]], prior: Prior | None, *, rerank: bool = True
@@ -111,15 +168,16 @@ class Service:
             HTTPException: there are too many photos, or one cannot be read, and the message names it; or the database
                 has got another model meanwhile.
             NoPhotoFitsError: no photo of the database agrees with the prior.
+            DatabaseLost: the database cannot be read.
         """
         if len(photos) > self._limits.max_images:
             raise HTTPException(413, f"{len(photos)} photos are too many; send at most {self._limits.max_images}.")
         fingerprint, preprocessing = self.database.fingerprint, self._preprocessing
-        max_pixels = int(self._limits.max_megapixels * MEGA)
         with self.batcher.admit(len(photos)):
-            images = [
-                await self._run(read_upload, file, name, preprocessing, max_pixels=max_pixels) for name, file in photos
-            ]
+            try:
+                images = [await self._decoders.read(file, name, preprocessing) for name, file in photos]
+            except ProgeoError as error:
+                raise refuse_content(error) from error
             descriptors = await asyncio.wrap_future(self.batcher.submit(images))
             database = self.database
             if database.fingerprint != fingerprint:  # nobody knows which of the two models has described the photos
@@ -127,16 +185,17 @@ class Service:
                     503, "The database has just got another model. Please send the photos again.", {"Retry-After": "1"}
                 )
             # A rebuilt database is not calibrated, and then nothing is known of the probabilities asked for.
-            knows = database.calibration is not None
-            return await self._run(
-                database.locate_descriptors,
-                descriptors,
-                queries=[lambda image=image: image for image in images],
-                prior=prior,
-                rerank=self._rerank if rerank else no_rerank,
-                min_confidence=self._min_confidence if knows else None,
-                even_unknown=self._even_unknown,
-            )
+            with self.reading("search the database"):
+                knows = database.calibration is not None
+                return await self._run(
+                    database.locate_descriptors,
+                    descriptors,
+                    queries=[lambda image=image: image for image in images],
+                    prior=prior,
+                    rerank=self._rerank if rerank else no_rerank,
+                    min_confidence=self._min_confidence if knows else None,
+                    even_unknown=self._even_unknown,
+                )
 
     async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:
         """Run a function in one of the threads."""
