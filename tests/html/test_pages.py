@@ -146,7 +146,9 @@ def make_photo(**values: Any) -> dict[str, Any]:
     estimate = {"known": True, "latitude": 52.52, "longitude": 13.4, "probability": 0.8, "agreement": 0.6} | values
     match = SimpleNamespace(distance_metres=5.0, descriptor_distance=0.5, credit=None)
     matches = [{"match": match, "name": f"match{number}.jpg", "picture": "data:,"} for number in range(3)]
-    return {"name": "a.jpg", "picture": "data:,", "estimate": SimpleNamespace(**estimate), "matches": matches}
+    position = None if estimate["latitude"] is None else (estimate["latitude"], estimate["longitude"])
+    told = SimpleNamespace(**estimate, is_local=False, position=position)
+    return {"name": "a.jpg", "picture": "data:,", "estimate": told, "matches": matches}
 
 
 def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ class ColourDatabase:
         self.address = self.fingerprint = "photos"
         self.encoder = ColourEncoder()
         self.calibration: object = "learned"
+        self.local_frame = False
         self.colours = np.array(colours, dtype=np.float32)
         self.ids = [f"{row:064x}" for row in range(len(colours))]
         self.latitudes = [52.5 + 0.00018 * row for row in range(len(colours))]

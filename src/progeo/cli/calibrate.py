@@ -29,16 +29,17 @@ def run(options: CalibrateOptions) -> None:
     from progeo.places.calibrating import calibrate
     from progeo.places.photos import read_photo_set
 
-    queries = read_photo_set(
-        options.queries,
-        role="queries",
-        cache_folder=options.cache_folder,
-        columns=options.columns,
-        heading_from=options.heading_from,
-    )
-    for remark in queries.remarks:
-        say(remark)
     with open_database(options) as database:
+        queries = read_photo_set(
+            options.queries,
+            role="queries",
+            cache_folder=options.cache_folder,
+            columns=options.columns,
+            heading_from=options.heading_from,
+            local_frame=database.local_frame,
+        )
+        for remark in queries.remarks:
+            say(remark)
         report = calibrate(database, queries, partial(say, style="yellow"), rerank=create_reranker(database, options))
         describe_engine(database)  # loads the model, which a refusal needs not
     say(

@@ -40,6 +40,11 @@ class IndexOptions(HeadingOptions, PlaceOptions):
     image_size: PositiveInt | None = option(
         None, "shorter side in pixels that photos are brought to; without it the model's own"
     )
+    local_frame: bool = option(
+        False,
+        "positions are metres in a frame of their own, as of a floor plan or a robot's map: columns x and y of a "
+        "manifest, or UTM columns without a zone. A database keeps its frame, so that only the first run needs it",
+    )
     prune: bool = option(
         False,
         "remove photos from the database whose file is gone; whole folders only where they lie below a folder that is "
@@ -71,21 +76,25 @@ def run(options: IndexOptions) -> None:
     from progeo.models.recipes import parse_recipe
     from progeo.places.database import PlaceDatabase
     from progeo.places.encode import AddReport
-    from progeo.places.keeping import refuse_model
+    from progeo.places.keeping import refuse_frame, refuse_model
     from progeo.places.photos import format_failures
 
     if options.model is None and not PlaceDatabase.exists(options.database):
         raise ProgeoError(f"There is no place database in {options.database} yet. Give `model` too, to make one.")
     if options.refit and not (options.rebuild and parse_recipe(options.model)):
         raise ProgeoError("`refit` fits the model of a database anew: please give `rebuild` and `model` fit too.")
-    photos = read_all(options)
     settings = database_settings(options)
+    exists = PlaceDatabase.exists(options.database)
+    local_frame = PlaceDatabase.open(options.database, **settings).local_frame if exists else options.local_frame
+    if exists and options.local_frame and not local_frame:
+        raise refuse_frame(options.database)
+    photos = read_all(options, local_frame)
     network = fit_once(options, photos) if parse_recipe(options.model) else load_resized(options)
     rebuild = options.rebuild and PlaceDatabase.exists(options.database)
     if network is None or rebuild:
         database = PlaceDatabase.open(options.database, **settings)
     else:
-        database = PlaceDatabase.create(options.database, network, exist_ok=True, **settings)
+        database = PlaceDatabase.create(options.database, network, exist_ok=True, local_frame=local_frame, **settings)
         if not database.is_of(network):
             raise refuse_model(options.database, str(options.model))
     try:
@@ -114,7 +123,7 @@ def run(options: IndexOptions) -> None:
         photos_kept, size = database.keep_local_features(options.local_features)
         say(f"Local features of {format_count(photos_kept, 'photo')} added, {size:,} bytes")
     if report.failed:
-        say(f"Failed: {format_failures(report.failed)}", style="yellow")
+        say(f"Failed: {format_failures(report.failed)}", vars(options), style="yellow")
     # An earlier run may have been stopped before it came to this.
     if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)
@@ -142,7 +151,7 @@ def calibrate(database: PlaceDatabase, *, changed: bool) -> None:
             say(f"Calibration: {sentence}")
 
 
-def read_all(options: IndexOptions) -> PhotoSet | None:
+def read_all(options: IndexOptions, local_frame: bool) -> PhotoSet | None:
     """Read the photos of all sources, if any are given, and say what is left out of them."""
     from progeo.places.photos import join_sets, read_photo_set
 
@@ -153,6 +162,7 @@ def read_all(options: IndexOptions) -> PhotoSet | None:
             cache_folder=options.cache_folder,
             columns=options.columns,
             heading_from=options.heading_from,
+            local_frame=local_frame,
         )
         for remark in found.remarks:
             say(remark)

@@ -29,7 +29,9 @@ class LocateOptions(WritingOptions):
     """Locating"""
 
     photos: list[str] = option(REQUIRED, "photos, or folders of them", positional=True)
-    near: str | None = option(None, "LAT,LON: look only around this place, in degrees; needs --within")
+    near: str | None = option(
+        None, "LAT,LON in degrees, or X,Y in metres of a local frame: look only around this place; needs --within"
+    )
     within: PositiveFloat | None = option(None, "metres around --near")
     heading: float | None = option(
         None, "degrees clockwise from north in which the camera looked; matches may differ by 45 degrees"
@@ -65,9 +67,9 @@ def run(options: LocateOptions) -> None:
 
     from progeo.data.listing import list_photos
     from progeo.locating.estimate import Located
+    from progeo.locating.output.marked import refuse_local_frame
     from progeo.locating.sequence import measure_intervals, read_times
 
-    prior = make_prior(options)
     paths = list_photos(options.photos)
     gone = [path for path in paths if not Path(path).exists()]
     if len(gone) == len(paths):
@@ -77,6 +79,9 @@ def run(options: LocateOptions) -> None:
         return
     with open_database(options) as database:
         check_writing(options, database)
+        if options.geojson and database.local_frame:
+            raise refuse_local_frame("geojson")
+        prior = make_prior(options, database.local_frame)
         database.check_ready(options.min_confidence)
         reranker = create_reranker(database, options)
         describe_engine(database)
@@ -132,7 +137,7 @@ def write_results(results: list[Located], database: PlaceDatabase, options: Loca
         say(f"The map is in {options.map}")
 
 
-def make_prior(options: LocateOptions) -> Prior | None:
+def make_prior(options: LocateOptions, local_frame: bool) -> Prior | None:
     """Return what the options say is known of the photos, or None.
 
     Raises:
@@ -141,13 +146,16 @@ def make_prior(options: LocateOptions) -> Prior | None:
     from progeo.locating.prior import Prior
 
     prior = Prior(
-        near=None if options.near is None else read_position(options.near),
+        near=None
+        if options.near is None
+        else read_position(options.near, "; in a database of a local frame x and y in metres"),
         within=options.within,
         heading=options.heading,
         after=read_date("after", options.after),
         before=read_date("before", options.before),
+        local_frame=local_frame,
     )
-    return None if prior == Prior() else prior
+    return None if prior == Prior(local_frame=local_frame) else prior
 
 
 def read_date(name: str, text: str | None) -> date | None:

@@ -42,15 +42,16 @@ def describe_reading(database: PlaceDatabase) -> None:
     say(f"Model: {spec.describe()}{untrained}; photos at {database.preprocessing.describe()}")
 
 
-def read_position(text: str) -> tuple[float, float]:
-    """Return latitude and longitude out of ``LAT,LON``."""
+def read_position(text: str, or_else: str = "") -> tuple[float, float]:
+    """Return the two numbers of ``LAT,LON``, or of what else a message is to name."""
     try:
-        latitude, longitude = map(float, text.split(","))
+        first, second = map(float, text.split(","))
     except ValueError as error:
         raise ProgeoError(
-            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179."
+            f"`near` {text}: please give latitude and longitude in degrees with a comma between, as 45.4432,9.2179"
+            f"{or_else}."
         ) from error
-    return latitude, longitude
+    return first, second
 
 
 def create_reranker(database: PlaceDatabase, options: CalibrateOptions | EstimateOptions) -> Reranker:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from progeo.locating.writing import Report, Writing
     from progeo.places.database import PlaceDatabase
 
+ON_EARTH = ("write", "gpx", "kml", "exiftool_csv", "odm_geo")
+"""Options that take only places on the earth."""
+
 
 @dataclass(kw_only=True)
 class WritingOptions(EstimateOptions):
@@ -47,6 +50,12 @@ class WritingOptions(EstimateOptions):
 
 def check_writing(options: WritingOptions, database: PlaceDatabase) -> None:
     """Raise an error, before any work, where positions could not be written."""
+    if database.local_frame:
+        from progeo.locating.output.marked import refuse_local_frame
+
+        for name in ON_EARTH:
+            if getattr(options, name):
+                raise refuse_local_frame(name)
     if options.write is None:
         if options.dry_run or options.overwrite:
             raise ProgeoError("`dry_run` and `overwrite` are about `write`: please give `write` sidecar or exif too.")

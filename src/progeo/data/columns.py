@@ -126,7 +126,12 @@ def _check_complete(columns: dict[str, str], names: list[str], source: Path) -> 
     likely = "Perhaps" if any(guesses.values()) else "Name them with"
     raise ProgeoError(
         f"{source} has no column for the {' and '.join(missing)}. {_list_columns(names)} {likely} `columns` {pairs}"
-        + ("" if "path" in missing and len(missing) == 1 else " (UTM needs utm_east, utm_north and utm_zone)")
+        + (
+            ""
+            if "path" in missing and len(missing) == 1
+            else " (UTM needs utm_east, utm_north and utm_zone; metres in a frame of their own, as of a floor "
+            "plan, are `columns` utm_east=x,utm_north=y without a zone)"
+        )
     )
 
 
@@ -138,6 +143,20 @@ def _guess(field: str, names: list[str]) -> str | None:
     spelled = {_simplify(name): name for name in names}
     near = difflib.get_close_matches(_simplify(field), spelled, n=1, cutoff=0.7)
     return spelled[near[0]] if near else None
+
+
+def take_local_columns(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with columns ``x`` and ``y`` with these as ``utm_east`` and ``utm_north``, its only position."""
+    local = {name.lower(): name for name in table.columns if name.lower() in ("x", "y")}
+    if len(local) < 2:
+        return table
+    earthly = [
+        name
+        for name in table.columns
+        if (find_field(name) or "").removesuffix("_reference") in ("latitude", "longitude")
+        or (find_field(name) or "").startswith("utm_")
+    ]
+    return table.drop(earthly).rename({local["x"]: "utm_east", local["y"]: "utm_north"})
 
 
 def find_field(name: str) -> str | None:

@@ -17,7 +17,7 @@ import polars as pl
 import polars.selectors as cs
 
 from progeo.console import format_count
-from progeo.data.columns import FIELDS, find_columns, parse_columns
+from progeo.data.columns import FIELDS, find_columns, parse_columns, take_local_columns
 from progeo.data.faults import Fault, Faults, set_aside
 from progeo.data.geodesy import describe_impossible
 from progeo.data.listing import list_folders
@@ -49,7 +49,11 @@ SIGNS = {"latitude": {"N": 1, "S": -1, "+": 1, "-": -1}, "longitude": {"E": 1, "
 
 
 def read_manifest(
-    path: Path, columns: str | Mapping[str, str] | None = None, faults: Faults | None = None
+    path: Path,
+    columns: str | Mapping[str, str] | None = None,
+    faults: Faults | None = None,
+    *,
+    local_frame: bool = False,
 ) -> pl.DataFrame:
     """Read a manifest.
 
@@ -57,6 +61,7 @@ def read_manifest(
         path: a CSV (separated by commas, semicolons or tabs), Parquet or GeoJSON file.
         columns: names of columns that progeo does not know by itself, as ``parse_columns`` reads them.
         faults: gets the rows without a file or without a possible position, instead of an error.
+        local_frame: columns ``x`` and ``y`` are the position, as ``utm_east`` and ``utm_north`` without a zone.
 
     Returns:
         One row per photo: ``path`` (which starts with the manifest's folder), those columns of FIELDS that were found,
@@ -66,7 +71,10 @@ def read_manifest(
         ProgeoError: columns are missing, or a row has no file or no possible position; the message names the row.
     """
     table = read_table_file(path)
-    names = find_columns(table.columns, parse_columns(columns) if columns else {}, path)
+    chosen = parse_columns(columns) if columns else {}
+    if local_frame and not chosen.keys() & set(POSITION):
+        table = take_local_columns(table)
+    names = find_columns(table.columns, chosen, path)
     others = [name for name in table.columns if name not in (*names.values(), *names)]
     table = table.select(*(pl.col(name).alias(field) for field, name in names.items()), *others)
     table = table.with_columns(pl.lit(None, FIELDS[name]).alias(name) for name in POSITION if name not in names)

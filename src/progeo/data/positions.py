@@ -33,7 +33,8 @@ POSITION_COLUMNS = pl.Schema(
 )
 NO_POSITION = (
     f"no latitude and longitude, and no UTM position with zone and letter ({FORMAT_HINT}; where "
-    "only the zone is missing, progeo data convert adds it)"
+    "only the zone is missing, progeo data convert adds it; metres in a frame of their own, as of a floor plan, are "
+    "for a database with `local_frame`)"
 )
 FAR = 100_000.0
 """Metres from the middle of all at which a photo looks misplaced, if it is one of at most MOST_FAR (share)."""

@@ -36,6 +36,7 @@ def read_photos(
     columns: str | Mapping[str, str] | None = None,
     split: str | None = None,
     heading_from: str | None = None,
+    local_frame: bool = False,
     one_plane: bool | None = True,
     faults: Faults | None = None,
 ) -> pl.DataFrame:
@@ -59,6 +60,8 @@ def read_photos(
         columns: which columns of a manifest are which, as ``{"latitude": "Y"}`` or ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
         heading_from: ``track`` computes headings that are missing from the course from photo to photo.
+        local_frame: columns ``x`` and ``y`` of a manifest are metres in a frame of their own; they become ``utm_east``
+            and ``utm_north`` without a zone, in place of any other position.
         one_plane: whether distances between UTM coordinates must mean something. Without it the photos may lie all over
             the world, and each gets the coordinates of its own zone; None does so only where one plane is not enough.
         faults: gets the photos that cannot be used, and why, where they would otherwise be an error or left out. Paths
@@ -81,7 +84,9 @@ def read_photos(
     if manifest is not None:
         is_structure = manifest.suffix.lower() == structures.SUFFIX
         table = (
-            structures.read_structure(manifest, faults) if is_structure else read_manifest(manifest, columns, faults)
+            structures.read_structure(manifest, faults)
+            if is_structure
+            else read_manifest(manifest, columns, faults, local_frame=local_frame)
         )
         table = _complete_columns(table)
     else:

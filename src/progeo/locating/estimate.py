@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from progeo.data.credits import Credit, read_credits
-from progeo.data.sphere import to_degrees
+from progeo.data.frames import EARTH, LOCAL, find_frame, read_position
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.locating.evidence import Evidence
@@ -24,8 +24,9 @@ class Match:
 
     id: str
     path: str
-    latitude: float
-    longitude: float
+    latitude: float | None
+    """Degrees; None, like longitude, in a local frame."""
+    longitude: float | None
     heading: float | None
     timestamp: datetime | None
     descriptor_distance: float
@@ -36,6 +37,16 @@ class Match:
     """Its share of the vote; the weights of all matches add up to 1."""
     credit: Credit | None = None
     """Whom to name for it, where it is of somebody else."""
+    x: float | None = None
+    """Metres in the local frame of the database; None, like y, on the earth."""
+    y: float | None = None
+
+    @property
+    def position(self) -> tuple[float, float]:
+        """Latitude and longitude, or x and y."""
+        first, second = (self.latitude, self.longitude) if self.x is None else (self.x, self.y)
+        assert first is not None and second is not None
+        return first, second
 
 
 @dataclass(frozen=True)
@@ -60,14 +71,38 @@ class Estimate:
     known: bool | None
     """Whether the probability reaches what was asked for: if not, this is an unknown place. None where nobody knows."""
     matches: list[Match]
-    """Most similar first."""
+    """Most similar first, at least one."""
+    x: float | None = None
+    """Metres in a local frame; told as latitude and longitude are."""
+    y: float | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether positions are x and y in a local frame, instead of latitude and longitude."""
+        return any(match.x is not None for match in self.matches)
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """Latitude and longitude, or x and y; None where it is not told."""
+        first, second = (self.x, self.y) if self.is_local else (self.latitude, self.longitude)
+        return None if first is None or second is None else (first, second)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that JSON can hold; times in ISO 8601."""
-        content = asdict(self)
+        """Return everything as plain values that JSON can hold; times in ISO 8601, positions in their frame alone."""
+        content = _tell_frame(asdict(self), self.is_local)
+        content["matches"] = [_tell_frame(match, self.is_local) for match in content["matches"]]
         for match in content["matches"]:
             match["timestamp"] = match["timestamp"] and match["timestamp"].isoformat()
         return content
+
+
+def _tell_frame(content: dict[str, Any], is_local: bool) -> dict[str, Any]:
+    """Return a match or an estimate with the position of its frame alone, where latitude and longitude stand."""
+    local = {name: content.pop(name) for name in LOCAL}
+    if not is_local:
+        return content
+    names = dict(zip(EARTH, LOCAL, strict=True))
+    return {names.get(name, name): local[names[name]] if name in names else content[name] for name in content}
 
 
 @dataclass(frozen=True)
@@ -125,13 +160,12 @@ def make_estimate(
         radius = calibration.limit_radius(evidence.radius)
     known = None if threshold is None or probability is None else probability >= threshold
     is_told = known is True or even_unknown
-    latitude, longitude = (float(value) for value in to_degrees(evidence.point))
-    rows = matches.select(
-        "id", "path", "latitude", "longitude", "heading", "timestamp", "descriptor_distance"
-    ).iter_rows(named=True)
+    frame = find_frame(matches.columns)
+    nowhere: dict[str, Any] = dict.fromkeys((*EARTH, *LOCAL))
+    told = nowhere | (dict(zip(frame, read_position(evidence.point, frame), strict=True)) if is_told else {})
+    rows = matches.select("id", "path", *frame, "heading", "timestamp", "descriptor_distance").iter_rows(named=True)
     return Estimate(
-        latitude=latitude if is_told else None,
-        longitude=longitude if is_told else None,
+        **told,
         radius_metres=radius if is_told else None,
         agreement=evidence.agreement,
         probability=probability,
@@ -140,7 +174,7 @@ def make_estimate(
         calibration=calibration.source if calibration else None,
         known=known,
         matches=[
-            Match(**row, distance_metres=float(distance), weight=float(weight), credit=credit)
+            Match(**nowhere | row, distance_metres=float(distance), weight=float(weight), credit=credit)
             for row, distance, weight, credit in zip(
                 rows, evidence.distances, evidence.weights, read_credits(matches), strict=True
             )

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from progeo.data.sphere import measure_distances, to_points
+from progeo.data.frames import read_points
+from progeo.data.sphere import measure_distances
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class Evidence:
     """What the matches of one query say together."""
 
     point: Floats
-    """(3,) metres from the centre of the earth: the estimate."""
+    """(3,) metres, as of ``read_points``: the estimate."""
     weights: Floats
     """(k,) share of each match in the vote, adding up to 1."""
     distances: Floats
@@ -86,9 +87,9 @@ def weigh_evidence(matches: pl.DataFrame, point: Floats | None = None) -> Eviden
 
     Args:
         matches: as ``PlaceDatabase.search`` gives them, at least one.
-        point: the estimate (3,) in metres from the centre of the earth, where it is known already.
+        point: the estimate (3,) in metres, as of ``read_points``, where it is known already.
     """
-    points = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
+    points = read_points(matches)
     descriptor_distances = matches["descriptor_distance"].to_numpy()
     weights = weigh_matches(read_distances(matches))
     if point is None:

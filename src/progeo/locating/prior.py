@@ -21,7 +21,7 @@ class Prior:
     """Knowledge that narrows the search. What a photo of the database does not say is not held against it."""
 
     near: tuple[float, float] | None = None
-    """Latitude and longitude in degrees that the place lies ``within`` so many metres of."""
+    """Latitude and longitude in degrees, or x and y in a local frame; the place lies ``within`` metres of it."""
     within: float | None = None
     heading: float | None = None
     """Degrees clockwise from north in which the camera looked, right to 45 degrees."""
@@ -29,12 +29,20 @@ class Prior:
     """First day on which the photos to compare with may have been taken."""
     before: date | None = None
     """Last such day."""
+    local_frame: bool = False
+    """Whether ``near`` is x and y in metres of a local frame."""
 
     def __post_init__(self) -> None:
         """Check the values."""
         if (self.near is None) != (self.within is None):
             raise ProgeoError("`near` LAT,LON and `within` METRES belong together: please give both or neither.")
-        if self.near is not None and not (abs(self.near[0]) <= 90 and abs(self.near[1]) <= 180):
+        if self.near is not None and self.local_frame and not all(map(math.isfinite, self.near)):
+            raise ProgeoError(f"`near` {self.near[0]},{self.near[1]}: x and y must be finite numbers of metres.")
+        if (
+            self.near is not None
+            and not self.local_frame
+            and not (abs(self.near[0]) <= 90 and abs(self.near[1]) <= 180)
+        ):
             raise ProgeoError(
                 f"`near` {self.near[0]},{self.near[1]} is no place on earth: first the latitude, from -90 to 90, then "
                 "the longitude, from -180 to 180."
@@ -49,7 +57,10 @@ class Prior:
     def to_filter(self) -> str | None:
         """Return the SQL condition on the columns of the place database, or None if nothing is known."""
         conditions = []
-        if self.near is not None and self.within is not None:
+        if self.near is not None and self.within is not None and self.local_frame:
+            x, y = map(float, self.near)
+            conditions.append(f"power(x - ({x!r}), 2) + power(y - ({y!r}), 2) <= {float(self.within) ** 2!r}")
+        elif self.near is not None and self.within is not None:
             latitude, longitude = map(float, self.near)  # numbers of NumPy are written in another way
             # On a sphere, as a flat square root of squares would be wrong near the poles and at the date line.
             half_chord = math.sin(min(self.within / METRES_PER_DEGREE, 180) / 2 * math.pi / 180)

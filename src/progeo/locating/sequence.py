@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from progeo.data.exif import read_exif
 from progeo.data.file_names import FILE_NAME_FIELDS
-from progeo.data.sphere import measure_distances, to_points
+from progeo.data.frames import read_points
+from progeo.data.sphere import measure_distances
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.locating.evidence import RIGHT_WITHIN, measure_nearness, read_distances, weigh_matches
 
@@ -59,9 +60,9 @@ def find_path(matches: Sequence[pl.DataFrame], intervals: Floats, max_speed: flo
         max_speed: metres per second between photos on the path.
 
     Returns:
-        (T, 3) points in metres from the centre of the earth, one for each photo.
+        (T, 3) points in metres, as of ``read_points``, one for each photo.
     """
-    points = [to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy()) for table in matches]
+    points = [read_points(table) for table in matches]
     votes = [count_votes(read_distances(table), at) for table, at in zip(matches, points, strict=True)]
     clock = np.cumsum(intervals)
     scores: list[Floats] = []

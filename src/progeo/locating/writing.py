@@ -22,6 +22,7 @@ from progeo.locating.estimate import Estimate, Located
 from progeo.locating.output import exif, xmp
 from progeo.locating.output.exif import PositionToWrite
 from progeo.locating.output.files import replace_file
+from progeo.locating.output.marked import refuse_local_frame
 
 Kind = Literal["sidecar", "exif"]
 LOG = "written.jsonl"
@@ -78,6 +79,8 @@ def plan_writing(
         overwrite: also where a photo has a position.
         even_unknown: also positions of places that the database does not know.
     """
+    if any(result.estimate.is_local for result in results):
+        raise refuse_local_frame("write")
     unique = {os.path.realpath(result.path): result for result in results}
     located = find_located(result.path for result in unique.values())
     plans: list[Writing] = []

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from progeo.data.positions import take_located
-from progeo.data.sphere import measure_distances, to_points
+from progeo.data.frames import read_points, take_placed
+from progeo.data.sphere import measure_distances
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import (
     Calibration,
@@ -71,7 +71,7 @@ def calibrate(
         ProgeoError: there are too few queries with a position that are no photos of the database itself.
     """
     failed = dict(queries.failed)
-    table = take_located(queries.table, failed)
+    table = take_placed(queries.table, database.frame, failed)
     if table.is_empty():
         raise ProgeoError(f"No query has a position, {format_failures(failed)}")
     database.check_ready()
@@ -101,7 +101,7 @@ def calibrate(
         rerank=rerank,
     )
     evidence = [weigh_evidence(of_query) for of_query in matches]
-    truth = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
+    truth = read_points(table.select(database.frame))
     errors = measure_distances(np.stack([item.point for item in evidence]), truth)
     before = database.calibration or database.calibrate()
     inside = find_inside(database, truth)
@@ -128,8 +128,6 @@ def find_inside(database: PlaceDatabase, truth: NDArray[np.float64]) -> NDArray[
     """Return which points (Q, 3) have a photo of the database within 25 metres (Q,)."""
     from scipy.spatial import cKDTree
 
-    positions = database.positions()
-    tree = cKDTree(to_points(positions["latitude"].to_numpy(), positions["longitude"].to_numpy()))
-    distances, _ = tree.query(truth)
+    distances, _ = cKDTree(read_points(database.positions())).query(truth)
     inside: NDArray[np.bool_] = distances <= RIGHT_WITHIN
     return inside

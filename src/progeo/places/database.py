@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from progeo.data.frames import EARTH, LOCAL, Frame
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.locating.default import calibrate_by_itself
@@ -34,6 +35,7 @@ from progeo.places.keeping import (
     describe_model,
     encode_model,
     load_model,
+    refuse_frame,
     refuse_model,
 )
 from progeo.places.leaving_out import locate_own_photos
@@ -91,6 +93,7 @@ class PlaceDatabase:
         model: str | Path | Model,
         *,
         exist_ok: bool = False,
+        local_frame: bool = False,
         **settings: Any,
     ) -> PlaceDatabase:
         """Make an empty database that keeps a copy of the model.
@@ -100,17 +103,19 @@ class PlaceDatabase:
             model: a model as ``progeo.load_model`` takes it, or what that gives. Of a network that was put together
                 from modules of your own only the weights are kept: give it again to ``open``.
             exist_ok: open the database where there is one already, also where another process makes it right now.
+            local_frame: its positions are ``x`` and ``y`` in metres of a frame of their own, as of a floor plan,
+                instead of latitude and longitude. A database never mixes frames.
             **settings: as for ``open``.
 
         Raises:
-            ProgeoError: there is a database already, the model cannot be read or encodes no photo by itself, or the
-                place cannot be written.
+            ProgeoError: there is a database already, or one of another frame; the model cannot be read or encodes no
+                photo by itself, or the place cannot be written.
         """
         address = str(address)
         exists = f"There is a place database in {address} already. Open it, or choose another place."
         if cls.exists(address):
             if exist_ok:
-                return cls.open(address, model=model, **settings)
+                return cls.open(address, model=model, **settings)._of_frame(local_frame)
             raise ProgeoError(exists)
         device = settings.get("device", "cpu")
         loaded = load_model(
@@ -121,11 +126,11 @@ class PlaceDatabase:
         )
         encoder = Encoder.create(loaded, device=device)
         check_independent(encoder)
-        tables = Tables.create(address, encoder, encode_model(loaded))
+        tables = Tables.create(address, encoder, encode_model(loaded), LOCAL if local_frame else EARTH)
         if tables is not None:
             return cls(tables, model=loaded, **settings)
         if exist_ok:  # made by another process meanwhile
-            return cls.open(address, model=loaded, **settings)
+            return cls.open(address, model=loaded, **settings)._of_frame(local_frame)
         raise ProgeoError(exists)
 
     @classmethod
@@ -217,6 +222,26 @@ class PlaceDatabase:
         return self._tables.preprocessing
 
     @property
+    def frame(self) -> Frame:
+        """The names of the two columns of a position: latitude and longitude, or x and y."""
+        return self._tables.frame
+
+    @property
+    def local_frame(self) -> bool:
+        """Whether positions are x and y in metres of a frame of their own, instead of latitude and longitude."""
+        return self.frame == LOCAL
+
+    def _of_frame(self, local: bool) -> PlaceDatabase:
+        """Return the database itself.
+
+        Raises:
+            ProgeoError: a local frame is asked for, and its positions are on the earth.
+        """
+        if local and not self.local_frame:
+            raise refuse_frame(self.address)
+        return self
+
+    @property
     def spec(self) -> ModelSpec:
         """What the model is."""
         return self._tables.spec or self.encoder.spec
@@ -296,14 +321,14 @@ class PlaceDatabase:
         Args:
             photos: a folder or a manifest, image files with a position in their names or their EXIF data, or an image
                 table: ``path`` and a position (``latitude`` and ``longitude`` in degrees, or ``utm_east``,
-                ``utm_north``, ``utm_zone`` and ``utm_letter``); used where they are there: ``heading`` (degrees
-                clockwise from north) and ``timestamp`` (text that starts with a date, such as 201311 or 2024-05-31
-                12:30:00).
+                ``utm_north``, ``utm_zone`` and ``utm_letter``; in a local frame ``x`` and ``y`` in metres);
+                used where they are there: ``heading`` (degrees clockwise from north) and ``timestamp`` (text that
+                starts with a date, such as 201311 or 2024-05-31 12:30:00).
 
         Raises:
             ProgeoError: there are no photos, or the database cannot be written; what was committed before is kept.
         """
-        found = read_photo_set(photos)
+        found = read_photo_set(photos, local_frame=self.local_frame)
         kept: list[int] = []
         report = AddReport()
 
@@ -356,7 +381,7 @@ class PlaceDatabase:
         else:
             encoder = Encoder.create(load_model(model, **self._loading), **self._running)
             check_independent(encoder)
-        found = None if photos is None else read_photo_set(photos)
+        found = None if photos is None else read_photo_set(photos, local_frame=self.local_frame)
         report = rebuild_photos(
             self._tables, encode_model(encoder.model), encoder, None if found is None else found.table
         )
@@ -441,8 +466,8 @@ class PlaceDatabase:
             rerank: brings the photos found into another order; one with ``candidates`` looks through so many.
 
         Returns:
-            For each query a table, most similar first: ``id``, ``path``, ``latitude``, ``longitude``, ``heading``,
-            ``timestamp``, ``descriptor_distance``.
+            For each query a table, most similar first: ``id``, ``path``, ``latitude`` and ``longitude`` (``x``, ``y``
+            in a local frame), ``heading``, ``timestamp``, ``descriptor_distance``.
 
         Raises:
             ProgeoError: descriptors of another dimension, an empty database, or no photo that agrees with the prior.
@@ -559,8 +584,11 @@ class PlaceDatabase:
         return keep_local_features(self._tables, self.encoder, most)
 
     def positions(self) -> pl.DataFrame:
-        """Return all photos' ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, null where not known)."""
-        return self._tables.read_columns("id", "latitude", "longitude", "heading")
+        """Return all photos' ``id``, position and ``heading`` (degrees, null where not known).
+
+        The position is ``latitude`` and ``longitude``, or ``x`` and ``y`` in a local frame.
+        """
+        return self._tables.read_columns("id", *self.frame, "heading")
 
     def credits(self) -> pl.DataFrame:
         """Return whom to name for the photos, the most photos first.

@@ -86,6 +86,14 @@ def refuse_model(address: str, name: str) -> ProgeoError:
     )
 
 
+def refuse_frame(address: str) -> ProgeoError:
+    """Return the error of a local frame where a database has positions on the earth."""
+    return ProgeoError(
+        f"The positions of the place database {address} are on the earth, and no database mixes frames. Please make "
+        "another one for photos of a local frame."
+    )
+
+
 def describe_model(model: str | Path | Model) -> str:
     """Return what messages call a model."""
     return str(model) if isinstance(model, str | Path) else model.spec.describe()

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from progeo.data.sphere import measure_distances, to_points
+from progeo.data.frames import EARTH, Frame, find_frame, read_points
+from progeo.data.sphere import measure_distances
 from progeo.locating.default import Examples
 from progeo.locating.evidence import RIGHT_WITHIN, weigh_evidence
 from progeo.places.plan import scan
@@ -39,14 +40,14 @@ def locate_own_photos(photos: Any, address: str, matches: int) -> Examples:
     condition = "id IN (" + ", ".join(f"'{name}'" for name in sample["id"]) + ")"
     found = pl.concat(scan(photos, ["id", "descriptor"], address, condition))
     sample = sample.join(found, on="id", how="inner", maintain_order="left")
-    batches = scan(photos, ["id", "latitude", "longitude", "descriptor"], address)
+    batches = scan(photos, ["id", *find_frame(photos.schema.names), "descriptor"], address)
     return compare(sample, (part for batch in batches for part in batch.iter_slices(MOST_COMPARED)), matches)
 
 
 def read_positions(photos: Any, address: str) -> pl.DataFrame:
-    """Return ``id``, ``latitude`` and ``longitude`` of all photos."""
-    columns = ["id", "latitude", "longitude"]
-    schema = {"id": pl.String, "latitude": pl.Float64, "longitude": pl.Float64}
+    """Return ``id`` and position of all photos."""
+    schema = {"id": pl.String, **dict.fromkeys(find_frame(photos.schema.names), pl.Float64)}
+    columns = list(schema)
     return pl.concat(
         [pl.DataFrame(schema=schema), *(batch.select(columns) for batch in scan(photos, columns, address))]
     )
@@ -57,7 +58,7 @@ def draw_sample(positions: pl.DataFrame) -> pl.DataFrame:
 
     The draw depends on nothing but the photos.
     """
-    points = to_points(positions["latitude"].to_numpy(), positions["longitude"].to_numpy())
+    points = read_points(positions)
     cubes = pl.DataFrame(np.floor(points / LEFT_OUT_WITHIN).astype(np.int64), schema=["x", "y", "z"])
     table = positions.with_columns(cube=cubes.to_struct().rank("dense")).sort("id")
     table = table.sample(fraction=1.0, shuffle=True, seed=0)
@@ -67,13 +68,13 @@ def draw_sample(positions: pl.DataFrame) -> pl.DataFrame:
 
 def compare(sample: pl.DataFrame, batches: Iterator[pl.DataFrame], matches: int) -> Examples:
     """Locate the photos of a sample with those of all batches."""
-    at = to_points(sample["latitude"].to_numpy(), sample["longitude"].to_numpy())
+    at, frame = read_points(sample), find_frame(sample.columns)
     descriptors = _stack(sample)
-    elsewhere, others = Nearest(len(sample), matches), Nearest(len(sample), matches)
+    elsewhere, others = Nearest(len(sample), matches, frame), Nearest(len(sample), matches, frame)
     has_neighbour = np.zeros(len(sample), dtype=bool)
     for batch in batches:
-        table = batch.select("latitude", "longitude")
-        away = measure_distances(at[:, None], to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy()))
+        table = batch.select(frame)
+        away = measure_distances(at[:, None], read_points(table))
         is_itself = sample["id"].to_numpy()[:, None] == batch["id"].to_numpy()
         compared = _stack(batch)
         squares = (descriptors**2).sum(axis=1)[:, None] + (compared**2).sum(axis=1) - 2 * descriptors @ compared.T
@@ -102,6 +103,7 @@ class Nearest:
 
     queries: int
     count: int
+    frame: Frame = EARTH
     distances: Floats = field(init=False)
     positions: Floats = field(init=False)
 
@@ -125,17 +127,8 @@ class Nearest:
         for row in range(self.queries):
             found = np.isfinite(self.distances[row])
             if found.any():
-                latitude, longitude = self.positions[row, found].T
-                yield (
-                    row,
-                    pl.DataFrame(
-                        {
-                            "latitude": latitude,
-                            "longitude": longitude,
-                            "descriptor_distance": self.distances[row, found],
-                        }
-                    ),
-                )
+                table = pl.DataFrame(self.positions[row, found], schema=list(self.frame))
+                yield row, table.with_columns(descriptor_distance=pl.Series(self.distances[row, found]))
 
 
 def _stack(table: pl.DataFrame) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ def read_photo_set(
     cache_folder: str | Path | None = None,
     columns: str | None = None,
     heading_from: str | None = None,
+    local_frame: bool = False,
 ) -> PhotoSet:
     """Read the image table of a folder or a manifest, or of image files by their names or else their EXIF data.
 
@@ -50,6 +51,7 @@ def read_photo_set(
         cache_folder: where listings of folders are kept; None keeps none.
         columns: which columns of a manifest are which.
         heading_from: ``track`` takes headings that are missing from the course.
+        local_frame: columns ``x`` and ``y`` of a manifest are metres in a frame of their own.
 
     Raises:
         ProgeoError: there are no photos, or nothing says where they were taken.
@@ -62,7 +64,13 @@ def read_photo_set(
         return _read_files(pl.Series("path", [str(path) for path in photos], dtype=pl.String))
     faults: Faults = []
     table = read_photos(
-        photos, cache_folder, columns=columns, heading_from=heading_from, one_plane=False, faults=faults
+        photos,
+        cache_folder,
+        columns=columns,
+        heading_from=heading_from,
+        local_frame=local_frame,
+        one_plane=False,
+        faults=faults,
     )
     failed = {
         fault.path: f"there is no such file ({fault.problem})" if fault.kind == "file" else fault.problem

@@ -14,16 +14,17 @@ from typing import Any
 import polars as pl
 
 from progeo.data.credits import SHOT_COLUMNS, complete_credits
-from progeo.data.positions import take_located
+from progeo.data.frames import find_frame, take_placed
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
 
 SLICE = 65_536
-SAME_DEGREES = 1e-9
+SAME_POSITION = 1e-9
+"""In degrees or metres."""
 START_OF_YEAR = "YYYY-01-01T00:00:00"
 SAID = ("heading", "timestamp", *SHOT_COLUMNS)
-FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", *SAID)
-TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", *SAID)
+FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", "x", "y", *SAID)
+TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "x", "y", *SAID)
 
 
 def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str) -> Iterator[pl.DataFrame]:
@@ -39,8 +40,9 @@ def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str)
         FROM_TABLE, what is stored (TO_COMPARE, null where nothing is; positions and the like end in ``_stored``), and
         ``same_place``: whether it is stored with this position, heading and time.
     """
+    frame = find_frame(photos.schema.names)
     for part in normalise(table).sort("path").iter_slices(SLICE):
-        yield join_stored(photos, take_located(part, failed).select(FROM_TABLE), address)
+        yield join_stored(photos, _complete(take_placed(part, frame, failed), FROM_TABLE), address)
 
 
 def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
@@ -53,7 +55,8 @@ def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
         for batch in scan(photos, TO_COMPARE, address, between):
             stored.append(batch.join(paths, on="path", how="semi"))
     joined = part.join(pl.concat(stored), on="path", how="left", suffix="_stored", maintain_order="left")
-    moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_DEGREES for name in ("latitude", "longitude")]
+    frame = find_frame(photos.schema.names)
+    moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_POSITION for name in frame]
     same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in SAID]
     is_stored = pl.col("content_hash").is_not_null()
     return joined.with_columns(

@@ -59,7 +59,8 @@ def _rebuild(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame
         old = connection.open_table(_read_present(tables)["photos"])
         target = storage.read_description(settings, "rebuilding")
         if target is None or target["fingerprint"] != encoder.fingerprint:
-            target = storage.describe_database(encoder, storage.create_photos_table(connection, encoder.descriptor_dim))
+            name = storage.create_photos_table(connection, encoder.descriptor_dim, tables.frame)
+            target = storage.describe_database(encoder, name, tables.frame)
             storage.write_settings(settings, {"rebuilding": target})
         new = connection.open_table(target["photos"])
     move = Move(old, new, encoder, address)

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from progeo.data.credits import CREDIT_COLUMNS, complete_credits
+from progeo.data.frames import LOCAL, find_frame
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.models.encoder import Descriptors
@@ -19,7 +20,7 @@ from progeo.search.rerank import Query, Reranker, Verification
 if TYPE_CHECKING:
     from progeo.places.tables import Tables
 
-MATCH_COLUMNS = ["id", "path", "latitude", "longitude", "heading", "timestamp", *CREDIT_COLUMNS]
+MATCH_COLUMNS = ["heading", "timestamp", *CREDIT_COLUMNS]
 
 PARTITIONS_SEARCHED = 100
 """Of the approximate index. Among a million photos 20 missed one first photo in six: see ``benchmarks/places.py``."""
@@ -38,6 +39,9 @@ def search_photos(
         )
     if not np.isfinite(descriptors).all():
         raise ProgeoError("A descriptor holds NaN or infinity. A damaged model gives such values; try another one.")
+    if prior and prior.near and prior.local_frame != (tables.frame == LOCAL):
+        kind = "x and y in metres of a local frame" if tables.frame == LOCAL else "latitude and longitude"
+        raise ProgeoError(f"`near` must be {kind}, as the positions of {tables.address} are (`local_frame` of Prior).")
     condition = prior.to_filter() if prior else None
     with storage.translate_errors(tables.address, "search"):
         matches = [find_matches(tables.photos, descriptor, k, condition, exact) for descriptor in descriptors]
@@ -81,12 +85,13 @@ def _find_nearest(
         query = query.where(condition, prefilter=True).maximum_nprobes(0)
     if exact:
         query = query.bypass_vector_index()
-    present = [name for name in (*MATCH_COLUMNS, "pano_id") if name in photos.schema.names]
+    columns = ["id", "path", *find_frame(photos.schema.names), *MATCH_COLUMNS]
+    present = [name for name in (*columns, "pano_id") if name in photos.schema.names]
     found = complete_credits(pl.DataFrame(query.select([*present, "_distance"]).to_arrow()))
     # Lance gives squared distances; rounding can leave one just below zero.
     distance = pl.col("_distance").cast(pl.Float64).clip(lower_bound=0).sqrt()
     shot = pl.coalesce("pano_id", "id")
-    return found.select(*MATCH_COLUMNS, descriptor_distance=distance, shot=shot)
+    return found.select(*columns, descriptor_distance=distance, shot=shot)
 
 
 def rerank_matches(

@@ -18,6 +18,7 @@ import lancedb
 import pyarrow as pa
 
 from progeo.data.credits import SHOT_COLUMNS
+from progeo.data.frames import EARTH, LOCAL, Frame
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 
@@ -26,8 +27,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT_VERSION = 2
-"""Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt."""
+FORMAT_VERSION = 3
+"""Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt. Those of 3
+are of a local frame."""
 SETTINGS = "settings"
 KEYPOINTS = "keypoints"
 LOCK = ".creating"
@@ -41,8 +43,9 @@ SOURCE_LINE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
 READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
 
 
-def make_photos_schema(dimension: int) -> pa.Schema:
+def make_photos_schema(dimension: int, frame: Frame = EARTH) -> pa.Schema:
     """Return the columns of a photo in the database."""
+    numbers = [*frame, *(("utm_east", "utm_north") if frame == EARTH else ())]
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False, metadata=PRIMARY_KEY),
@@ -50,11 +53,8 @@ def make_photos_schema(dimension: int) -> pa.Schema:
             pa.field("content_hash", pa.string()),
             pa.field("file_size", pa.int64()),
             pa.field("file_time", pa.int64()),
-            pa.field("latitude", pa.float64()),
-            pa.field("longitude", pa.float64()),
-            pa.field("utm_east", pa.float64()),
-            pa.field("utm_north", pa.float64()),
-            pa.field("utm_zone", pa.int32()),
+            *(pa.field(name, pa.float64()) for name in numbers),
+            *([pa.field("utm_zone", pa.int32())] if frame == EARTH else []),
             pa.field("heading", pa.float64()),
             pa.field("timestamp", pa.timestamp("us")),
             *(pa.field(name, pa.string()) for name in SHOT_COLUMNS),
@@ -64,10 +64,10 @@ def make_photos_schema(dimension: int) -> pa.Schema:
     )
 
 
-def create_photos_table(connection: Any, dimension: int) -> str:
+def create_photos_table(connection: Any, dimension: int, frame: Frame = EARTH) -> str:
     """Make an empty table of photos and return its name, which no other table has or had."""
     name = f"photos_{uuid.uuid4().hex[:12]}"
-    connection.create_table(name, schema=make_photos_schema(dimension))
+    connection.create_table(name, schema=make_photos_schema(dimension, frame))
     return name
 
 
@@ -78,10 +78,10 @@ def complete_photos_table(photos: Any) -> None:
         photos.add_columns(missing)
 
 
-def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:
+def describe_database(encoder: Encoder, photos: str, frame: Frame = EARTH) -> dict[str, Any]:
     """Return what a database says of itself: its format, its model, and the name of its table of photos."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if frame == LOCAL else 2,
         "fingerprint": encoder.fingerprint,
         "spec": encoder.spec.to_dict(),
         "photos": photos,

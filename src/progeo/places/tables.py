@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from progeo.data.credits import CREDIT_COLUMNS
+from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
@@ -80,13 +81,14 @@ class Tables:
         return cls(address, connection, settings)
 
     @classmethod
-    def create(cls, address: str, encoder: Encoder, model: bytes) -> Tables | None:
+    def create(cls, address: str, encoder: Encoder, model: bytes, frame: Frame = EARTH) -> Tables | None:
         """Make the tables of an empty database, or return None where another process has made one meanwhile.
 
         Args:
             address: a folder, which is made where it does not exist, or an object store.
             encoder: of the model.
             model: its content as a model file.
+            frame: of the photos' positions.
 
         Raises:
             ProgeoError: the place cannot be written.
@@ -95,9 +97,10 @@ class Tables:
         with storage.lock_creation(address), storage.translate_errors(address, "create"):
             if cls.exist(address):
                 return None
-            photos = storage.create_photos_table(connection, encoder.descriptor_dim)
+            photos = storage.create_photos_table(connection, encoder.descriptor_dim, frame)
             try:
-                settings = storage.create_settings(connection, storage.describe_database(encoder, photos), model)
+                description = storage.describe_database(encoder, photos, frame)
+                settings = storage.create_settings(connection, description, model)
             except FileExistsError:
                 connection.drop_table(photos, ignore_missing=True)
                 return None
@@ -163,6 +166,11 @@ class Tables:
         with storage.translate_errors(self.address, "read"):
             there = storage.KEYPOINTS in self.connection.list_tables().tables
             return self.connection.open_table(storage.KEYPOINTS) if there else None
+
+    @property
+    def frame(self) -> Frame:
+        """In which the photos' positions are: the names of their two columns."""
+        return find_frame(self.photos.schema.names)
 
     def count_photos(self) -> int:
         """Return the number of photos."""

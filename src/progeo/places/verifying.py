@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from progeo.console import logger, progress_bar
-from progeo.data.sphere import measure_distances, to_points
+from progeo.data.frames import read_points
+from progeo.data.sphere import measure_distances
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 from progeo.places import storage
@@ -82,15 +83,16 @@ def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:
     sample = paths[choose_sample(len(paths))].to_list()
     some = ", ".join(storage.quote(path) for path in sample)
     with storage.translate_errors(tables.address, "read"):
-        rows = tables.photos.search().where(f"path IN ({some})").select(["path", "latitude", "longitude", "descriptor"])
+        rows = tables.photos.search().where(f"path IN ({some})").select(["path", *tables.frame, "descriptor"])
         table = pl.DataFrame(rows.to_arrow()).sort("path")
     descriptors = np.stack(table["descriptor"].to_list()).astype(np.float32)
-    points = to_points(table["latitude"].to_numpy(), table["longitude"].to_numpy())
+    points = read_points(table)
     pairs = []
     found = search_photos(tables, descriptors, min(LOOKED_THROUGH, len(paths)), None, False)
     for path, point, matches in zip(table["path"], points, found, strict=True):
-        others = to_points(matches["latitude"].to_numpy(), matches["longitude"].to_numpy())
-        far = matches.filter(pl.Series(measure_distances(others, point) > LEFT_OUT_WITHIN)).head(PAIRS_PER_PHOTO)
+        far = matches.filter(pl.Series(measure_distances(read_points(matches), point) > LEFT_OUT_WITHIN)).head(
+            PAIRS_PER_PHOTO
+        )
         pairs += [(path, other) for other in far["path"]]
     return pairs
 

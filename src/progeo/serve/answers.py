@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
+from progeo.data.frames import EARTH, LOCAL
 from progeo.errors import ProgeoError
 from progeo.pixels.decoding import NotAPhotoError, TooLargeError
 
@@ -30,8 +31,10 @@ class MatchAnswer(BaseModel):
 
     id: str = Field(description="what /api/photos/{id} takes")
     name: str = Field(description="file name")
-    latitude: float
-    longitude: float
+    latitude: float | None = Field(description="degrees; null, like longitude, in a local frame")
+    longitude: float | None
+    x: float | None = Field(None, description="metres in the local frame of the database; null, like y, on the earth")
+    y: float | None = None
     heading: float | None = Field(description="where the camera looks, degrees clockwise from north")
     timestamp: str | None = Field(description="when it was taken: ISO 8601, local time")
     descriptor_distance: float = Field(description="difference in looks; 0 is the same")
@@ -52,6 +55,8 @@ class PhotoAnswer(BaseModel):
         "are not asked for"
     )
     longitude: float | None
+    x: float | None = Field(None, description="metres in a local frame, where latitude and longitude are null")
+    y: float | None = None
     radius_metres: float | None = Field(description="of the circle that holds the truth in 8 of 10 right answers")
     agreement: float = Field(description="share of the matches' votes within 25 metres, 0 to 1; no probability")
     probability: float | None = Field(
@@ -72,7 +77,7 @@ class LocateAnswer(BaseModel):
 
 
 class Point(BaseModel):
-    """A GeoJSON point: longitude, latitude."""
+    """A GeoJSON point: longitude, latitude; in a local frame x and y in metres."""
 
     type: Literal["Point"]
     coordinates: tuple[float, float]
@@ -119,7 +124,9 @@ class Problem(BaseModel):
 
 def describe_estimate(name: str, estimate: Estimate) -> dict[str, Any]:
     """Return an estimate as ``PhotoAnswer``; of the paths on this machine only the file name leaves it."""
-    answer = estimate.to_dict()
+    nowhere: dict[str, Any] = dict.fromkeys((*EARTH, *LOCAL))
+    answer = nowhere | estimate.to_dict()
+    answer["matches"] = [nowhere | match for match in answer["matches"]]
     for match in answer["matches"]:
         match["name"] = match.pop("path").replace("\\", "/").rpartition("/")[2]
     return {"name": name, **answer}

@@ -52,7 +52,7 @@ from progeo.serve.service import MEGA, DatabaseLost, Limits, Service
 STATIC = Path(__file__).with_name("static")
 DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
 ATTRIBUTION = "© OpenStreetMap contributors"
-NUMBER = r" *-?\d{1,3}(\.\d{1,20})? *"
+NUMBER = r" *-?\d{1,9}(\.\d{1,20})? *"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "the service asks for a token"},
     422: {"model": Problem, "description": "a value is missing or cannot be"},
@@ -92,7 +92,8 @@ def create_app(
         min_confidence: as of ``PlaceDatabase.locate``.
         even_unknown: as of ``PlaceDatabase.locate``.
         token: what ``Authorization: Bearer`` must carry; without it everyone is let in.
-        tiles: address of map tiles, with ``{z}``, ``{x}`` and ``{y}``; without it the map has a plain ground.
+        tiles: address of map tiles, with ``{z}``, ``{x}`` and ``{y}``; without it, and for a database of a local frame,
+            the map has a plain ground.
         tiles_attribution: whom the map names as their source.
         allowed_hosts: host names that the service may be called by; any without it.
     """
@@ -100,7 +101,8 @@ def create_app(
     metrics = Metrics(
         photos=lambda: app.state.service.count_photos(), waiting=lambda: app.state.service.batcher.waiting
     )
-    page = render_map(tiles, tiles_attribution, limits.max_upload_mb)
+    local_frame = database.local_frame
+    page = render_map(None if local_frame else tiles, tiles_attribution, limits.max_upload_mb, local_frame)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -193,9 +195,13 @@ OfService = Annotated[Service, Depends(get_service)]
 
 
 def read_prior(
+    service: OfService,
     near: Annotated[
         str | None,
-        Form(description="latitude,longitude near which the photo was taken", pattern=f"^{NUMBER},{NUMBER}$"),
+        Form(
+            description="latitude,longitude near which the photo was taken; x,y in metres of a local frame",
+            pattern=f"^{NUMBER},{NUMBER}$",
+        ),
     ] = None,
     within: Annotated[float | None, Form(description="metres around near", gt=0, allow_inf_nan=False)] = None,
     heading: Annotated[
@@ -209,17 +215,22 @@ def read_prior(
         return None
     position: tuple[float, float] | None = None
     if near is not None:
-        latitude, longitude = map(float, near.split(","))
-        position = (latitude, longitude)
+        first, second = map(float, near.split(","))
+        position = (first, second)
     try:
-        return Prior(near=position, within=within, heading=heading, after=after, before=before)
+        local_frame = service.database.local_frame
+        return Prior(near=position, within=within, heading=heading, after=after, before=before, local_frame=local_frame)
     except ProgeoError as error:
         raise refuse_content(error) from error
 
 
 def read_box(
     bbox: Annotated[
-        str | None, Query(description="west,south,east,north in degrees", pattern=f"^{NUMBER}(,{NUMBER}){{3}}$")
+        str | None,
+        Query(
+            description="west,south,east,north in degrees; in metres of a local frame",
+            pattern=f"^{NUMBER}(,{NUMBER}){{3}}$",
+        ),
     ] = None,
 ) -> Box | None:
     """Return the bounds to look into, if there are any."""
@@ -253,7 +264,10 @@ def list_places(
     box: Annotated[Box | None, Depends(read_box)],
     zoom: Annotated[int, Query(description="of a map with tiles of 256 pixels", ge=0, le=MAX_ZOOM)] = MAX_ZOOM,
 ) -> PlacesAnswer:
-    """List where the database has photos, as GeoJSON; photos close to each other at this zoom are joined."""
+    """List where the database has photos, as GeoJSON; photos close to each other at this zoom are joined.
+
+    In a database of a local frame the coordinates are x and y in metres.
+    """
     return PlacesAnswer.model_validate(service.places.cluster(zoom, box))
 
 

@@ -1,4 +1,7 @@
-"""The database on a map: photos that would fall on one spot at a zoom are joined, so that answers stay small."""
+"""The database on a map: photos that would fall on one spot at a zoom are joined, so that answers stay small.
+
+``right`` and ``up`` are longitude and latitude in degrees, or x and y in metres of a local frame.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from progeo.data.frames import EARTH, LOCAL, find_frame
+
 MAX_ZOOM = 22
 TILE_SIZE = 256
 CELL_SIZE = 16
@@ -15,11 +20,16 @@ CELL_SIZE = 16
 MAX_FEATURES = 4000
 # Beyond this latitude the map is cut off (Web Mercator).
 MAX_LATITUDE = 85.05112878
+EQUATOR = 40_075_016.686
+"""Metres along the side of the square of Web Mercator; ``places.js`` draws local frames by the same measure."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """Bounds in degrees; where ``west`` is greater than ``east``, the box lies across the 180th meridian."""
+    """Bounds in degrees, or in metres of a local frame.
+
+    Where ``west`` is greater than ``east``, the box lies across the 180th meridian.
+    """
 
     west: float
     south: float
@@ -28,28 +38,32 @@ class Box:
 
     def contains(self) -> pl.Expr:
         """Return the expression that selects the rows inside."""
-        latitude, longitude = pl.col("latitude"), pl.col("longitude")
-        from_west, to_east = longitude >= self.west, longitude <= self.east
+        right, up = pl.col("right"), pl.col("up")
+        from_west, to_east = right >= self.west, right <= self.east
         across = self.west > self.east
-        return latitude.is_between(self.south, self.north) & (from_west | to_east if across else from_west & to_east)
+        return up.is_between(self.south, self.north) & (from_west | to_east if across else from_west & to_east)
 
 
 class PlacesMap:
-    """The positions of a database, laid on the square of Web Mercator once.
+    """The positions of a database, laid on the square of Web Mercator once; a local frame as if it lay at its middle.
 
     Attributes:
         total: number of photos.
     """
 
     def __init__(self, positions: pl.DataFrame) -> None:
-        """Take a table with ``id``, ``latitude``, ``longitude`` and ``heading`` (degrees, may be null)."""
+        """Take a table as ``PlaceDatabase.positions`` gives it."""
         self.total = len(positions)
-        latitude = np.radians(positions["latitude"].to_numpy().clip(-MAX_LATITUDE, MAX_LATITUDE))
-        self._table = positions.with_columns(
-            x=pl.col("longitude") / 360 + 0.5,
-            y=pl.Series(0.5 - np.arctanh(np.sin(latitude)) / (2 * np.pi)),
-            count=pl.lit(1, pl.Int64),
-        )
+        if find_frame(positions.columns) == LOCAL:
+            right, up = (positions[name].to_numpy() for name in LOCAL)
+            column, row = 0.5 + right / EQUATOR, 0.5 - up / EQUATOR
+        else:
+            up, right = (positions[name].to_numpy() for name in EARTH)
+            latitude = np.radians(up.clip(-MAX_LATITUDE, MAX_LATITUDE))
+            column, row = 0.5 + right / 360, 0.5 - np.arctanh(np.sin(latitude)) / (2 * np.pi)
+        numbers = {"right": right, "up": up, "column": column, "row": row}
+        columns = [pl.Series(name, values) for name, values in numbers.items()]
+        self._table = positions.select("id", "heading", *columns, pl.lit(1, pl.Int64).alias("count"))
 
     def cluster(self, zoom: int, box: Box | None = None) -> dict[str, Any]:
         """Return a GeoJSON feature collection of the photos inside ``box``, joined as the zoom asks.
@@ -64,10 +78,7 @@ class PlacesMap:
             zoom -= 1
             clusters = _join(clusters, zoom)
         bounds = self._table.select(
-            west=pl.col("longitude").min(),
-            south=pl.col("latitude").min(),
-            east=pl.col("longitude").max(),
-            north=pl.col("latitude").max(),
+            west=pl.col("right").min(), south=pl.col("up").min(), east=pl.col("right").max(), north=pl.col("up").max()
         )
         return {
             "type": "FeatureCollection",
@@ -76,11 +87,11 @@ class PlacesMap:
             "features": [
                 {
                     "type": "Feature",
-                    "geometry": {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]},
+                    "geometry": {"type": "Point", "coordinates": [round(right, 7), round(up, 7)]},
                     "properties": {"id": id, "count": count, "heading": heading if count == 1 else None},
                 }
-                for longitude, latitude, id, count, heading in clusters.select(
-                    "longitude", "latitude", "id", "count", "heading"
+                for right, up, id, count, heading in clusters.select(
+                    "right", "up", "id", "count", "heading"
                 ).iter_rows()
             ],
         }
@@ -93,7 +104,7 @@ def _join(table: pl.DataFrame, zoom: int) -> pl.DataFrame:
     """
     cells = 2**zoom * TILE_SIZE / CELL_SIZE
     count = pl.col("count")
-    mean = (pl.col("x", "y", "longitude", "latitude") * count).sum() / count.sum()
-    column, row = (pl.col("x") * cells).floor().alias("column"), (pl.col("y") * cells).floor().alias("row")
-    joined = table.group_by(column, row).agg(mean, count.sum(), pl.col("id", "heading").first())
-    return joined.sort("column", "row")
+    mean = (pl.col("column", "row", "right", "up") * count).sum() / count.sum()
+    cell = [(pl.col(name) * cells).floor().alias(f"cell_{name}") for name in ("column", "row")]
+    joined = table.group_by(cell).agg(mean, count.sum(), pl.col("id", "heading").first())
+    return joined.sort("cell_column", "cell_row").drop("cell_column", "cell_row")

@@ -8,10 +8,10 @@ from typing import Any
 from progeo.html.pages import render_page
 
 
-def render_map(tiles: str | None, attribution: str, max_megabytes: float) -> str:
+def render_map(tiles: str | None, attribution: str, max_megabytes: float, local_frame: bool) -> str:
     """Return the web page, with what its script must know."""
-    settings = {"tiles": tiles, "attribution": attribution, "maxMegabytes": max_megabytes}
-    return render_page("serve/templates/index.html", settings=json.dumps(settings))
+    settings = {"tiles": tiles, "attribution": attribution, "maxMegabytes": max_megabytes, "localFrame": local_frame}
+    return render_page("serve/templates/index.html", settings=json.dumps(settings), local_frame=local_frame)
 
 
 def render_reference(description: dict[str, Any]) -> str:

@@ -101,17 +101,20 @@ function makeMatch(at, rank, heading, options) {
 // The surroundings of an estimate: its circle, and the matches not far from it.
 function boundsAround(map, at, radius, matches) {
   const near = Math.max(100, 5 * radius);
-  return L.latLng(at).toBounds(Math.max(60, 3 * radius)).extend(L.latLngBounds([at, ...matches.filter(match => map.distance(at, match) < near)]));
+  const [size, [up, right]] = [Math.max(60, 3 * radius), at];
+  const around = map.options.crs === L.CRS.EPSG3857 ? L.latLng(at).toBounds(size)
+    : L.latLngBounds([[up - size / 2, right - size / 2], [up + size / 2, right + size / 2]]);
+  return around.extend(L.latLngBounds([at, ...matches.filter(match => map.distance(at, match) < near)]));
 }
 
 // Draw what a page holds: a .place with a .map, an .answer where something can be picked, and the data.
 function drawPlace(place) {
   const element = place.querySelector(".map"), answer = place.querySelector(".answer");
   const {flat, hover, frame: [south, west, north, east], layers, signs} = JSON.parse(place.querySelector("script").textContent);
-  const [crs, minZoom, maxZoom] = flat ? [L.CRS.Simple, -16, 8] : [L.CRS.EPSG3857, 1, 22];
+  const [crs, minZoom, maxZoom, closest] = flat ? [L.CRS.Simple, -16, 8, 4] : [L.CRS.EPSG3857, 1, 22, CLOSEST];
   // Within a page of text, one finger and the wheel move the page, until the map is chosen.
   const map = createMap(element, {crs, minZoom, maxZoom, zoomSnap: 0.25, zoomAnimation: !still(), dragging: !(hover && L.Browser.mobile), scrollWheelZoom: !hover});
-  const showAll = () => map.fitBounds([[south, west], [north, east]], {padding: [30, 30], maxZoom: flat ? 2 : CLOSEST, animate: false});
+  const showAll = () => map.fitBounds([[south, west], [north, east]], {padding: [30, 30], maxZoom: closest, animate: false});
   showAll();
   if (hover) {
     map.on("focus", () => map.scrollWheelZoom.enable());
@@ -141,8 +144,8 @@ function drawPlace(place) {
       L.circleMarker(at, {className: "ring", radius: 11, interactive: false}).addTo(picked);
       for (const match of matches) L.circleMarker(match, {className: "target", radius: 5, interactive: false}).addTo(picked);
     }
-    if (move && radius) map.fitBounds(boundsAround(map, at, radius, matches), {maxZoom: CLOSEST, padding: [40, 40], animate: !still()});
-    else if (move && !at) map.fitBounds(matches, {maxZoom: CLOSEST - 2, padding: [40, 40], animate: !still()});
+    if (move && radius) map.fitBounds(boundsAround(map, at, radius, matches), {maxZoom: closest, padding: [40, 40], animate: !still()});
+    else if (move && !at) map.fitBounds(matches, {maxZoom: closest - 2, padding: [40, 40], animate: !still()});
     else if (move) map.panInside(at, {padding: [40, 40], animate: false});
     if (answer) answer.textContent = text;
     place.dispatchEvent(new CustomEvent("pick", {detail: index}));

@@ -23,7 +23,7 @@ def write_exiftool_csv(results: Sequence[Located], path: str | Path) -> int:
     Raises:
         ProgeoError: the file cannot be written.
     """
-    marked = mark(results)
+    marked = mark(results, "exiftool_csv")
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

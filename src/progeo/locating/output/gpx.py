@@ -22,7 +22,7 @@ def write_gpx(results: Sequence[Located], path: str | Path) -> int:
     Raises:
         ProgeoError: the file cannot be written.
     """
-    marked = mark(results)
+    marked = mark(results, "gpx")
     root = Element("gpx", version="1.1", creator="progeo", xmlns="http://www.topografix.com/GPX/1/1")
     for photo in marked:
         point = _add_point(root, "wpt", photo)

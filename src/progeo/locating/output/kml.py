@@ -37,7 +37,7 @@ def write_kml(results: Sequence[Located], path: str | Path) -> int:
     path = Path(path)
     if path.suffix.lower() not in (".kml", ".kmz"):
         raise ProgeoError(f"`kml` {path}: the file must be called .kml, or .kmz to hold the pictures.")
-    marked = mark(results)
+    marked = mark(results, "kml")
     if path.suffix.lower() == ".kml":
         with atomic_write(path) as temporary:
             temporary.write_bytes(_draw(marked, [photo.address for photo in marked]))

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from scipy.spatial import cKDTree
 
-from progeo.data.sphere import to_points
-from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, round_points, surround
+from progeo.data.frames import LOCAL, find_frame, place_points, read_points
+from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, surround
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
 from progeo.locating.output.names import tell_apart
@@ -34,7 +34,7 @@ def write_map(
     Args:
         results: at least one.
         path: of the page.
-        positions: of all photos of the database, ``latitude`` and ``longitude`` in degrees.
+        positions: of all photos of the database, as ``PlaceDatabase.positions`` gives them.
         thumbnail: from the id of a match to a JPEG.
         num_matches: shown for each photo.
 
@@ -59,20 +59,16 @@ def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) 
     A photo whose position is not told has no sign of its own, only its matches.
     """
     estimates = [result.estimate for result in results]
-    origin = estimates[0].matches[0].longitude
-    at = [
-        None
-        if estimate.latitude is None or estimate.longitude is None
-        else unwrap(estimate.latitude, estimate.longitude, origin)
-        for estimate in estimates
-    ]
+    is_local = estimates[0].is_local
+    origin = None if is_local else estimates[0].matches[0].longitude
+    at = [None if estimate.position is None else unwrap(estimate.position, origin) for estimate in estimates]
     known = [point for point, estimate in zip(at, estimates, strict=True) if point and estimate.known is not False]
-    around = [unwrap(estimate.matches[0].latitude, estimate.matches[0].longitude, origin) for estimate in estimates]
+    around = [unwrap(estimate.matches[0].position, origin) for estimate in estimates]
     dots, matches = select_places(results, positions), [estimate.matches[:num_matches] for estimate in estimates]
     return MapData(
         note=f"{sum(point is not None for point in at):,} estimates and {len(dots):,} places of the database",
         layers=[
-            Layer("database", "dot", points=[unwrap(dot[0], dot[1], origin) for dot in dots]),
+            Layer("database", "dot", points=[unwrap(dot, origin) for dot in dots]),
             Layer("estimate", "accent", "disc"),
             Layer("unknown place", "muted", "disc"),
         ],
@@ -82,23 +78,23 @@ def draw_map(results: list[Located], positions: pl.DataFrame, num_matches: int) 
                 point,
                 1 if estimate.known else 2,
                 radius=estimate.radius_metres or 0.0,
-                matches=[unwrap(match.latitude, match.longitude, origin) for match in shown],
+                matches=[unwrap(match.position, origin) for match in shown],
             )
             for point, estimate, shown in zip(at, estimates, matches, strict=True)
         ],
+        flat=is_local,
         hover=False,
     )
 
 
-def select_places(results: list[Located], positions: pl.DataFrame) -> list[list[float]]:
+def select_places(results: list[Located], positions: pl.DataFrame) -> list[tuple[float, float]]:
     """Return the places of the database nearest to the best matches, at most MOST_DOTS of them."""
-    latitude, longitude = positions["latitude"].to_numpy(), positions["longitude"].to_numpy()
-    estimates = np.array(
-        [(result.estimate.matches[0].latitude, result.estimate.matches[0].longitude) for result in results]
-    )
-    distances, _ = cKDTree(to_points(estimates[:, 0], estimates[:, 1])).query(to_points(latitude, longitude))
+    frame = find_frame(positions.columns)
+    matches = np.array([result.estimate.matches[0].position for result in results])
+    distances, _ = cKDTree(place_points(matches, frame)).query(read_points(positions))
     nearest = np.argsort(distances, kind="stable")[:MOST_DOTS]
-    return round_points(np.unique(np.stack([latitude[nearest], longitude[nearest]], axis=1).round(6), axis=0))
+    places = positions.select(frame).to_numpy()[nearest].round(1 if frame == LOCAL else 6)
+    return [(first, second) for first, second in np.unique(places, axis=0).tolist()]
 
 
 def describe_photo(
@@ -116,8 +112,15 @@ def describe_photo(
     }
 
 
-def unwrap(latitude: float, longitude: float, origin: float) -> list[float]:
-    """Return a position on the map, in one piece with the longitude ``origin`` across the 180th meridian."""
+def unwrap(position: tuple[float, float], origin: float | None) -> list[float]:
+    """Return a position on the map: upwards, then to the right.
+
+    Those on the earth are in one piece with the longitude ``origin`` across the 180th meridian; without one a position
+    is x and y in metres.
+    """
+    if origin is None:
+        return [round(position[1], 2), round(position[0], 2)]
+    latitude, longitude = position
     return [round(latitude, 7), round((longitude - origin + 180) % 360 - 180 + origin, 7)]
 
 

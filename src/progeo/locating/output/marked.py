@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from progeo.errors import ProgeoError
 from progeo.locating.estimate import Located
 from progeo.locating.output.names import tell_apart
 from progeo.locating.sequence import read_times
@@ -41,8 +42,22 @@ class Marked:
         return Path(self.path).absolute().as_uri()
 
 
-def mark(results: Sequence[Located]) -> list[Marked]:
-    """Return the photos whose position is told and not of an unknown place, in their order."""
+def refuse_local_frame(what: str) -> ProgeoError:
+    """Return the error where what is asked for takes places on the earth, and positions are of a local frame."""
+    return ProgeoError(
+        f"`{what}` takes latitude and longitude, but the positions of this database are x and y in metres of a local "
+        "frame, and where on the earth that lies is not known. `json`, `csv` and `map` tell them."
+    )
+
+
+def mark(results: Sequence[Located], what: str) -> list[Marked]:
+    """Return the photos whose position is told and not of an unknown place, in their order.
+
+    Raises:
+        ProgeoError: the positions are of a local frame, which ``what`` cannot say.
+    """
+    if any(result.estimate.is_local for result in results):
+        raise refuse_local_frame(what)
     names = tell_apart(result.path for result in results)
     times = read_times([result.path for result in results])
     marked = []

@@ -21,7 +21,7 @@ def write_odm_geo(results: Sequence[Located], path: str | Path) -> int:
     Raises:
         ProgeoError: names are the same or hold blanks, or the file cannot be written.
     """
-    marked = mark(results)
+    marked = mark(results, "odm_geo")
     names = [Path(photo.path).name for photo in marked]
     doubled = next((name for name in names if names.count(name) > 1), None)
     blank = next((name for name in names if len(name.split()) != 1), None)

@@ -34,8 +34,9 @@ def write_table(
     photos = tell_apart(shown)
     names = tell_apart(match.path for matches in shown.values() for match in matches)
     calibrated = any(result.estimate.calibrated for result in results)
+    local = {"latitude": "x", "longitude": "y"} if results[0].estimate.is_local else {}
     columns = [name for name in COLUMNS if calibrated or name != "probability"]
-    lines = ["".join(f"{name:>{COLUMNS[name]}}" for name in columns)]
+    lines = ["".join(f"{local.get(name, name):>{COLUMNS[name]}}" for name in columns)]
     for result in results:
         cells = format_estimate(result.estimate)
         lines.append(cut_middle(make_printable(photos[result.path]), width))
@@ -57,8 +58,9 @@ def format_estimate(estimate: Estimate) -> dict[str, str]:
     if estimate.known is False:
         is_absent = estimate.presence is not None and estimate.presence < MIN_CONFIDENCE
         cells = dict(zip(cells, ("not in the", "database") if is_absent else ("unknown", "place"), strict=True))
-    if estimate.latitude is not None:
-        cells = {"latitude": f"{estimate.latitude:.6f}", "longitude": f"{estimate.longitude:.6f}"}
+    if estimate.position is not None:
+        digits = 2 if estimate.is_local else 6
+        cells = {name: f"{value:.{digits}f}" for name, value in zip(cells, estimate.position, strict=True)}
     shares = {"agreement": estimate.agreement, "probability": estimate.probability}
     radius = "" if estimate.radius_metres is None else f"{estimate.radius_metres:.0f} m"
     shown = {name: "" if share is None else f"{100 * share:.0f} %" for name, share in shares.items()}

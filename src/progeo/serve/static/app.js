@@ -41,7 +41,7 @@ async function search(item) {
     if (item.file.size > settings.maxMegabytes * 1e6) throw new Error(`${item.name} is larger than ${settings.maxMegabytes} MB.`);
     item.answer = await locate(item.file, readPrior(), request.signal);
     item.state = "found";
-    say(`${item.name}: ${judge(item.answer).words}, ${position(item.answer)}`);
+    say([`${item.name}: ${judge(item.answer).words}`, position(item.answer)].filter(Boolean).join(", "));
   } catch (error) {
     item.state = "failed";
     item.error = error.message;
@@ -112,8 +112,7 @@ find("prior").addEventListener("submit", event => {
 });
 find("centre").addEventListener("click", () => {
   const {near, within} = find("prior").elements;
-  const {lat, lng} = map.centre.wrap();
-  near.value = position({latitude: lat, longitude: lng});
+  near.value = map.centre;
   within.value ||= 200;
 });
 

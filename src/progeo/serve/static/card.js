@@ -43,7 +43,7 @@ export class Card {
   describe(answer) {
     const bar = make("div", {className: "bar", "aria-hidden": "true"}, make("i"));
     bar.firstChild.style.width = percent(answer.probability ?? answer.agreement).replace(" ", "");
-    const where = make("span", {className: "coordinates", textContent: answer.latitude === null ? "" : position(answer)});
+    const where = make("span", {className: "coordinates", textContent: position(answer)});
     const copy = make("button", {type: "button", textContent: "Copy"});
     copy.addEventListener("click", async () => {
       getSelection().selectAllChildren(where); // all that browsers allow where the page came over plain HTTP
@@ -55,9 +55,9 @@ export class Card {
     return [
       bar,
       make("p", {className: "small", textContent: explain(answer)}),
-      ...(latitude === null ? [] : [make("div", {className: "position"},
+      ...(where.textContent === "" ? [] : [make("div", {className: "position"},
         where, copy,
-        make("a", {className: "button", href: elsewhere, target: "_blank", rel: "noopener noreferrer", textContent: "Map ↗"}))]),
+        latitude === null ? null : make("a", {className: "button", href: elsewhere, target: "_blank", rel: "noopener noreferrer", textContent: "Map ↗"}))]),
       make("h2", {className: "small", textContent: "Compare with the photos most like it"}),
       make("ol", {className: "matches"}, ...answer.matches.map((match, rank) => make("li", {}, this.offer(match, rank)))),
     ];

@@ -3,16 +3,21 @@
 /* global L, CLOSEST, boundsAround, createMap, makeMatch, makePin, still */
 import {listPlaces, loadThumbnail} from "./api.js";
 import {make} from "./dom.js";
-import {compass} from "./words.js";
+import {compass, position} from "./words.js";
 
 const MOST_ZOOM = 22;
+const EQUATOR = 40075016.686; // metres; at each zoom a local frame is as large as the same metres on the equator
 const narrow = matchMedia("(max-width: 760px)");
 
 export class PlacesMap {
-  constructor(element, {tiles, attribution}, {onPick, onCompare}) {
+  constructor(element, {tiles, attribution, localFrame}, {onPick, onCompare}) {
     this.onPick = onPick;
     this.onCompare = onCompare;
-    this.map = createMap(element, {maxZoom: MOST_ZOOM, minZoom: 1, worldCopyJump: true}).setView([20, 0], 2);
+    this.localFrame = localFrame;
+    this.closest = localFrame ? MOST_ZOOM : CLOSEST;
+    const crs = localFrame ? {...L.CRS.Simple, transformation: new L.Transformation(256 / EQUATOR, 128, -256 / EQUATOR, 128)} : L.CRS.EPSG3857;
+    const [mostZoom, start] = localFrame ? [26, [0, 0]] : [MOST_ZOOM, [20, 0]];
+    this.map = createMap(element, {crs, maxZoom: mostZoom, minZoom: 1, worldCopyJump: !localFrame}).setView(start, 2);
     if (tiles) L.tileLayer(tiles, {attribution, maxZoom: MOST_ZOOM, maxNativeZoom: 19, className: "tiles"}).addTo(this.map);
     this.places = L.layerGroup().addTo(this.map);
     this.answers = L.layerGroup().addTo(this.map);
@@ -27,18 +32,22 @@ export class PlacesMap {
     return total;
   }
 
+  // As two numbers for the field "near".
   get centre() {
-    return this.map.containerPointToLatLng(this.visible().getCenter());
+    const middle = this.map.containerPointToLatLng(this.visible().getCenter());
+    if (this.localFrame) return `${middle.lng.toFixed(2)}, ${middle.lat.toFixed(2)}`;
+    const {lat, lng} = middle.wrap();
+    return position({latitude: lat, longitude: lng});
   }
 
   async drawPlaces() {
     this.loading?.abort();
     this.loading = new AbortController();
-    const zoom = Math.round(this.map.getZoom());
+    const zoom = Math.min(MOST_ZOOM, Math.round(this.map.getZoom()));
     const bounds = this.map.getBounds().pad(0.1);
-    const wide = bounds.getEast() - bounds.getWest() >= 360;
+    const wide = !this.localFrame && bounds.getEast() - bounds.getWest() >= 360;
     const box = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()];
-    const edges = [-180, -90, 180, 90];
+    const edges = this.localFrame ? [-1e8, -1e8, 1e8, 1e8] : [-180, -90, 180, 90];
     const inside = box.map((value, side) => Math.max(edges[side % 2], Math.min(edges[2 + side % 2], value)).toFixed(6));
     try {
       const {features} = await listPlaces(zoom, wide ? null : inside.join(","), this.loading.signal);
@@ -53,8 +62,8 @@ export class PlacesMap {
     const radius = Math.min(3.5 + 1.2 * Math.log2(count), 9);
     const point = L.circleMarker([latitude, longitude], {className: "place", radius, bubblingMouseEvents: false});
     point.on("click", () => {
-      if (count > 1 && this.map.getZoom() < CLOSEST) {
-        this.map.setView([latitude, longitude], Math.min(this.map.getZoom() + 3, CLOSEST));
+      if (count > 1 && this.map.getZoom() < this.closest) {
+        this.map.setView([latitude, longitude], Math.min(this.map.getZoom() + 3, this.closest));
         return;
       }
       const text = count > 1 ? `one of ${count} photos taken here` : heading == null ? "" : `looking ${compass(heading)}`;
@@ -72,25 +81,26 @@ export class PlacesMap {
     this.matches = [];
     items.forEach((item, index) => {
       if (!item.answer) return;
-      const {latitude, longitude, known, radius_metres, matches} = item.answer;
+      const {known, radius_metres, matches} = item.answer;
+      const at = place(item.answer);
       const chosen = item === current;
       if (chosen) this.matches = matches.map((match, rank) => this.drawMatch(item, match, rank));
-      if (latitude === null) return; // nobody knows where it is
+      if (!at) return; // nobody knows where it is
       if (chosen && radius_metres !== null) {
         const circle = {className: known === false ? "circle unknown" : "circle", radius: radius_metres, interactive: false};
-        L.circle([latitude, longitude], circle).addTo(this.answers);
+        L.circle(at, circle).addTo(this.answers);
       }
       const label = items.length > 1 ? String(index + 1) : "";
       const className = [chosen ? "chosen" : "", known === false ? "unknown" : ""].join(" ");
       const title = `Estimate for ${item.name}`;
-      makePin([latitude, longitude], className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000})
+      makePin(at, className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000})
         .on("click", () => this.onPick(item)).addTo(this.answers);
     });
   }
 
   drawMatch(item, match, rank) {
     const title = `Match ${rank + 1}`;
-    return makeMatch([match.latitude, match.longitude], rank, match.heading, {title, alt: `${title}: compare`})
+    return makeMatch(place(match), rank, match.heading, {title, alt: `${title}: compare`})
       .on("click", () => this.onCompare(item, rank)).addTo(this.answers);
   }
 
@@ -99,14 +109,14 @@ export class PlacesMap {
   }
 
   // Move to the circle of an estimate and the matches that took part in it.
-  focus({latitude, longitude, radius_metres, matches}) {
-    const places = matches.map(match => [match.latitude, match.longitude]);
-    this.fit(latitude === null ? L.latLngBounds(places) : boundsAround(this.map, [latitude, longitude], radius_metres ?? 0, places));
+  focus(answer) {
+    const at = place(answer), places = answer.matches.map(place);
+    this.fit(at ? boundsAround(this.map, at, answer.radius_metres ?? 0, places) : L.latLngBounds(places));
   }
 
   fit(bounds) {
     const covered = narrow.matches ? 0 : this.map.getSize().x - this.visible().getSize().x;
-    this.map.fitBounds(bounds, {paddingTopLeft: [covered + 40, 40], paddingBottomRight: [40, 40], maxZoom: CLOSEST, animate: !still()});
+    this.map.fitBounds(bounds, {paddingTopLeft: [covered + 40, 40], paddingBottomRight: [40, 40], maxZoom: this.closest, animate: !still()});
   }
 
   // The part of the map, in pixels, that the panel leaves free.
@@ -115,4 +125,10 @@ export class PlacesMap {
     const left = narrow.matches ? 0 : document.querySelector(".panel").getBoundingClientRect().right;
     return L.bounds([left, 0], [size.x, size.y]);
   }
+}
+
+// Where a point of an answer comes to stand on the map, null where that is not told.
+function place({latitude, longitude, x, y}) {
+  if (latitude !== null) return [latitude, longitude];
+  return x === null ? null : [y, x];
 }

@@ -39,7 +39,11 @@ export function metres(distance) {
 
 export const percent = share => `${Math.round(100 * share)} %`;
 
-export const position = ({latitude, longitude}) => `${latitude.toFixed(5)}, ${longitude.toFixed(5)}`;
+// Empty where the place is not told.
+export function position({latitude, longitude, x, y}) {
+  if (x != null) return `x ${x.toFixed(2)} m, y ${y.toFixed(2)} m`;
+  return latitude == null ? "" : `${latitude.toFixed(5)}, ${longitude.toFixed(5)}`;
+}
 
 export function compass(heading) {
   return ["north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"][Math.round(heading / 45) % 8];
