@@ -21,11 +21,11 @@ def write_table(name: str, header: list[str], rows: list[list[str]]) -> None:
     replace_section(name, text)
 
 
-def replace_section(name: str, text: str) -> None:
-    """Put ``text`` between ``<!-- name -->`` and ``<!-- end of name -->`` in docs/benchmarks.md."""
+def replace_section(name: str, text: str, document: Path = DOCUMENT) -> None:
+    """Put ``text`` between ``<!-- name -->`` and ``<!-- end of name -->`` of a page, docs/benchmarks.md if not said."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    content = DOCUMENT.read_text(encoding="utf-8")
+    content = document.read_text(encoding="utf-8")
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(content):
-        raise ValueError(f"{DOCUMENT} has no section {start} ... {end}")
-    DOCUMENT.write_text(pattern.sub(lambda _: f"{start}\n{text}\n{end}", content), encoding="utf-8")
+        raise ValueError(f"{document} has no section {start} ... {end}")
+    document.write_text(pattern.sub(lambda _: f"{start}\n{text}\n{end}", content), encoding="utf-8")

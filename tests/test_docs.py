@@ -80,7 +80,7 @@ import torch
 def get_trained_model():
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
 """
-TEXTS = ("architecture", "options", "benchmarks")
+TEXTS = ("architecture", "options", "benchmarks", "reliability")
 ALL_PAGES = [*PAGES, REPOSITORY / "CHANGELOG.md", *(DOCS / f"{name}.md" for name in TEXTS)]
 
 PUBLISHED_SETS = {

@@ -63,6 +63,27 @@ def test_requests_gather_while_the_model_works() -> None:
     assert gate.batches == [[0], [1, 1, 2, 2], [3, 3]]
 
 
+def test_small_requests_pass_large_ones_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    with batcher_of(gate.describe, batch_size=1) as batcher:
+        answers = [batcher.submit(images_of(0))]
+        assert gate.entered.wait(10)
+        answers += [batcher.submit(images_of(*values)) for values in ((1, 1, 1), (2, 2), (3,))]
+        gate.opened.set()
+        for answer in answers:
+            answer.result(10)
+        assert gate.batches == [[0], [3], [2, 2], [1, 1, 1]]
+        monkeypatch.setattr("progeo.serve.batching.LONGEST_WAIT", 0.0)
+        gate.entered.clear(), gate.opened.clear(), gate.batches.clear()
+        answers = [batcher.submit(images_of(0))]
+        assert gate.entered.wait(10)
+        answers += [batcher.submit(images_of(*values)) for values in ((1, 1), (2,))]
+        gate.opened.set()
+        for answer in answers:
+            answer.result(10)
+        assert gate.batches == [[0], [1, 1], [2]]
+
+
 def test_what_was_cancelled_is_not_described() -> None:
     gate = Gate()
     with batcher_of(gate.describe) as batcher:

@@ -33,6 +33,11 @@ def test_another_process_reads_the_same_pixels() -> None:
     np.testing.assert_array_equal(decode(GOOD), read_pixels(GOOD, Preprocessing(32)))
 
 
+def test_a_thread_reads_them_where_nothing_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "CAN_FORK", False)
+    np.testing.assert_array_equal(decode(GOOD), read_pixels(GOOD, Preprocessing(32)))
+
+
 def test_a_good_photo_does_not_wait_for_slow_ones(database: ColourDatabase) -> None:
     """Eight photos that would take a core for seconds each; the good one comes after them."""
     slow = make_chunky_png(300_000)

@@ -86,6 +86,23 @@ def test_decompression_bombs_are_not_decoded() -> None:
     assert refusal_of(bomb(1, 60_000))[0] == 413  # scaled to the model's size it would have millions
 
 
+def test_photos_of_extreme_shape_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a model would need gigabytes for: 2,000 x 60 pixels become 17,066 x 512."""
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    for size in ((2000, 60), (60, 2000), (1, 400), (3, 900)):
+        status, detail = refusal_of(make_photo((200, 30, 30), size))
+        assert status == 413
+        assert (
+            f"photo.jpg has {size[0]} x {size[1]} pixels" in detail
+            and "12 times as long" in detail
+            and "Crop" in detail
+        )
+
+
+def test_panoramas_are_photos() -> None:
+    assert read(make_photo((200, 30, 30), (800, 100))) == (32, 256, 3)
+
+
 def test_damaged_photos() -> None:
     status, detail = refusal_of(make_photo((200, 30, 30), (200, 200), format="JPEG")[:800])
     assert status == 422

@@ -17,6 +17,8 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 Descriptors = npt.NDArray[np.float32]
 LONGEST_RETRY = 60
+LONGEST_WAIT = 5.0
+"""Seconds after which a request is no longer passed by smaller ones."""
 
 
 class Busy(Exception):  # noqa: N818
@@ -34,6 +36,12 @@ class Request:
 
     images: list[Pixels]
     descriptors: Future[Descriptors] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+
+    def find_turn(self) -> tuple[bool, float]:
+        """Return what requests are ordered by: small ones first, so that large ones hold up nobody for long."""
+        overdue = time.monotonic() - self.since > LONGEST_WAIT
+        return (False, self.since) if overdue else (True, sum(image.size for image in self.images))
 
 
 class Batcher:
@@ -92,15 +100,20 @@ class Batcher:
 
     def _work(self) -> None:
         """Answer batch after batch until closed."""
+        waiting: list[Request] = []
         closed = False
-        while not closed:
-            batch = [self._requests.get()]
-            while sum(len(request.images) for request in batch if request) < self._batch_size:
-                if self._requests.empty():  # nobody else takes from the queue, so this holds until get()
-                    break
-                batch.append(self._requests.get())
-            closed = None in batch
-            running = [request for request in batch if request and request.descriptors.set_running_or_notify_cancel()]
+        while waiting or not closed:
+            while not (waiting or closed) or not self._requests.empty():  # nobody else takes from the queue
+                request = self._requests.get()
+                if request is None:
+                    closed = True
+                else:
+                    waiting.append(request)
+            waiting.sort(key=Request.find_turn)
+            batch: list[Request] = []
+            while waiting and sum(len(request.images) for request in batch) < self._batch_size:
+                batch.append(waiting.pop(0))
+            running = [request for request in batch if request.descriptors.set_running_or_notify_cancel()]
             if running:
                 self._answer(running)
 

@@ -29,6 +29,8 @@ from progeo.pixels.recipe import Preprocessing, read_pixels
 
 # What cameras and phones write. Each further format is one that no photo needs and an attacker may.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF")
+MAX_ASPECT_RATIO = 12
+"""Panoramas have up to 8; the model takes time and memory in proportion."""
 HEAD = struct.Struct("!II")
 """Lengths of a note in JSON and of the bytes that follow it."""
 NUMBER = struct.Struct("!i")
@@ -46,28 +48,33 @@ def read_upload(file: BinaryIO, name: str, preprocessing: Preprocessing, *, max_
     width, height = open_image(file, name=name, formats=FORMATS).size
     if width * height > max_pixels:
         raise TooLargeError(f"{name} has {width} x {height} pixels, more than {max_pixels / 1e6:g} megapixels.")
+    if not preprocessing.square and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise TooLargeError(
+            f"{name} has {width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times "
+            "as long as the other. Crop it."
+        )
     return read_pixels(file, preprocessing, name=name, formats=FORMATS)
 
 
 def answer(connection: socket.socket) -> None:
     """Decode the one photo that a connection asks for."""
-    with connection.makefile("rwb") as stream:
-        stream.write(NUMBER.pack(os.getpid()))
-        stream.flush()
-        note_size, size = HEAD.unpack(stream.read(HEAD.size))
-        note = json.loads(stream.read(note_size))
-        content = BytesIO(stream.read(size))
+    with connection.makefile("rb") as incoming, connection.makefile("wb") as outgoing:
+        outgoing.write(NUMBER.pack(os.getpid()))
+        outgoing.flush()
+        note_size, size = HEAD.unpack(incoming.read(HEAD.size))
+        note = json.loads(incoming.read(note_size))
+        content = BytesIO(incoming.read(size))
         limit_resources(note["max_bytes"], note["max_seconds"])
         preprocessing = Preprocessing.from_dict(note["preprocessing"])
         try:
             pixels = read_upload(content, note["name"], preprocessing, max_pixels=note["max_pixels"])
         except ProgeoError as error:
-            send(stream, {"error": type(error).__name__, "detail": str(error)}, b"")
+            send(outgoing, {"error": type(error).__name__, "detail": str(error)}, b"")
         except MemoryError:
             detail = f"The image {note['name']} takes too much memory to decode."
-            send(stream, {"error": TooLargeError.__name__, "detail": detail}, b"")
+            send(outgoing, {"error": TooLargeError.__name__, "detail": detail}, b"")
         else:
-            send(stream, {"shape": pixels.shape}, pixels.tobytes())
+            send(outgoing, {"shape": pixels.shape}, pixels.tobytes())
 
 
 def send(stream: BinaryIO, note: dict[str, object], content: bytes) -> None:

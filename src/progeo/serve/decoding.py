@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from threading import Lock
 from typing import Any, BinaryIO
 
@@ -23,7 +24,7 @@ import numpy as np
 from progeo.errors import ProgeoError
 from progeo.pixels.recipe import Preprocessing
 from progeo.serve.batching import Busy, Pixels
-from progeo.serve.decoder import HEAD, KINDS, NUMBER
+from progeo.serve.decoder import HEAD, KINDS, NUMBER, read_upload
 
 SLICE = 0.5
 """Seconds of the quick lane while others wait; a phone's photo takes a fifth of it."""
@@ -34,6 +35,7 @@ BYTES_PER_PIXEL = 24
 BYTES_BESIDES = 2**30
 SECONDS_TO_RETRY = 10
 LOWEST_PRIORITY = 19
+CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds")
 
 
 class Forker:
@@ -58,7 +60,7 @@ class Forker:
         with theirs:
             # In a session of its own: it ends with the service, not by the Ctrl-C that asks the service to end.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=theirs, env=environment, start_new_session=True
+                [sys.executable, "-c", code], stdin=theirs.fileno(), env=environment, start_new_session=True
             )
         return self._control
 
@@ -173,6 +175,20 @@ class Child:
             self._pid = None
 
 
+class ThreadedChild(Child):
+    """A thread in the place of the process, where nothing forks: on Windows. Nobody can end it."""
+
+    def __init__(self) -> None:
+        """Take no connection."""
+        self._pid, self._lowest = None, False
+
+    async def decode(self, content: bytes, note: dict[str, Any]) -> Pixels:
+        """Do as ``Child.decode``."""
+        preprocessing = Preprocessing.from_dict(note["preprocessing"])
+        arguments = (BytesIO(content), note["name"], preprocessing)
+        return await asyncio.to_thread(read_upload, *arguments, max_pixels=note["max_pixels"])
+
+
 class Decoders:
     """Reads uploaded photos, a number of them at a time, each in a process of its own."""
 
@@ -223,7 +239,7 @@ class Decoders:
     async def _begin(self, file: BinaryIO, note: dict[str, Any]) -> tuple[Child, asyncio.Task[Pixels]]:
         """Start to decode a photo."""
         content = await asyncio.to_thread(read_whole, file)
-        child = Child(forker.connect())
+        child = Child(forker.connect()) if CAN_FORK else ThreadedChild()
         return child, asyncio.create_task(child.decode(content, note))
 
 

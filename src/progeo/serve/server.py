@@ -14,7 +14,7 @@ import uvicorn
 
 from progeo.errors import ProgeoError
 from progeo.serve.connections import Connection, LimitedRepeats, Listener, log
-from progeo.serve.decoding import forker
+from progeo.serve.decoding import CAN_FORK, forker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,7 +62,8 @@ def warm_up(database: PlaceDatabase) -> None:
     size = encoder.preprocessing.image_size
     ((_, descriptors),) = encoder.encode_pixels([(0, np.zeros((size, size, 3), dtype=np.uint8))])
     database.locate_descriptors(descriptors)
-    forker.start()
+    if CAN_FORK:
+        forker.start()
 
 
 def listen(host: str, port: int) -> Listener:

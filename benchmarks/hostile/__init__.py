@@ -1,0 +1,1 @@
+"""What attackers, crashes and a machine at its limits do to progeo."""
