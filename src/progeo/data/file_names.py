@@ -65,20 +65,22 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "", faults:
     Raises:
         ProgeoError: a name has no UTM coordinates. A heading or another field that is not a number becomes null.
     """
-    extension = r"(?i)\.(" + "|".join(IMAGE_EXTENSIONS).replace(".", "") + ")$"
-    name = pl.col("path").str.replace(r"(?s)^.*[/\\]", "").str.replace(extension, "")
-    fields = name.str.splitn("@", len(FILE_NAME_FIELDS) + 2).struct
-    texts = {column: fields.field(f"field_{k}") for k, column in enumerate(FILE_NAME_FIELDS, start=1)}
+    texts = {
+        column: pl.col("fields").list.get(k, null_on_oob=True) for k, column in enumerate(FILE_NAME_FIELDS, start=1)
+    }
     table = (
         pl.DataFrame({"path": relative_paths})
         .lazy()
-        .with_columns(**texts)
-        .with_columns(
-            pl.when(pl.col(column) != "").then(pl.col(column)).cast(data_type, strict=False).alias(column)
-            for column, data_type in FILE_NAME_FIELDS.items()
+        .with_columns(fields=_bare_name(relative_paths).str.split("@"))
+        .select(
+            "path",
+            **{
+                column: pl.when(text != "").then(text).cast(FILE_NAME_FIELDS[column], strict=False)
+                for column, text in texts.items()
+            },
         )
         .with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
-        .collect()
+        .collect(engine="streaming")  # part by part, on all cores
     )
     if faults is not None:
         has_none = pl.any_horizontal(pl.col("utm_east", "utm_north").is_null())
@@ -86,6 +88,18 @@ def parse_file_names(relative_paths: pl.Series, folder: str | Path = "", faults:
         return set_aside(table, problem, "position", faults)
     _check_coordinates(table, Path(folder))
     return table
+
+
+def _bare_name(paths: pl.Series) -> pl.Expr:
+    """Return the column ``path`` without folders and extension; regular expressions are slow: only if need be."""
+    name = pl.col("path")
+    if paths.str.ends_with(".jpg").all():
+        name = name.str.strip_suffix(".jpg")
+    else:
+        name = name.str.replace(r"(?i)\.(" + "|".join(IMAGE_EXTENSIONS).replace(".", "") + ")$", "")
+    if any(paths.str.contains(separator, literal=True).any() for separator in "/\\"):
+        name = name.str.replace(r"(?s)^.*[/\\]", "")
+    return name
 
 
 def format_file_names(table: pl.DataFrame) -> pl.Series:

@@ -107,14 +107,15 @@ def make_groups(
     """
     cells = assign_cells(table, M, alpha)
     modulus = np.array([N, N, L])
-    # One number per class that sorts by group, then by class: one stable sort does all the grouping.
+    # One number per class sorts the images by class; the classes, which are fewer, are then sorted by group.
     lowest = cells.min(axis=0)
-    shape = (*modulus, *(cells.max(axis=0) - lowest + 1))
-    class_ids = np.ravel_multi_index((*(cells % modulus).T, *(cells - lowest).T), shape)
+    class_ids = np.ravel_multi_index((cells - lowest).T, cells.max(axis=0) - lowest + 1)
     order, starts, sizes = _sort_classes(class_ids, min_images_per_class)
     if not len(starts):
         raise ProgeoError(_describe_settings(table, M, alpha, min_images_per_class))
     class_cells = cells[order[starts]]
+    by_group = np.lexsort((class_cells % modulus).T[::-1])
+    class_cells, starts, sizes = class_cells[by_group], starts[by_group], sizes[by_group]
     keys, first_classes = np.unique(class_cells % modulus, axis=0, return_index=True)
     if len(keys) < groups_num:
         raise ProgeoError(
