@@ -32,7 +32,7 @@ from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.heads import create_head
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 from progeo.training.fitting import GEM_LENGTH, VOCABULARY_PHOTOS, WHITENING, WORDS, choose_features, find_words
 from progeo.training.principal import find_components
 

@@ -54,8 +54,8 @@ from progeo.locating.sequence import find_path
 from progeo.models.building import create_model
 from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.engines.graphs import ExportedModel
+from progeo.models.loading import load_model
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
 from progeo.places.database import MATCHES, SEQUENCE_MATCHES
 from progeo.places.leaving_out import LEFT_OUT_WITHIN, compare, draw_sample
 

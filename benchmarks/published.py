@@ -1,16 +1,22 @@
-"""The published code of CosPlace and progeo on the same photos and weights, in turn, as whole processes: ratios.
+"""The published code of CosPlace and progeo on the same photos and weights, in turn: ratios.
 
-    python -m benchmarks.published --repository COSPLACE --test_set_folder TEST [--train_set_folder TRAIN] [--pairs 3]
+    python -m benchmarks.published --repository COSPLACE [--test_set_folder TEST] [--parts grouping step] [--pairs 3]
 
-COSPLACE is a clone of github.com/gmberton/CosPlace; without one, a line says so. Both get the same random weights,
-batch size, threads and photos, through the published command lines. Two things are put right for the published code,
-neither in what is measured: NumPy's ``in1d``, which is gone, and the weights that it fetches before it loads the model
-to evaluate, which are random ones in a folder of their own. Where the recalls of both differ, no ratio is printed.
+COSPLACE is a clone of github.com/gmberton/CosPlace; without one, a line says so. With a test set, both evaluate it as
+whole processes through the published command line. The parts are those of ``benchmarks.published_parts``: names to
+groups, a training step, and steps of ProGEO's two stages, whose published side is written from its description.
+
+Both get the same random weights, batch size, threads and photos, in alternation; the first pair warms both up, and
+progeo's first evaluation makes the graph that the others find. Three things are put right for the published code, none
+in what is measured: NumPy's ``in1d``, which is gone; scikit-image, which only its pictures need, where it is missing;
+and the weights that it fetches before it loads the model to evaluate, which are random ones. Where the recalls of both
+differ, no ratio is printed. On a busy machine the ratio of the processors' time says more than that of the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -18,62 +24,122 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.tables import format_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PARTS = ("grouping", "step", "stage 1", "stage 2")
 PUT_RIGHT = """
 import numpy
 if not hasattr(numpy, "in1d"):
     numpy.in1d = numpy.isin
 """
 RECALLS = re.compile(r"R@1: *([\d.]+), *R@5: *([\d.]+), *R@10: *([\d.]+)")
+HEADER = [
+    *("", "published: median (least)", "progeo", "ratio, pair by pair"),
+    *("published, on the processors", "progeo", "ratio", "memory", "recalls"),
+]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process: how long it took, the most memory it had, and the recalls it printed."""
+    """How long something took, on the clock and on the processors, and the recalls it printed."""
 
     seconds: float
-    gigabytes: float
-    recalls: tuple[str, ...]
+    processor_seconds: float
+    gigabytes: float = 0.0
+    recalls: tuple[str, ...] = ()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", required=True, help="a clone of CosPlace")
-    parser.add_argument("--test_set_folder", required=True)
-    parser.add_argument("--train_set_folder", help="measure a short training too")
-    parser.add_argument("--backbones", nargs="+", default=["ResNet18", "ResNet50"])
+    parser.add_argument("--test_set_folder", help="evaluate it, as whole processes")
+    parser.add_argument("--backbones", nargs="+", default=["ResNet18", "ResNet50"], help="of the evaluation")
+    parser.add_argument("--parts", nargs="*", default=[], choices=PARTS)
+    parser.add_argument("--small", action="store_true", help="parts at a tiny size, to try the script out")
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20, help="of the training")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pairs", type=int, default=3, help="after one that warms both up")
     arguments = parser.parse_args()
-    if not (Path(arguments.repository) / "eval.py").is_file():
+    repository = Path(arguments.repository).resolve()
+    if not (repository / "eval.py").is_file():
         print(f"{arguments.repository} is no clone of CosPlace: nothing is measured.")
         return
-    test = str(Path(arguments.test_set_folder).resolve())
-    rows = []
+    print(format_table(HEADER, []), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for backbone in arguments.backbones:
+        environment = {"OMP_NUM_THREADS": str(arguments.threads), "TORCH_HOME": str(folder / "torch")}
+        os.environ.update(environment, XDG_CACHE_HOME=str(folder / "cache"))
+        for part in arguments.parts:
+            weights = prepare(folder, "ResNet18")
+            show(part, *measure_part(part, repository, folder, arguments.pairs, small=arguments.small))
+        for backbone in arguments.backbones if arguments.test_set_folder else ():
             weights = prepare(folder, backbone)
-            model = ["--backbone", backbone, "--fc_output_dim", "512"]
-            common = ["--device", "cpu", "--num_workers", "2"]
-            words = ["eval.py", *model, *common, "--resume_model", str(weights), "--test_set_folder", test]
-            words += ["--infer_batch_size", str(arguments.batch_size)]
-            rows.append(compare(f"evaluation, {backbone}", words, Path(arguments.repository), folder, arguments.pairs))
-            if arguments.train_set_folder:
-                train = str(Path(arguments.train_set_folder).resolve())
-                words = ["train.py", *model, *common, "--train_set_folder", train, "--val_set_folder", test]
-                words += ["--test_set_folder", test, "--epochs_num", "1", "--groups_num", "1"]
-                words += ["--iterations_per_epoch", str(arguments.steps), "--batch_size", str(arguments.batch_size)]
-                name = f"{arguments.steps} training steps and two evaluations, {backbone}"
-                rows.append(compare(name, words, Path(arguments.repository), folder, arguments.pairs))
-    header = ["whole process", "published, median (least)", "progeo", "ratio, pair by pair", "memory", "recalls"]
-    print(format_table(header, rows))
+            words = ["eval.py", "--backbone", backbone, "--fc_output_dim", "512", "--resume_model", str(weights)]
+            words += ["--device", "cpu", "--num_workers", "2", "--infer_batch_size", str(arguments.batch_size)]
+            words += ["--test_set_folder", str(Path(arguments.test_set_folder).resolve())]
+            sides = [lambda place=place: run(words, place, folder) for place in (repository, REPOSITORY)]  # type: ignore[misc] # noqa: B023
+            show(f"evaluation, {backbone}", *alternate(*sides, arguments.pairs))
+
+
+def alternate(theirs: Callable[[], Run], ours: Callable[[], Run], pairs: int) -> tuple[list[Run], list[Run]]:
+    """Run both, in turn, and return the runs of each after the first."""
+    runs = [(theirs(), ours()) for _ in range(pairs + 1)]
+    return [pair[0] for pair in runs[1:]], [pair[1] for pair in runs[1:]]
+
+
+def show(name: str, theirs: list[Run], ours: list[Run]) -> None:
+    """Print a row of the table."""
+    is_same = len({one.recalls for one in (*theirs, *ours)}) == 1
+    columns = []
+    for kind in ("seconds", "processor_seconds"):
+        sides = [[getattr(one, kind) for one in side] for side in (theirs, ours)]
+        ratios = [one / other for one, other in zip(*sides, strict=True)]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        columns += [*(f"{statistics.median(side):.2f} s ({min(side):.2f})" for side in sides), ratio if is_same else ""]
+    memory = ", ".join(f"{max(one.gigabytes for one in side):.2f}" for side in (theirs, ours))
+    recalls = ("equal" if is_same else "differ") if theirs[0].recalls else ""
+    print("| " + " | ".join([name, *columns, f"{memory} GB", recalls]) + " |", flush=True)
+
+
+def measure_part(
+    part: str, repository: Path, folder: Path, pairs: int, *, small: bool = False
+) -> tuple[list[Run], list[Run]]:
+    """Let a process of each side do a part of a training, in turn."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.published_parts", side, part, str(repository), str(int(small))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY), str(REPOSITORY / "src")])},
+        )
+        for side in ("published", "progeo")
+    ]
+
+    def ask(worker: subprocess.Popen[str], line: str) -> str:
+        assert worker.stdin and worker.stdout
+        worker.stdin.write(f"{line}\n")
+        worker.stdin.flush()
+        if answer := worker.stdout.readline():
+            return answer
+        raise SystemExit(f"{' '.join(map(str, worker.args))} failed")  # type: ignore[arg-type]
+
+    sides = [lambda worker=worker: Run(*json.loads(ask(worker, "work"))) for worker in workers]  # type: ignore[misc]
+    theirs, ours = alternate(*sides, pairs)
+    peaks = [json.loads(ask(worker, "")) for worker in workers]
+    for worker in workers:
+        worker.communicate()
+    return [
+        [Run(one.seconds, one.processor_seconds, peak) for one in side]
+        for side, peak in zip((theirs, ours), peaks, strict=True)
+    ]  # type: ignore[return-value]
 
 
 def prepare(folder: Path, backbone: str) -> Path:
@@ -84,6 +150,10 @@ def prepare(folder: Path, backbone: str) -> Path:
     from progeo.models.building import create_model
 
     (folder / "sitecustomize.py").write_text(PUT_RIGHT, encoding="utf-8")
+    if find_spec("skimage") is None:
+        (folder / "skimage").mkdir(exist_ok=True)
+        (folder / "skimage" / "__init__.py").touch()
+        (folder / "skimage" / "transform.py").write_text("rescale = None\n", encoding="utf-8")
     path = folder / f"{backbone}.pth"
     torch.save(create_model(backbone, descriptor_dim=512, weights="none").state_dict(), path)
     weights = torchvision.models.get_model_weights(backbone.lower())
@@ -94,28 +164,10 @@ def prepare(folder: Path, backbone: str) -> Path:
     return path
 
 
-def compare(name: str, words: list[str], repository: Path, folder: Path, pairs: int) -> list[str]:
-    """Run both, in turn, and return the row of the table."""
-    runs: list[tuple[Run, Run]] = []
-    for _ in range(pairs + 1):
-        runs.append((run(words, repository, folder), run(words, REPOSITORY, folder)))
-    theirs, ours = ([pair[side] for pair in runs[1:]] for side in (0, 1))
-    ratios = [pair[0].seconds / pair[1].seconds for pair in runs[1:]]
-    is_same = len({one.recalls for pair in runs for one in pair}) == 1 or "training" in name
-    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    memory = f"{max(one.gigabytes for one in theirs):.1f}, {max(one.gigabytes for one in ours):.1f} GB"
-    described = [describe([one.seconds for one in side]) for side in (theirs, ours)]
-    return [name, *described, ratio if is_same else "", memory, "equal" if is_same else "differ"]
-
-
-def describe(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.1f} s ({min(seconds):.1f})"
-
-
 def run(words: list[str], repository: Path, folder: Path) -> Run:
     """Run a published command of a repository in a process of its own, and say how it went."""
     search = [str(folder), *([str(REPOSITORY / "src")] if repository == REPOSITORY else [])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search), "TORCH_HOME": str(folder / "torch")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
     work = folder / repository.name
     work.mkdir(exist_ok=True)
     start = time.perf_counter()
@@ -134,7 +186,8 @@ def run(words: list[str], repository: Path, folder: Path) -> Run:
     if process.returncode:
         raise SystemExit(f"{repository / words[0]} failed:\n{output[-2000:]}")
     found = RECALLS.findall(output)
-    return Run(time.perf_counter() - start, usage.ru_maxrss / 1e6, found[-1] if found else ())
+    used = usage.ru_utime + usage.ru_stime
+    return Run(time.perf_counter() - start, used, usage.ru_maxrss / 1e6, found[-1] if found else ())
 
 
 if __name__ == "__main__":

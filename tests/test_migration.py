@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from progeo import cli
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 from progeo.places.database import PlaceDatabase
 from progeo.training.methods.prompt_file import load_prompts
 

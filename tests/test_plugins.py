@@ -49,7 +49,7 @@ torch.save(network.encode([torch.full((3, 40, 60), 0.5)], output="torch"), "desc
 
 LOAD = """
 import torch
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 network = load_model("model.safetensors")
 assert (network.spec.head, network.spec.head_arguments) == ("mean", {"scale": 2.0})
 torch.testing.assert_close(

@@ -23,6 +23,11 @@ for library in ("torch", "torchvision", "timm", "onnx", "faiss", "scipy", "openv
     sys.modules[library] = None
 """
 RUN = f"{WITHOUT_TORCH}\nfrom progeo.cli import main\nsys.exit(main(sys.argv[1:]))"
+ENCODE = f"""{WITHOUT_TORCH}
+import progeo
+model = progeo.load_model(sys.argv[1])
+assert model.encode(sys.argv[2]).shape == progeo.encode(sys.argv[1], [sys.argv[2]]).shape == (1, 8)
+"""
 SERVE = f"""{WITHOUT_TORCH}
 from pathlib import Path
 from fastapi.testclient import TestClient
@@ -52,6 +57,7 @@ def run(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str
 
 def test_index_locate_and_serve_with_a_graph(network: PlaceNetwork, tiny_city: Path, tmp_path: Path) -> None:
     export_model(network, tmp_path / "model.onnx")
+    run(ENCODE, "model.onnx", str(tmp_path / "model.reference.png"), folder=tmp_path)
     photos = tiny_city / "test" / "database"
     query = str(next((tiny_city / "test" / "queries").iterdir()))
     done = run(RUN, "index", str(photos), "--model", "model.onnx", "--database", "town", folder=tmp_path)

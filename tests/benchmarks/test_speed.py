@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import compare, gpu, published
+from benchmarks import compare, gpu, published, published_parts
 
 
 def test_the_gpu_script_runs_on_the_processor() -> None:
@@ -40,5 +41,12 @@ def test_published_code_is_compared_where_there_is_a_clone(
         (folder / "eval.py").write_text(script)
     monkeypatch.setattr(published, "REPOSITORY", ours)
     monkeypatch.setattr(sys, "argv", [*words, "--backbones", "ResNet18"])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     published.main()
     assert "equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", published.PARTS)
+def test_progeo_does_every_part_that_is_compared(part: str) -> None:
+    assert part in published_parts.PARTS
+    published_parts.MAKERS[part](published_parts.OURS, "", True)()

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from progeo import fit
 from progeo.errors import ProgeoError
 from progeo.models import export
 from progeo.models.building import create_model
@@ -25,8 +26,8 @@ from progeo.models.encoder import Encoder
 from progeo.models.engines.graphs import ExportedModel, open_graph
 from progeo.models.export import export_graph, export_model
 from progeo.models.files import save_model
+from progeo.models.loading import load_model
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
 from progeo.pixels.recipe import Preprocessing
 
 SIZE = 64
@@ -77,6 +78,23 @@ def test_every_family_gives_the_same_in_every_engine(
         ):
             assert keys[0] == number
             np.testing.assert_allclose(local[number], maps, atol=2e-3)
+
+
+@pytest.mark.parametrize("components", [0, 5])
+def test_fitted_heads_are_in_the_graph(
+    components: int, small: PlaceNetwork, photos: list[Image.Image], tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, path in enumerate(paths):
+        photos[number % 3].rotate(10 * number).save(path)
+    network = fit(paths, small, head="vlad", words=4, pca=components)
+    export_model(network, tmp_path / "model.onnx")
+    expected = Encoder.create(network).encode(paths)
+    for runtime in RUNTIMES:
+        model = open_graph(tmp_path / "model.onnx", engine=runtime)
+        assert model.spec == network.spec
+        assert model.descriptor_dim == (components or network.descriptor_dim)
+        np.testing.assert_allclose(Encoder.create(model).encode(paths), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])

@@ -20,7 +20,7 @@ from progeo.models import hub
 from progeo.models.files import save_model
 from progeo.models.foreign import ForeignCode
 from progeo.models.hub import HUB_MODELS, find_hub_address, is_hub_address, load_hub_model
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 
 HUBCONF = """
 dependencies = ["torch"]

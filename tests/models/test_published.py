@@ -18,7 +18,8 @@ from progeo.errors import ProgeoError
 from progeo.models.building import build, create_model
 from progeo.models.catalogue import COSPLACE, list_published
 from progeo.models.files import load_weights
-from progeo.models.published import find_cached, get_trained_model, list_models, load_model
+from progeo.models.loading import load_model
+from progeo.models.published import find_cached, get_trained_model, list_models
 
 from ..conftest import REPOSITORY
 

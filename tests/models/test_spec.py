@@ -17,8 +17,9 @@ from progeo.errors import ProgeoError
 from progeo.models.building import build, create_model
 from progeo.models.features import Features
 from progeo.models.files import load_model_file, save_model
+from progeo.models.loading import load_model
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import list_models, load_model
+from progeo.models.published import list_models
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
 

@@ -14,7 +14,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.models.building import create_model
 from progeo.models.files import save_model
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 from progeo.training import train
 from progeo.training.best import BEST_MODEL, START_MODEL
 from progeo.training.trainer import Trainer

@@ -16,8 +16,8 @@ from progeo.models.building import create_model
 from progeo.models.encoder import Encoder
 from progeo.models.files import load_model_file, save_model
 from progeo.models.fingerprint import compute_fingerprint
+from progeo.models.loading import load_model
 from progeo.models.network import PlaceNetwork
-from progeo.models.published import load_model
 from progeo.pixels.recipe import Preprocessing
 from progeo.search import store
 from progeo.training import fitting

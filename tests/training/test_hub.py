@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from progeo import cli
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 
 HUBCONF = """
 import torch

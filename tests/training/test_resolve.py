@@ -11,7 +11,7 @@ import torch
 from progeo.errors import ProgeoError
 from progeo.models.building import create_model
 from progeo.models.files import save_model
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 from progeo.training import train
 from progeo.training.best import BEST_MODEL
 

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.plugins.precision import Precision
 from PIL import Image
 
 from progeo import cli
 from progeo.cli.options import load_options
 from progeo.cli.train import TrainOptions
 from progeo.cli.train import run as run_training
+from progeo.devices import choose_precision
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.recall import Evaluation
-from progeo.models.published import load_model
+from progeo.models.loading import load_model
 from progeo.training import trainer
 from progeo.training.phase import GroupBatches
 from progeo.training.run import BEST_MODEL
@@ -275,11 +277,34 @@ def test_mixed_precision_trains_as_float32_does(make_options: MakeOptions, monke
     monkeypatch.setattr(trainer, "choose_precision", lambda name, device: {"half": "bf16"}.get(name, name))
     settings = {"images_per_class": 2, "epochs_num": 2, "iterations_per_epoch": 3, "hue": 0.1}
     losses = []
-    for use_amp16 in (False, True):
-        folder, _ = run_in(f"amp_{use_amp16}", make_options(use_amp16=use_amp16, **settings))
+    ways: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "amp": {"use_amp16": True},
+        "bf16": {"precision": "bf16"},
+        "float32": {"use_amp16": True, "precision": "float32"},
+    }
+    for name, way in ways.items():
+        folder, _ = run_in(name, make_options(**way, **settings))
         losses.append([float(loss) for loss in losses_of(folder)])
-    assert losses[0] != losses[1]
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    plain, amp, bf16, float32 = losses
+    assert plain != amp
+    assert amp == pytest.approx(plain, rel=0.05)
+    assert (bf16, float32) == (amp, plain)
+
+
+def test_without_instructions_for_it_the_precision_is_float32_and_one_line(
+    make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    choose_precision.cache_clear()
+    monkeypatch.setattr("progeo.devices.has_bf16_instructions", lambda: False)
+    for name, use_amp16 in (("fp16", False), ("bf16", False), (None, True)):
+        caplog.clear()
+        fabric = trainer.create_fabric(torch.device("cpu"), use_amp16, name)
+        assert type(fabric.strategy.precision) is Precision
+        assert len(caplog.messages) == 1 and "float32" in caplog.text
+    choose_precision.cache_clear()
+    with pytest.raises(ProgeoError, match="`precision` is 'int8'; it must be one of float32, half, bf16, fp16"):
+        run_in("int8", make_options(precision="int8"))
 
 
 def test_compiled_it_trains_the_same(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from progeo.models.encoder import Encoder
     from progeo.models.files import save_model
     from progeo.models.heads import list_heads, register_head
+    from progeo.models.loading import encode, load_model
     from progeo.models.network import PlaceNetwork
-    from progeo.models.published import encode, list_models, load_model
+    from progeo.models.published import list_models
     from progeo.models.spec import ModelSpec
 
 _HOMES = {
@@ -24,7 +25,8 @@ _HOMES = {
     **dict.fromkeys(("list_heads", "register_head"), "progeo.models.heads"),
     **dict.fromkeys(("build", "create_model"), "progeo.models.building"),
     "PlaceNetwork": "progeo.models.network",
-    **dict.fromkeys(("encode", "list_models", "load_model"), "progeo.models.published"),
+    **dict.fromkeys(("encode", "load_model"), "progeo.models.loading"),
+    "list_models": "progeo.models.published",
     "ModelSpec": "progeo.models.spec",
 }
 

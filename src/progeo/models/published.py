@@ -1,8 +1,7 @@
-"""The published models, and the one door to any trained model."""
+"""The published models, and the one door to any network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,7 +16,7 @@ from progeo.models.backbones.registry import find_backbone, is_backbone, list_ba
 from progeo.models.building import create_untrained
 from progeo.models.catalogue import COSPLACE, COSPLACE_RELEASE, PublishedModel, list_published, make_cosplace
 from progeo.models.downloads import download
-from progeo.models.engines.graphs import ExportedModel, is_graph, open_graph
+from progeo.models.engines.graphs import is_graph
 from progeo.models.files import load_model_file, load_weights
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork
@@ -25,7 +24,7 @@ from progeo.models.recipes import parse_recipe
 from progeo.models.state_dicts import read_tensors
 
 if TYPE_CHECKING:
-    from progeo.pixels.recipe import Preprocessing, Source
+    from progeo.pixels.recipe import Preprocessing
 
 FAMILIES = ("cosplace:", "eigenplaces:", "mixvpr:")
 """How names of published models begin that say more behind it."""
@@ -65,41 +64,6 @@ def list_models(pattern: str = "*", *, details: bool = False) -> list[str] | lis
     return [{"name": name, **(rows[name] or _describe_backbone(name))} for name in names]
 
 
-def load_model(
-    name_or_path: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    trust_remote_code: bool = False,
-    backbone: str | None = None,
-    descriptor_dim: int | None = None,
-    fc_output_dim: int | None = None,
-) -> PlaceNetwork | ExportedModel:
-    """Load a model in evaluation mode.
-
-    Args:
-        name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``list_models``), a model
-            file of progeo, a state dict, a backbone like ``ResNet18``, which is then a model without training, or a
-            graph of ``progeo export``.
-        device: where it will be: ``cpu``, ``cuda``, ``mps`` or ``auto``.
-        trust_remote_code: let models of torch.hub run their own code.
-        backbone: needed for a state dict, which does not say it (see ``load_model_file``).
-        descriptor_dim: likewise.
-        fc_output_dim: the same, as it is called where it was published.
-
-    Raises:
-        ProgeoError: there is no such model, or the file is not one, or not the one asked for.
-    """
-    descriptor_dim = fc_output_dim if descriptor_dim is None else descriptor_dim
-    name = str(name_or_path)
-    if is_graph(name):
-        if backbone is not None or descriptor_dim is not None:
-            raise ProgeoError(f"{name} is a graph, which says what it is: leave out `backbone` and `descriptor_dim`.")
-        return open_graph(name, device=str(device))
-    return load_network(
-        name, device=device, trust_remote_code=trust_remote_code, backbone=backbone, descriptor_dim=descriptor_dim
-    )
-
-
 def load_network(
     name: str,
     *,
@@ -108,7 +72,7 @@ def load_network(
     backbone: str | None = None,
     descriptor_dim: int | None = None,
 ) -> PlaceNetwork:
-    """Load a model that PyTorch runs, which can be trained and exported; see ``load_model``.
+    """Load a model that PyTorch runs, which can be trained and exported; see ``progeo.models.loading.load_model``.
 
     Raises:
         ProgeoError: as of ``load_model``; or it is an exported graph, which holds no network.
@@ -150,24 +114,6 @@ def load_network(
             f"There is no model file {name}{near}. Give the path of one, or a published model like {example}."
         )
     return network.to(device)
-
-
-def encode(
-    model: PlaceNetwork | ExportedModel | str | Path,
-    photos: Source | Sequence[Source],
-    *,
-    device: torch.device | str | None = None,
-    batch_size: int = 16,
-    num_workers: int | None = None,
-    progress: bool = False,
-    output: Literal["numpy", "torch"] = "numpy",
-    trust_remote_code: bool = False,
-) -> Any:
-    """Return the descriptors of photos, as ``PlaceNetwork.encode`` does; ``model`` may be what ``load_model`` takes."""
-    loaded = load_model(model, trust_remote_code=trust_remote_code) if isinstance(model, str | Path) else model
-    return loaded.encode(
-        photos, device=device, batch_size=batch_size, num_workers=num_workers, progress=progress, output=output
-    )
 
 
 def get_trained_model(

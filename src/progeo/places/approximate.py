@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.index import IvfFlat, IvfRq
 from numpy.typing import NDArray
 
 from progeo.places import storage
+from progeo.places.lance import lancedb
 
 Descriptors = NDArray[np.float32]
 
@@ -63,7 +63,7 @@ def train(photos: Any, dimension: int) -> None:
     # One bit per value (RaBitQ), trained in seconds; product quantisation takes minutes on float16. The candidates it
     # proposes are compared by their full descriptors.
     settings: dict[str, Any] = {"distance_type": "l2", "sample_rate": 64, "max_iterations": 20}
-    config = IvfRq(**settings) if dimension % 8 == 0 else IvfFlat(**settings)
+    config = lancedb.index.IvfRq(**settings) if dimension % 8 == 0 else lancedb.index.IvfFlat(**settings)
     photos.create_index("descriptor", config=config, replace=True)
 
 

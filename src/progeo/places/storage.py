@@ -14,13 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 
 from progeo.data.credits import SHOT_COLUMNS
 from progeo.data.frames import EARTH, LOCAL, Frame
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
+from progeo.places.lance import lancedb
 
 try:
     import fcntl

@@ -247,7 +247,7 @@ class Training:
                 network=create_run_network(
                     settings, self.network, resumed=resumed, keep_frozen=self.is_own, spec=self.spec
                 ),
-                fabric=create_fabric(self.device, settings.use_amp16),
+                fabric=create_fabric(self.device, settings.use_amp16, settings.precision),
                 folder=earlier or Path(),
                 earlier=earlier,
                 checkpoint=checkpoint,

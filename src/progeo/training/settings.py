@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from progeo.devices import PRECISIONS
 from progeo.errors import ProgeoError
 from progeo.training.recipes import find_recipe
 
@@ -210,6 +211,12 @@ class TrainingSettings:
     )
     use_amp16: bool = setting(
         False, "mixed precision: bf16 where the hardware has it, else fp16 on a GPU and float32 on a processor"
+    )
+    precision: str | None = setting(
+        None,
+        "which mixed precision: half, as `use_amp16` takes it, bf16, or fp16 with scaling of the loss, on a GPU only; "
+        "float32 is none. Without it `use_amp16` decides",
+        choices=PRECISIONS,
     )
     compile: bool = setting(
         False,

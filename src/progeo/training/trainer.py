@@ -223,7 +223,7 @@ class Trainer:
 
     def complain(self, what: str) -> None:
         """Raise ProgeoError, with what to lower."""
-        amp = ", or leave out `use_amp16`" if self.run.settings.use_amp16 else ""
+        amp = ", or take `precision` float32" if isinstance(self.fabric.strategy.precision, MixedPrecision) else ""
         remedy = f"{self.phase.remedy[0].upper()}{self.phase.remedy[1:]}{amp}"
         raise ProgeoError(f"{what} of epoch {self.state.epoch + 1}. {remedy}.")
 
@@ -321,10 +321,13 @@ class SteadyMixedPrecision(MixedPrecision):
         return self.scaler.step(optimizer, **kwargs) if self.scaler else optimizer.step(**kwargs)
 
 
-def create_fabric(device: torch.device, use_amp16: bool) -> Fabric:
-    """Return Lightning Fabric for one device, in float32 or in mixed precision as ``choose_precision`` says of half."""
+def create_fabric(device: torch.device, use_amp16: bool, precision_name: str | None = None) -> Fabric:
+    """Return Lightning Fabric for one device, in the precision that ``choose_precision`` gives for this name.
+
+    Without a name ``use_amp16`` means half, and else float32.
+    """
     precision = Precision()
-    kind = choose_precision("half" if use_amp16 else "float32", device)
+    kind = choose_precision(precision_name or ("half" if use_amp16 else "float32"), device)
     if kind == "fp16":
         precision = SteadyMixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
     elif kind == "bf16":

@@ -55,7 +55,7 @@ def load_runnable(
         model = found and find_exported(*found, engine=engine, kept=path)
         if model:
             return model
-    from progeo.models.published import load_model
+    from progeo.models.loading import load_model
 
     return load_model(name_or_path, device=device, **loading)
 

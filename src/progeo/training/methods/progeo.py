@@ -166,7 +166,7 @@ class ProGEO(Method):
         assert self.model is not None
         settings = run.settings
         # Half precision on GPUs always, as published; on the CPU it is slower for prompts of a dozen tokens.
-        fabric = create_fabric(run.device, settings.use_amp16 or run.device.type == "cuda")
+        fabric = create_fabric(run.device, settings.use_amp16 or run.device.type == "cuda", settings.precision)
         phase = PromptPhase(dataclasses.replace(run, fabric=fabric), self.model, self.extract_features(run))
         yield phase
         measured = phase.measure()
