@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from progeo.devices import PRECISIONS
 from progeo.errors import ProgeoError
 from progeo.training.recipes import find_recipe
 
@@ -216,7 +215,7 @@ class TrainingSettings:
         None,
         "which mixed precision: half, as `use_amp16` takes it, bf16, or fp16 with scaling of the loss, on a GPU only; "
         "float32 is none. Without it `use_amp16` decides",
-        choices=PRECISIONS,
+        choices=("float32", "half", "bf16", "fp16"),
     )
     compile: bool = setting(
         False,
