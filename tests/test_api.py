@@ -24,7 +24,7 @@ PARAMETERS = {
     "encode": "model, photos, *, device, batch_size, num_workers, progress, output, trust_remote_code",
     "evaluate": "model, evaluation_set, *, protocol, image_size, native, positive_dist_threshold, k, rerank, "
     "candidates, device, engine, batch_size, num_workers, description, descriptors_folder, cache_folder, "
-    "trust_remote_code",
+    "explain, trust_remote_code",
     "fit": "photos, model, *, head, words, pca, whitening, seed, image_size, features_folder, device, batch_size, "
     "num_workers, progress, trust_remote_code",
     "list_models": "pattern, *, details",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from progeo.console import format_count, log_to, logger
+from progeo.console import format_count, log_to, logger, progress_bar
 from progeo.files import create_run_folder
 
 
@@ -28,3 +28,22 @@ def test_log_goes_to_the_terminal_and_to_the_latest_folder_only(
 
 def test_counts() -> None:
     assert [format_count(number, "photo") for number in (0, 1, 1200)] == ["0 photos", "1 photo", "1,200 photos"]
+
+
+def test_lines_stand_in_for_bars_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.console.SECONDS_PER_LINE", 0.0)
+    with progress_bar("loss {task.fields[loss]}") as bar:
+        task = bar.add_task("Training", total=2000, loss="")
+        bar.update(task, advance=1200, loss="0.25")
+        bar.update(task, advance=800, loss="0.20")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Training: 1,200 of 2,000, loss 0.25, 0:00:00")
+    assert lines[1:] == ["Training: 2,000 of 2,000, loss 0.20, 0:00:00"]
+    with progress_bar() as bar:
+        assert list(bar.track(range(3), description="Counting")) == [0, 1, 2]
+    assert "Counting: 3 of 3" in capsys.readouterr().err
+    with progress_bar(disable=True) as bar:
+        bar.advance(bar.add_task("Silence", total=1))
+    assert capsys.readouterr().err == ""

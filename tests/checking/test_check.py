@@ -57,8 +57,8 @@ def test_set_that_is_fine(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         "test queries                      4",
         "Headings: 100 % known",
         "Duplicates: 0 the same file, 0 nearly the same picture",
-        "Positives of test queries: 0 with 0, 0 with 1, 4 with 2 to 5",
-        "--M 10 --alpha 30: 0 in 0 with 10, 0 in 0 with 5, 0 in 0 with 4, 0 in 0 with 3",
+        "Positives of test queries: 4 with 2 to 5",
+        "      M  alpha   10 or more    5 or more    4 or more    3 or more",
     ):
         assert line in output
     page = Path("check.html").read_text(encoding="utf-8")
@@ -214,7 +214,7 @@ def test_folder_with_names_and_without(tmp_path: Path, tiny_city: Path, capsys: 
     assert cli.main(["data", "check", str(tiny_city), "--page", page]) == 0
     output = capsys.readouterr().err
     assert "train                            32" in output
-    assert "Positives of val queries: 0 with 0" in output
+    assert "Positives of val queries: " in output and " 0 with" not in output
     (tmp_path / "photos").mkdir()
     for name in ("@1@2@.jpg", "photo.jpg"):
         Image.new("RGB", (8, 6)).save(tmp_path / "photos" / name)
@@ -233,7 +233,7 @@ def test_cost_is_that_of_the_recommended_settings(
     places = [0] * 5 + [1] * 4 + [2] * 3
     write_rows({number: f"{59.3 + place / 1000:.4f},18.1,,train,database" for number, place in enumerate(places)})
     _, output = check(capsys)
-    assert "--M 10 --alpha 360: 0 in 0 with 10, 1 in 1 with 5, 2 in 2 with 4, 3 in 3 with 3" in output
+    assert re.search(r"^ +10 +360 +1 +2 +3$", output, re.MULTILINE)
     assert "Looking at 12 photos" in output and "Measuring a step" in output
     assert "To start with: progeo train --train_set_folder m.csv --val_set_folder VAL --test_set_folder TEST" in output
     assert "--backbone EfficientNet-Lite0 --image_size 224 --M 10" in output
@@ -241,7 +241,7 @@ def test_cost_is_that_of_the_recommended_settings(
     cost = "400 steps in all, that of 2 classes, and about 7 hours on this machine's processor, without reading photos"
     assert f"This is {cost}" in output and "Too long" not in output
     page = Path("check.html").read_text(encoding="utf-8")
-    assert '<td class="number chosen">2 <span class="muted">(9; 2)</span></td>' in page  # with four photos or more
+    assert '<td class="number chosen">2<br><span class="muted">9 photos</span></td>' in page  # with four photos or more
     assert f"This is {cost.replace('steps in', 'steps of 32 photos in').replace(chr(39), '&#39;')}" in page
 
 
@@ -270,3 +270,29 @@ def test_set_without_any_position(folder: Path, capsys: pytest.CaptureFixture[st
     code, output = check(capsys)
     assert code == 2
     assert "Not one of 12 photos can be used, first 0.jpg: latitude and longitude are both 0" in output
+
+
+def test_photos_to_locate_need_no_position(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("1.jpg").write_bytes(Path("0.jpg").read_bytes())
+    assert cli.main(["data", "check", ".", "--to_locate"]) == 0
+    output = capsys.readouterr().err
+    assert "12 photos to locate" in output and "1 photo the same file as another" in output
+    assert "Problem" not in output and "Classes" not in output
+    page = Path("check.html").read_text(encoding="utf-8")
+    assert "12 photos to locate. No problems found." in page and "<h2>Classes</h2>" not in page
+    Path("2.jpg").write_text("no image")
+    assert cli.main(["data", "check", ".", "--to_locate"]) == 1
+    assert "Problem: 1 photo that cannot be read" in capsys.readouterr().err
+    write_rows()
+    assert cli.main(["data", "check", "m.csv", "--to_locate"]) == 2
+    assert "--to_locate checks a folder of photos" in capsys.readouterr().err
+
+
+def test_duplicates_are_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    for number in (1, 4):
+        Path(f"{number}.jpg").write_bytes(Path("0.jpg").read_bytes())
+    check(capsys)
+    page = Path("check.html").read_text(encoding="utf-8")
+    assert page.count('alt="0.jpg"') >= 2 and '<a href="#twice">See them</a>' in page
+    assert "0.jpg = 4.jpg" not in page and '<p class="name">4.jpg</p>' in page

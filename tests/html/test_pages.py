@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from progeo.evaluation.charts import draw_maps
@@ -17,8 +19,12 @@ from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import measure
 from progeo.evaluation.recall import Evaluation, measure_recalls
 from progeo.evaluation.report import write_report
+from progeo.evaluation.reranking import Reranking
 from progeo.html.maps import Layer, MapData, Sign, surround
 from progeo.html.pages import write_page
+from progeo.locating.output.map import to_data_address
+from progeo.search.explanation import Explanation
+from progeo.search.keypoints import PointMatches
 
 from ..browser import PATIENCE, browser, note_troubles
 from ..evaluation.test_report import table
@@ -111,6 +117,49 @@ def test_report_shows_where_it_works(browser: Browser, report: Path, zone: int |
 
 
 @pytest.mark.parametrize("zone", [33])
+@pytest.mark.parametrize("settings", [{}, PHONE])
+def test_mistakes_show_which_details_fit(browser: Browser, tmp_path: Path, settings: dict[str, Any], zone: int) -> None:
+    for name, size in (("q", (80, 60)), ("d", (60, 60))):
+        Image.new("RGB", size, "grey").save(tmp_path / f"{name}.jpg")
+    evaluation = make_evaluation()
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]], np.float32)
+    explanations = {(1, row): Explanation(PointMatches(points, points), 2.0) for row in (0, 1)}
+    evaluation = dataclasses.replace(evaluation, reranking=Reranking(evaluation.predictions, explanations))
+    database, queries = (
+        table([str(tmp_path / f"{name}.jpg")] * 3, [zone] * 3, at)
+        for name, at in (("d", evaluation.database_positions), ("q", evaluation.query_positions))
+    )
+    path = tmp_path / "report.html"
+    evaluation_set = EvaluationSet("somewhere", database, queries, None, [])
+    write_report(evaluation, evaluation_set, measure(evaluation), path, title="A town", settings={}, examples=1)
+    with open_file(browser, path, **settings) as page:
+        expect(page.get_by_text("Not good enough yet")).to_be_visible()
+        expect(page.get_by_text("Re-ranking made 0 first predictions right and 0 wrong")).to_be_visible()
+        opener = page.get_by_role("button", name="Compare with the query: wrong prediction, 1.")
+        opener.focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("status")).to_have_text(
+            "3 details fit together; photos of different places hardly ever share 2."
+        )
+        circles = page.locator(".points circle")
+        expect(circles).to_have_count(6)
+        image, stage = page.locator(".frame img").first.bounding_box(), page.locator(".stage").bounding_box()
+        assert image and stage
+        scale = min(image["width"] / 80, image["height"] / 60)
+        left = image["x"] - stage["x"] + (image["width"] - 80 * scale) / 2
+        assert float(circles.nth(0).get_attribute("cx") or "") == pytest.approx(left, abs=2)
+        assert float(circles.nth(1).get_attribute("cx") or "") == pytest.approx(left + 80 * scale, abs=2)
+        page.keyboard.press("d")
+        expect(circles).to_have_count(0)
+        for _ in range(2):
+            page.keyboard.press("ArrowRight")
+        expect(dialog.get_by_role("status")).to_be_empty()  # the third prediction was not compared
+        page.keyboard.press("Escape")
+        expect(opener).to_be_focused()
+
+
+@pytest.mark.parametrize("zone", [33])
 def test_report_on_a_phone_in_the_dark(browser: Browser, report: Path, zone: int) -> None:
     with open_file(browser, report, color_scheme="dark", **PHONE) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -130,7 +179,9 @@ def test_thousands_of_points_are_drawn_at_once(browser: Browser, tmp_path: Path)
     layers = [Layer("dots", "dot", points=points), Layer("signs", "good", "disc")]
     drawn = MapData("dots", layers, surround(points), signs)
     path = tmp_path / "map.html"
-    write_page("html/map.html", path, map=drawn, photos=[make_photo()] * 5000, calibration="", count=20_000)
+    write_page(
+        "html/map.html", path, map=drawn, photos=[make_photo()] * 5000, calibration="", count=20_000, explanations=[]
+    )
     with open_file(browser, path) as page:
         assert count_pixels(page, "good") > 1000
         page.locator(".leaflet-control-zoom-in").click()
@@ -159,7 +210,7 @@ def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, 
     drawn = MapData("two", layers, surround(at), signs, hover=False)
     path = tmp_path / "map.html"
     photos = [make_photo(probability=None), make_photo(known=False, probability=None)]
-    write_page("html/map.html", path, map=drawn, photos=photos, calibration="", count=3)
+    write_page("html/map.html", path, map=drawn, photos=photos, calibration="", count=3, explanations=[])
     for settings in ({"viewport": {"width": 1100, "height": 700}}, PHONE):
         with open_file(browser, path, **settings) as page:
             expect(page.get_by_role("heading")).to_have_text("Where 2 photos were taken")
@@ -184,6 +235,34 @@ def test_located_photos_are_chosen_in_the_list_and_on_the_map(browser: Browser, 
             assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
 
 
+def test_a_match_on_the_map_is_compared(browser: Browser, tmp_path: Path) -> None:
+    picture = tmp_path / "grey.jpg"
+    Image.new("RGB", (80, 60), "grey").save(picture)
+    address = to_data_address(picture.read_bytes())
+    near = [[52.5201, 13.4001], [52.5199, 13.4], [52.52, 13.3999]]
+    layers = [Layer("database", "dot", points=near), Layer("estimate", "accent"), Layer("unknown", "muted")]
+    drawn = MapData("one", layers, surround(near), [Sign([52.52, 13.4], 1, radius=12.0, matches=near)], hover=False)
+    points = np.array([[0.1, 0.1], [0.9, 0.9]], np.float32)
+    explanation = Explanation(PointMatches(points, points), 5.0).to_dict()
+    photo = make_photo() | {"picture": address}
+    photo["matches"] = [match | {"picture": address} for match in photo["matches"]]
+    path = tmp_path / "map.html"
+    write_page(
+        "html/map.html", path, map=drawn, photos=[photo], calibration="", count=3, explanations=[[explanation] * 2]
+    )
+    for settings in ({"viewport": {"width": 1100, "height": 700}}, {"color_scheme": "dark", **PHONE}):
+        with open_file(browser, path, **settings) as page:
+            link = page.get_by_role("link", name="Street map")
+            assert (link.get_attribute("href") or "").startswith("https://www.openstreetmap.org/?mlat=52.52")
+            page.get_by_role("button", name="Compare with match 2").press("Enter")
+            expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text("Match 2 of 3")
+            expect(page.get_by_role("dialog").get_by_role("status")).to_contain_text("2 details fit together, which")
+            expect(page.locator(".points line")).to_have_count(2)
+            page.keyboard.press("ArrowRight")
+            expect(page.locator(".points line")).to_have_count(0)
+            assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+
+
 def test_a_photo_of_an_unknown_place_shows_only_its_matches(browser: Browser, tmp_path: Path) -> None:
     near = [[52.5201, 13.4001], [52.5199, 13.4], [52.52, 13.3999]]
     layers = [Layer("database", "dot", points=near), Layer("estimate", "accent"), Layer("unknown", "muted")]
@@ -191,7 +270,15 @@ def test_a_photo_of_an_unknown_place_shows_only_its_matches(browser: Browser, tm
     drawn = MapData("one", layers, surround(near), signs, hover=False)
     path = tmp_path / "map.html"
     photos = [make_photo(known=False, latitude=None, longitude=None), make_photo()]
-    write_page("html/map.html", path, map=drawn, photos=photos, calibration="Of a default calibration.", count=3)
+    write_page(
+        "html/map.html",
+        path,
+        map=drawn,
+        photos=photos,
+        calibration="Of a default calibration.",
+        count=3,
+        explanations=[],
+    )
     with open_file(browser, path) as page:
         expect(page.get_by_text("Of a default calibration.")).to_be_visible()
         buttons = page.locator("#photos button")

@@ -14,14 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from progeo import cli
+from progeo.data.table import read_photos
 from progeo.locating.calibration import Calibration, Floats, Judge
 from progeo.locating.evidence import Evidence
 from progeo.locating.sequence import read_times
+from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
 
 from ..data.photos import write_photo
+from ..textures import write_set
 
 
 @pytest.fixture
@@ -81,6 +86,7 @@ def test_json(locate: Locate, queries: Path) -> None:
     assert set(content[0]["matches"][0]) == {
         *("id", "path", "latitude", "longitude", "heading", "timestamp"),
         *("descriptor_distance", "distance_metres", "weight", "credit"),
+        *("agreeing_points", "strength"),
     }
 
 
@@ -183,8 +189,8 @@ def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
     _, message = locate(tmp_path / name, queries, "--map", tmp_path / "map.html", "--json", "--even_unknown")
     assert f"The map is in {tmp_path / 'map.html'}" in message
     page = (tmp_path / "map.html").read_text(encoding="utf-8")
-    assert page.count("<script") == 4  # Leaflet, the map, its data, the list
-    assert not re.search(r"(src|href)=[\"']?http(?!s://leafletjs.com)", page)
+    assert page.count("<script") == 6  # Leaflet, the map, its data, pairs, what explains them, the list
+    assert not re.search(r"(src|href)=[\"']?http(?!s://(leafletjs.com|www.openstreetmap.org))", page)
     assert "gotcha" not in re.sub(r"&lt;script&gt;alert\(&#39;gotcha&#39;\)&lt;!--&amp;&#34;&#39;.jpg", "", page)
     names = re.findall(r"<strong>(.*?jpg)</strong>", page)
     assert [html.unescape(shown) for shown in names] == [name, *sorted(path.name for path in queries.iterdir())]
@@ -195,6 +201,47 @@ def test_map(locate: Locate, queries: Path, tmp_path: Path) -> None:
     # The eight places lie 10 m apart along two lines 100 m apart.
     east = sorted({longitude for _, longitude in data["layers"][0]["points"]})
     assert 89_900 * (east[-1] - east[0]) == pytest.approx(130, abs=3)
+
+
+def test_a_map_with_tiles_loads_only_these(locate: Locate, queries: Path, tmp_path: Path) -> None:
+    tiles = ("--tiles", "https://{s}.tiles.example/{z}/{x}/{y}.png", "--tiles_attribution", "Town hall")
+    locate(queries, "--map", tmp_path / "map.html", "--even_unknown", *tiles)
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert "img-src data: https://*.tiles.example;" in page
+    assert '"attribution": "Town hall"' in page
+    assert "https://www.openstreetmap.org/?mlat=36.1" in html.unescape(page)
+
+
+def test_pictures_show_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cv2")
+    photos = write_set(tmp_path / "set")
+    network = create_model("timm:test_resnet", descriptor_dim=8, weights="none").eval()
+    network.set_image_size(120)
+    with PlaceDatabase.create(tmp_path / "places", network) as database:
+        database.add(read_photos(photos / "database", tmp_path / "cache"))
+    locate = Locate(tmp_path / "places", capsys)
+    query = min((photos / "queries").iterdir())
+    gone = next(path for path in (photos / "database").iterdir() if path.name.split("@")[1] == query.name.split("@")[1])
+    gone.unlink()  # its thumbnail stands in
+    outputs = ("--explain", tmp_path / "why", "--map", tmp_path / "map.html", "--cache_folder", tmp_path / "cache")
+    _, message = locate(query, "--rerank", "sift", *outputs, "--num_matches", "2")
+    assert f"2 pictures of photos and their matches are in {tmp_path / 'why'}" in message
+    first, second = (np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "why").iterdir()))
+    assert [path.name[-11:] for path in sorted((tmp_path / "why").iterdir())] == ["_match1.jpg", "_match2.jpg"]
+
+    def count_coloured(picture: NDArray[np.int64]) -> int:
+        return int((np.ptp(picture[:480], axis=2) > 60).sum())  # the photos are grey
+
+    assert count_coloured(first) > 2 * count_coloured(second)
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    content = re.search(r'id="explanations">(.*?)</script>', page, re.DOTALL)
+    ((strong, weak),) = json.loads(content[1])  # type: ignore[index]
+    assert strong["count"] > strong["floor"] > weak["count"] and len(strong["query"]) == len(strong["match"]) > 8
+    assert json.loads(locate(query, "--rerank", "sift", "--json")[0])[0]["matches"][0]["strength"] > 1
+
+    shutil.rmtree(tmp_path / "why")
+    locate(query, "--explain", tmp_path / "why", "--num_matches", "1")  # compared only to be shown
+    assert len(list((tmp_path / "why").iterdir())) == 1
 
 
 def test_priors(locate: Locate, queries: Path) -> None:
@@ -242,6 +289,9 @@ def test_photos_that_cannot_be_read_do_not_stop_the_others(locate: Locate, queri
         (["PHOTO", "--after", "yesterday"], "--after yesterday: please give a date as year, month and day"),
         (["PHOTO", "--min_confidence", "2"], "--min_confidence: Not of type ClosedUnitInterval"),
         (["PHOTO", "--map", "/proc/map.html"], "Cannot write /proc/map.html"),
+        (["PHOTO", "--explain", "/proc/pairs"], "Cannot write /proc/pairs"),
+        (["PHOTO", "--tiles", "https://a/{z}/{x}/{y}.png"], "--tiles are for the map: please give --map FILE too"),
+        (["PHOTO", "--map", "m.html", "--tiles", "/{z}/{x}/{y}.png"], "starts with https:// or http:// and has {z}"),
     ],
 )
 def test_wrong_options(locate: Locate, queries: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

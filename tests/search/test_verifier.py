@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("cv2")
 
 from progeo.search.evidence import Worth, Yardstick, choose_sample, find_wrong_pairs, fuse
-from progeo.search.keypoints import Keypoints
+from progeo.search.explanation import MOST_SHOWN, Explanation, choose_strongest, describe_points, spread
+from progeo.search.keypoints import Keypoints, PointMatches
 from progeo.search.matching import Method, Pixels, SiftMethod
 from progeo.search.verifier import Verifier
 from tests.textures import make_texture
@@ -115,3 +116,40 @@ def test_learning_leaves_out_what_cannot_be_read() -> None:
     yardstick = verifier.yardsticks["sift"]
     assert yardstick is not None and yardstick.pairs == 25
     assert len(told) == 27
+
+
+def test_points_of_a_match_lie_where_they_are_in_both_photos() -> None:
+    found = make_verifier().explain(query, ["3.jpg", "0.jpg", "gone.jpg"])
+    strong, weak, gone = found
+    assert strong.strength > 1 > weak.strength >= gone.strength == 0
+    # The query is the photo without its 20 leftmost of 160 columns.
+    moved = (strong.points.query[:, 0] * 140 + 20) / 160
+    np.testing.assert_allclose(moved, strong.points.candidate[:, 0], atol=0.02)
+    shown = strong.to_dict()
+    assert 8 < len(shown["query"]) == len(shown["match"]) <= MOST_SHOWN
+    assert shown["text"].startswith(f"{len(strong.points)} details fit together; ")
+
+
+def test_the_method_that_says_most_explains() -> None:
+    def explain(count: int, floor: float | None) -> Explanation:
+        points = np.zeros((count, 2), np.float32)
+        return Explanation(PointMatches(points, points), floor)
+
+    few_but_sure, many = explain(20, 5), explain(100, 90)
+    assert choose_strongest([many, few_but_sure]) is few_but_sure
+    unknown = explain(3, None), explain(9, None)
+    assert choose_strongest(unknown) is unknown[1]
+
+
+def test_what_points_prove_is_said_in_words() -> None:
+    assert "hardly ever share 15" in describe_points(143, 15)
+    assert "proves little" in describe_points(9, 15) and "up to 15" in describe_points(9, 15)
+    assert "not known" in describe_points(1, None) and describe_points(1, None).startswith("1 detail fits")
+    assert "alike only as a whole" in describe_points(0, 15)
+
+
+def test_points_that_are_shown_lie_apart() -> None:
+    points = np.array([[0, 0], [0.01, 0], [1, 1], [0.99, 1], [1, 0]], np.float32)
+    assert spread(points, 3).tolist() == [0, 2, 4]
+    assert spread(points, 9).tolist()[0] == 0 and sorted(spread(points, 9)) == [0, 1, 2, 3, 4]
+    assert spread(points[:0], 3).tolist() == []

@@ -220,4 +220,4 @@ def test_reference_names_everything_that_can_be_asked(database: ColourDatabase) 
             assert f"<code>{parameter['name']}</code>" in page
     for name in ("photos", "near", "within", "heading", "after", "before", "radius_metres", "descriptor_distance"):
         assert f"<code>{name}</code>" in page
-    assert page.count("Needs the token.") == 4
+    assert page.count("Needs the token.") == 5

@@ -18,11 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from progeo.data.table import read_photos
 from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
 
 from ..browser import PATIENCE, browser, note_troubles
+from ..textures import write_set
 from .conftest import make_photo, serve
 
 __all__ = ["browser"]
@@ -165,6 +167,73 @@ def test_matches_are_compared_side_by_side(browser: Browser, database: PlaceData
         expect(dialog).to_be_hidden()
         page.locator(".match", has_text="3").click()
         expect(dialog.get_by_role("heading")).to_have_text(f"Match 3 of {COUNT}")
+
+
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PlaceDatabase, list[Path]]]:
+    """A database of photos with points to compare, and queries."""
+    pytest.importorskip("cv2")
+    folder = write_set(tmp_path_factory.mktemp("textured") / "set")
+    network = create_model("timm:test_resnet", descriptor_dim=8, weights="none").eval()
+    network.set_image_size(120)
+    with PlaceDatabase.create(folder / "places", network) as database:
+        database.add(read_photos(folder / "database", folder / "cache"))
+        yield database, sorted((folder / "queries").iterdir())
+
+
+def read_points(page: Page) -> list[tuple[float, float]]:
+    """Where the points are on the stage, those of the query first."""
+    return [
+        (float(circle.get_attribute("cx") or ""), float(circle.get_attribute("cy") or ""))
+        for circle in page.locator(".points circle").all()
+    ]
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_details_that_fit_are_drawn_on_top_of_the_pair(
+    browser: Browser, textured: tuple[PlaceDatabase, list[Path]], width: int
+) -> None:
+    database, queries = textured
+    app = make_app(database, make_reranker=lambda opened: opened.create_reranker("sift"))
+    phone = {"is_mobile": True, "has_touch": True, "color_scheme": "dark"} if width < 500 else {}
+    with open_page(browser, app, viewport={"width": width, "height": 760}, **phone) as page:
+        page.set_input_files("#choose", queries[0])
+        page.get_by_role("button", name="Compare with match 1,").focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("status")).to_contain_text("details fit together; photos of different places")
+        circles, lines = page.locator(".points circle"), page.locator(".points line")
+        expect(circles.first).to_be_visible()
+        points = read_points(page)
+        half = len(points) // 2
+        assert half > 8 and lines.count() == half
+        boxes = [image.bounding_box() for image in dialog.locator(".frame img").all()]
+        stage = dialog.locator(".stage").bounding_box()
+        assert stage and all(boxes)
+        for box, some in zip(boxes, (points[:half], points[half:]), strict=True):
+            assert box
+            left, top = box["x"] - stage["x"], box["y"] - stage["y"]
+            assert all(left <= x <= left + box["width"] and top <= y <= top + box["height"] for x, y in some)
+        page.keyboard.press("d")
+        expect(circles).to_have_count(0)
+        dialog.get_by_role("button", name="Details that fit").click()
+        expect(circles).to_have_count(2 * half)
+        page.keyboard.press("ArrowRight")
+        expect(dialog.get_by_role("status")).to_contain_text(re.compile("proves little|No details fit"))
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_comparing_details_can_be_switched_off(browser: Browser, textured: tuple[PlaceDatabase, list[Path]]) -> None:
+    database, queries = textured
+    app = make_app(database, make_reranker=lambda opened: opened.create_reranker("sift"))
+    with open_page(browser, app) as page:
+        page.set_input_files("#choose", queries[0])
+        first = page.get_by_role("button", name="Compare with match 1,")
+        expect(first).to_contain_text("details")
+        page.get_by_role("checkbox", name="Compare details").press("Space")
+        expect(first).not_to_contain_text("details")
+    with open_page(browser, make_app(database)) as page:
+        expect(page.get_by_role("checkbox", name="Compare details")).to_have_count(0)
 
 
 def test_text_that_is_called_a_photo(

@@ -13,7 +13,7 @@ pytest.importorskip("cv2")
 from progeo.data.table import read_photos
 from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
-from tests.serve.conftest import make_app, serve
+from tests.serve.conftest import connect, make_app, serve
 from tests.textures import PLACES, write_set
 
 
@@ -56,3 +56,25 @@ def test_many_clients_get_their_own_answers(textured: Path) -> None:
         ):
             found = list(pool.map(ask, [*range(PLACES)] * 3))
     assert found == [[expected[number], plain[number]] for number in range(PLACES)] * 3
+
+
+def test_details_of_a_photo_and_a_match_are_compared(textured: Path) -> None:
+    query = next(path for path in (textured / "set/queries").iterdir() if "queries3@" in path.name)
+    with PlaceDatabase.open(textured / "places") as database:
+        ids = {match.path: match.id for match in database.locate(str(query))[0].matches}
+        same, other = (next(id for path, id in ids.items() if f"database{place}@" in path) for place in (3, 4))
+        with connect(make_app(database, make_reranker=lambda opened: opened.create_reranker("sift"))) as client:
+
+            def ask(id: str, content: bytes = query.read_bytes()) -> httpx.Response:
+                return client.post("/api/compare", files={"photo": ("q.png", content)}, data={"id": id})
+
+            found = ask(same).json()
+            assert found["count"] > found["floor"] and "fit together" in found["text"]
+            for (x, _), (x_match, _) in zip(found["query"], found["match"], strict=True):
+                assert 160 * x + 24 == pytest.approx(160 * x_match, abs=4)  # the query is moved by 24 of 160 pixels
+            assert ask(other).json()["count"] < found["count"]
+            assert ask("0" * 64).status_code == 404
+            assert ask(same, b"Dear diary").status_code == 415
+        with connect(make_app(database)) as client:
+            refused = client.post("/api/compare", files={"photo": query.read_bytes()}, data={"id": same})
+            assert refused.status_code == 404 and "without re-ranking" in refused.json()["detail"]

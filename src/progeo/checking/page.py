@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,10 @@ import polars as pl
 from progeo.checking.classes import group_by_place
 from progeo.checking.result import EXAMPLES, Result
 from progeo.console import format_count
-from progeo.data.tools.duplicates import MOST_BITS
-from progeo.data.tools.looks import WORDS
 from progeo.devices import collect_versions
 from progeo.evaluation.report import embed_thumbnail
 from progeo.html.maps import Layer, MapData, split_by_zone, surround, thin_out
-from progeo.html.pages import write_page
+from progeo.html.pages import describe_now, write_page
 
 PAIRS_SHOWN = 6
 
@@ -42,10 +39,9 @@ def write_check_page(result: Result, path: str | Path, start: str, settings: dic
         format_count=format_count,
         name=Path(result.source).resolve().name,
         examples=EXAMPLES,
-        maps=draw_photo_maps(result),
+        maps=[] if result.to_locate else draw_photo_maps(result),
         grid=group_settings(result),
-        look_bits=16 * WORDS,
-        most_bits=MOST_BITS,
+        most_pairs=PAIRS_SHOWN,
         pairs=[
             [
                 embed_thumbnail("wrong" if kind == "same file" else "query", f"{kind}, {result.parts[row]}", paths[row])
@@ -57,7 +53,7 @@ def write_check_page(result: Result, path: str | Path, start: str, settings: dic
         start=start,
         settings=settings,
         versions=collect_versions(),
-        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        written=describe_now(),
     )
 
 
@@ -72,11 +68,15 @@ def group_settings(result: Result) -> list[dict[str, Any]]:
             "cells": [(one, (M, alpha, one.min_images_per_class) == recommended) for one in settings],
         }
         for (M, alpha), settings in group_by_place(result.settings).items()
+        if any(one.classes for one in settings)
     ]
 
 
 def draw_photo_maps(result: Result) -> list[MapData]:
-    """Return one map per UTM zone, those with most photos first; parts of fewer photos lie above larger ones."""
+    """Return one map per UTM zone, those with most photos first.
+
+    Queries lie above database photos, and else parts of fewer photos above larger ones.
+    """
     numbers = {part: number for number, part in enumerate(result.counts)}
     parts = result.parts.replace_strict(numbers, return_dtype=pl.Float64).to_numpy()
     positions = result.table.select("utm_east", "utm_north").to_numpy()
@@ -86,7 +86,9 @@ def draw_photo_maps(result: Result) -> list[MapData]:
         rows = ground.rows[kept]
         layers = [
             Layer(part, f"part-{number % 7}", points=ground.place(positions[rows[parts[rows] == number]]))
-            for part, number in sorted(numbers.items(), key=lambda item: -result.counts[item[0]])
+            for part, number in sorted(
+                numbers.items(), key=lambda item: ("queries" in item[0], -result.counts[item[0]])
+            )
         ]
         frame = surround([point for layer in layers for point in layer.points])
         maps.append(MapData(note, layers, frame, title=ground.title, flat=ground.zone is None))

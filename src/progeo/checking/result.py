@@ -31,6 +31,8 @@ class Finding:
     is_problem: bool
     text: str
     photos: list[str] = field(default_factory=list)
+    pictured: bool = False
+    """Whether the page shows them as pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,8 @@ class Result:
     """What to do where that is too long for this machine."""
     duplicates: Duplicates
     findings: list[Finding]
+    to_locate: bool = False
+    """Whether the photos are to be located: then they need no position, and nothing is learned from them."""
 
     @property
     def has_problems(self) -> bool:
@@ -137,6 +141,35 @@ def examine(
     )
 
 
+def examine_unplaced(source: str, paths: list[str], looks: Looks) -> Result:
+    """Work out what matters of photos that are to be located: which cannot be read, and which are there twice.
+
+    Args:
+        source: their folder.
+        paths: of the photos.
+        looks: what was read of them.
+    """
+    table, duplicates = pl.DataFrame({"path": paths}), find_duplicates(looks)
+    parts = name_parts(table)
+    return Result(
+        source=source,
+        table=table,
+        parts=parts,
+        counts={"photos": len(paths)},
+        headings={},
+        positives={},
+        settings=[],
+        recommendation=None,
+        training_images=0,
+        memory=None,
+        time=None,
+        way_out=None,
+        duplicates=duplicates,
+        findings=[*_describe_unreadable(table, looks), *_describe_duplicates(table, parts, duplicates)],
+        to_locate=True,
+    )
+
+
 def name_parts(table: pl.DataFrame) -> pl.Series:
     """Return what each photo is for: its split and role."""
     names = [table[name] for name in ("split", "role") if name in table.columns]
@@ -213,7 +246,7 @@ def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Dupl
             where = f", in {first} and {second}" if first != second else within
             names = [f"{path[one]} = {path[other]}" for one, other in group.select("one", "other").iter_rows()]
             text = f"{format_count(len(group), 'photo')} {wording}{where}, first: {names[0]}"
-            findings.append(Finding(across and is_exact, text, names))
+            findings.append(Finding(across and is_exact, text, names, pictured=True))
     return findings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from progeo.console import console, format_count
 from progeo.errors import ProblemsFoundError
 
 if TYPE_CHECKING:
+    from progeo.checking.classes import Setting
     from progeo.checking.result import Result
 
 
@@ -27,6 +29,10 @@ class CheckOptions(HeadingOptions):
     page: str = option("check.html", "where to write the page: one HTML file that opens anywhere, offline")
     json: bool = option(False, "print the result as one JSON object, and nothing else, on stdout")
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a database photo is right for a query")
+    to_locate: bool = option(
+        False,
+        "check a folder of photos that are to be located: they need no position, and nothing is learned from them",
+    )
     num_workers: NonNegativeInt | None = option(None, NUM_WORKERS)
     backbone: str | None = option(
         None, "backbone that will be trained, for which memory and time are estimated; without it what suits the set"
@@ -83,23 +89,26 @@ def spell_settings(settings: dict[str, Any]) -> str:
 
 def describe(result: Result, start: str) -> str:
     """Return the check as one page for the terminal; ``start`` is the recommended command."""
-    from progeo.checking.classes import group_by_place
-
-    lines = [f"{result.source}: {format_count(len(result.table), 'photo')} with a position"]
+    kind = "to locate" if result.to_locate else "with a position"
+    lines = [f"{result.source}: {format_count(len(result.table), 'photo')} {kind}"]
     lines += [f"  {part:24} {count:10,}" for part, count in result.counts.items()]
-    known = len(result.table) - result.headings["unknown"]
-    lines.append(f"Headings: {100 * known / len(result.table):.0f} % known")
+    if not result.to_locate:
+        known = len(result.table) - result.headings["unknown"]
+        lines.append(f"Headings: {100 * known / len(result.table):.0f} % known")
     duplicates = result.duplicates
     lines.append(
         f"Duplicates: {len(duplicates.exact):,} the same file, {len(duplicates.near):,} nearly the same picture"
     )
     for part, counts in result.positives.items():
-        lines.append(f"Positives of {part}: " + ", ".join(f"{count:,} with {name}" for name, count in counts.items()))
+        found = ", ".join(f"{count:,} with {name}" for name, count in counts.items() if count)
+        lines.append(f"Positives of {part}: {found}")
+    if result.to_locate:
+        return "\n".join([*lines, *_list_findings(result)])
     training_photos = format_count(result.training_images, "training photo")
-    lines.append(f"Classes of {training_photos}, and groups they are in, by the least number of photos of a class:")
-    for (M, alpha), settings in group_by_place(result.settings).items():
-        cells = ", ".join(f"{one.classes:,} in {one.groups:,} with {one.min_images_per_class}" for one in settings)
-        lines.append(f"  {spell_settings({'M': M, 'alpha': alpha})}: {cells}")
+    lines.append(
+        f"Classes that {training_photos} make with an M and an alpha, by the least number of photos of a class:"
+    )
+    lines += _draw_classes(result.settings) or ["  none by any setting"]
     if result.recommendation:
         lines.append(f"To start with: {start}")
         lines.append(f"  {result.recommendation.why}.")
@@ -111,6 +120,25 @@ def describe(result: Result, start: str) -> str:
             lines.append(f"  {result.way_out}")
     else:
         lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
-    for finding in sorted(result.findings, key=lambda one: not one.is_problem):
-        lines.append(f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_list_findings(result)])
+
+
+def _draw_classes(settings: list[Setting]) -> list[str]:
+    """Return the numbers of classes as the lines of a table; nothing stands for none."""
+    from progeo.checking.classes import MINIMA, group_by_place
+
+    def align(M: object, alpha: object, counts: Iterable[object]) -> str:
+        return f"  {M:>5} {alpha:>6}" + "".join(f"{count:>13}" for count in counts)
+
+    rows = [
+        align(M, alpha, (one.classes or "" for one in found))
+        for (M, alpha), found in group_by_place(settings).items()
+        if any(one.classes for one in found)
+    ]
+    return [align("M", "alpha", (f"{least} or more" for least in MINIMA)), *rows] if rows else []
+
+
+def _list_findings(result: Result) -> list[str]:
+    """Return what was found, problems first."""
+    findings = sorted(result.findings, key=lambda one: not one.is_problem)
+    return [f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}" for finding in findings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ QUERIES_ON_MAP, MATCHES_ON_MAP = 12, 3
 
 def run(options: DemoOptions) -> None:
     """Run ``progeo demo``: everything goes below ``options.folder``; what an interrupted demo has done is kept."""
+    again = _spell(options)
+    try:
+        _run(options, again)
+    except KeyboardInterrupt:
+        console.print(f"What is done is kept in {options.folder}; this goes on from there: {again}", markup=False)
+        raise
+
+
+def _spell(options: DemoOptions) -> str:
+    """Return the command with these options."""
+    changed = [field for field in fields(options) if getattr(options, field.name) != field.default]
+    return " ".join(["progeo demo", *(f"--{field.name} {getattr(options, field.name)}" for field in changed)])
+
+
+def _run(options: DemoOptions, again: str) -> None:
     toy_city = import_toy_city()
     folder = Path(options.folder)
     city = folder / "toy_city"
@@ -65,38 +80,50 @@ def run(options: DemoOptions) -> None:
         "cache_folder": str(folder / "cache"),
         "seed": options.seed,
     }
-    console.rule("1/5  A town to train on")
+    untrained = _prepare(folder, "untrained")
+    kept = _read_results(untrained)
+    _announce(1, "A town to train on", kept is not None, begun=city.is_dir())
     toy_city.make_toy_city(city, seed=options.seed, sizes=toy_city.CitySizes(**CITY), show_progress=True)
 
     results = {}
-    console.rule(f"2/5  {BACKBONE} as ImageNet left it, before it has learned any place")
-    untrained = _prepare(folder, "untrained")
-    results["untrained"] = _read_results(untrained) or run_eval(EvalOptions(**common), untrained)
+    _announce(2, f"{BACKBONE} as ImageNet left it, before it has learned any place", kept is not None)
+    results["untrained"] = kept or run_eval(EvalOptions(**common), untrained)
 
     for number, (method, text_targets) in enumerate(METHODS.items(), start=3):
-        console.rule(f"{number}/5  Training with {method}, and the test afterwards")
         run_folder = _prepare(folder, method)
+        kept, begun = _read_results(run_folder), (run_folder / CONFIG).is_file()
+        _announce(number, f"Training with {method}, and the test afterwards", kept is not None, begun=begun)
         train_options = TrainOptions(
             **common,
             **TRAINING,
             text_targets=text_targets,
             train_set_folder=str(city / "train"),
             val_set_folder=str(city / "val"),
-            resume_train=str(run_folder) if (run_folder / CONFIG).is_file() else None,
+            resume_train=str(run_folder) if begun else None,
         )
-        results[method] = _read_results(run_folder) or run_train(train_options, run_folder)
-    console.rule(
-        "5/5  A model fitted to the test's database without training, and where some of the queries were taken"
-    )
+        results[method] = kept or run_train(train_options, run_folder, again=again)
     fitted = _prepare(folder, FITTED)
     model = fitted / FITTED_MODEL
+    kept = _read_results(fitted)
+    _announce(
+        5,
+        "A model fitted to the test's database without training, and where some of the queries were taken",
+        kept is not None and (fitted / MAP).is_file(),
+        begun=model.is_file(),
+    )
     if not model.is_file():
         photos = [str(city / "test" / "database")]
         run_fit(FitOptions(photos=photos, model_out=str(model), seed=options.seed, cache_folder=common["cache_folder"]))
     evaluation = {**common, "backbone": None, "image_size": None, "resume_model": str(model)}
-    results[FITTED] = _read_results(fitted) or run_eval(EvalOptions(**evaluation), fitted)
+    results[FITTED] = kept or run_eval(EvalOptions(**evaluation), fitted)
     _locate_queries(city / "test", fitted, common["cache_folder"])
     _print_summary(results, folder)
+
+
+def _announce(number: int, title: str, is_kept: bool, *, begun: bool = False) -> None:
+    """Print the heading of a step, which says what of it an earlier demo has done."""
+    kept = " (kept from before)" if is_kept else " (begun before, goes on)" if begun else ""
+    console.rule(f"{number}/5  {title}{kept}")
 
 
 def _locate_queries(test_set: Path, folder: Path, cache_folder: str) -> None:

@@ -265,6 +265,7 @@ def _describe_set(evaluation_set: EvaluationSet) -> None:
 
 def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions) -> Evaluation:
     from progeo.evaluation.evaluate import evaluate
+    from progeo.evaluation.report import EXAMPLES
     from progeo.models.encoder import Encoder
 
     start = time.perf_counter()
@@ -301,6 +302,7 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
             description="Encoding",
             descriptors_folder=kept,
             cache_folder=options.cache_folder,
+            explain=EXAMPLES if options.report else 0,
         )
     except KeyboardInterrupt:
         if kept:
@@ -334,7 +336,7 @@ def _save(
 ) -> dict[str, Any]:
     """Say what was found, write it, and return it."""
     from progeo.evaluation.metrics import measure
-    from progeo.evaluation.results import save_results
+    from progeo.evaluation.results import make_title, save_results
 
     spec, read = candidate.network.spec, candidate.database
     measurements = measure(
@@ -347,7 +349,7 @@ def _save(
         evaluation,
         dataclasses.replace(evaluation_set, differences=differences),
         folder,
-        title=f"{spec.backbone} on {Path(options.test_set_folder).resolve().name}",
+        title=make_title(spec, options.test_set_folder, untrained=not options.resume_model),
         settings={
             "model": candidate.name,
             "backbone": spec.backbone,

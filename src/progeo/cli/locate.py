@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import REQUIRED, option
-from progeo.cli.places import create_reranker, describe_engine, open_database, read_position
+from progeo.cli.places import (
+    OPENSTREETMAP,
+    check_tiles,
+    create_reranker,
+    describe_engine,
+    open_database,
+    read_position,
+)
 from progeo.cli.spelling import say
 from progeo.cli.writing import WritingOptions, check_writing, leave_out_located, write_back, write_files
+from progeo.console import format_count, progress_bar
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
     from progeo.locating.estimate import Located
     from progeo.locating.prior import Prior
     from progeo.places.database import PlaceDatabase
+    from progeo.search.explanation import Explanation
+    from progeo.search.rerank import Reranker
 
 FAILURES_SHOWN = 10
 
@@ -52,6 +62,15 @@ class LocateOptions(WritingOptions):
     geojson: bool = option(False, "the same as GeoJSON, which maps and geographic information systems read")
     csv: bool = option(False, "the same as CSV, one line per photo")
     map: str | None = option(None, "write a map of the result: one HTML file that opens anywhere, offline")
+    tiles: str | None = option(
+        None, "for --map: address of map tiles, as for progeo serve; then the map loads these, and needs the network"
+    )
+    tiles_attribution: str = option(OPENSTREETMAP, "for --tiles: whom the map names as their source")
+    explain: str | None = option(
+        None,
+        "write pictures into this folder that show why: each photo beside its matches, with lines between the details "
+        "that fit together. Without --rerank it takes dense or, of a model without local features, sift",
+    )
 
 
 def run(options: LocateOptions) -> None:
@@ -61,6 +80,9 @@ def run(options: LocateOptions) -> None:
     """
     if sum((options.json, options.geojson, options.csv)) > 1:
         raise ProgeoError("`json`, `geojson` and `csv` all go to stdout: please choose one of them.")
+    if options.tiles is not None and options.map is None:
+        raise ProgeoError("`tiles` are for the map: please give `map` FILE too.")
+    check_tiles(options.tiles, starts=("https://", "http://"))
     if not options.photos:
         raise ProgeoError("Please give the photos: progeo locate PHOTO `database` DATABASE.")
     import numpy as np
@@ -81,6 +103,8 @@ def run(options: LocateOptions) -> None:
         check_writing(options, database)
         if options.geojson and database.local_frame:
             raise refuse_local_frame("geojson")
+        if options.tiles is not None and database.local_frame:
+            raise refuse_local_frame("tiles")
         prior = make_prior(options, database.local_frame)
         database.check_ready(options.min_confidence)
         reranker = create_reranker(database, options)
@@ -99,15 +123,37 @@ def run(options: LocateOptions) -> None:
                 rerank=reranker,
             )
             results = [Located(path, estimate) for path, estimate in zip(described, estimates, strict=True)]
-            write_results(results, database, options)
+            explanations = explain_matches(results, database, reranker, options)
+            write_results(results, explanations, database, options)
             write_files(results, options)
             write_back(results, options)
     if failures:
         raise ProgeoError(join_failures(failures, len(paths)))
 
 
-def write_results(results: list[Located], database: PlaceDatabase, options: LocateOptions) -> None:
-    """Print the results on stdout in the form asked for, and write the map."""
+def explain_matches(
+    results: list[Located], database: PlaceDatabase, reranker: Reranker, options: LocateOptions
+) -> list[list[Explanation]]:
+    """Return which points of each photo and its first matches agree, where something shows that; else nothing."""
+    from progeo.search.verifier import Verifier
+
+    if options.explain is not None and not isinstance(reranker, Verifier):
+        name = "dense" if database.encoder.has_local_features else "sift"
+        reranker = database.create_reranker(name, cache_folder=options.cache_folder)
+    if not isinstance(reranker, Verifier) or (options.map is None and options.explain is None):
+        return [[] for _ in results]
+    explanations = []
+    with progress_bar() as progress:
+        for result in progress.track(results, description="Comparing details"):
+            paths = [match.path for match in result.estimate.matches[: options.num_matches]]
+            explanations.append(reranker.explain(partial(database.encoder.read, result.path), paths))
+    return explanations
+
+
+def write_results(
+    results: list[Located], explanations: list[list[Explanation]], database: PlaceDatabase, options: LocateOptions
+) -> None:
+    """Print the results on stdout in the form asked for, and write the map and the pictures."""
     if options.json:
         from progeo.locating.output.json_output import write_json
 
@@ -125,6 +171,7 @@ def write_results(results: list[Located], database: PlaceDatabase, options: Loca
 
         write_table(results, options.num_matches)
     if options.map is not None:
+        from progeo.html.maps import Tiles
         from progeo.locating.output.map import write_map
 
         write_map(
@@ -133,8 +180,15 @@ def write_results(results: list[Located], database: PlaceDatabase, options: Loca
             positions=database.positions(),
             thumbnail=database.thumbnail,
             num_matches=options.num_matches,
+            explanations=explanations,
+            tiles=None if options.tiles is None else Tiles(options.tiles, options.tiles_attribution),
         )
         say(f"The map is in {options.map}")
+    if options.explain is not None:
+        from progeo.locating.output.pairs import write_pairs
+
+        count = write_pairs(results, explanations, options.explain, thumbnail=database.thumbnail)
+        say(f"{format_count(count, 'picture')} of photos and their matches are in {options.explain}")
 
 
 def make_prior(options: LocateOptions, local_frame: bool) -> Prior | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from progeo.cli.options import EstimateOptions, PlaceOptions, engine_settings
@@ -12,6 +13,26 @@ if TYPE_CHECKING:
     from progeo.cli.calibrate import CalibrateOptions
     from progeo.places.database import PlaceDatabase
     from progeo.search.rerank import Reranker
+
+
+TILES = re.compile(r"(https?://[\w.{}-]+(:\d+)?)?/(?!/)\S*")
+OPENSTREETMAP = "© OpenStreetMap contributors"
+
+
+def check_tiles(address: str | None, *, starts: tuple[str, ...] = ("https://", "http://", "/")) -> None:
+    """Refuse an address of map tiles that no map can show; ``starts``: what it may start with.
+
+    Raises:
+        ProgeoError: the message says what to give instead.
+    """
+    placeholders = ("{z}", "{x}", "{y}")
+    if address is not None and not (
+        TILES.fullmatch(address) and address.startswith(starts) and all(part in address for part in placeholders)
+    ):
+        raise ProgeoError(
+            f"--tiles {address}: give an address that starts with {' or '.join(starts)} and has "
+            f"{', '.join(placeholders)} in it, such as https://tile.openstreetmap.org/{{z}}/{{x}}/{{y}}.png."
+        )
 
 
 def database_settings(options: PlaceOptions) -> dict[str, Any]:

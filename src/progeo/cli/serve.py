@@ -10,10 +10,8 @@ from functools import partial
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from progeo.cli.options import EstimateOptions, PortNumber, option
-from progeo.cli.places import create_reranker, describe_engine, open_database, say
+from progeo.cli.places import OPENSTREETMAP, check_tiles, create_reranker, describe_engine, open_database, say
 from progeo.errors import ProgeoError
-
-TILES = re.compile(r"(https?://[\w.{}-]+(:\d+)?)?/(?!/)\S*")
 
 
 @dataclass(kw_only=True)
@@ -36,7 +34,7 @@ class ServeOptions(EstimateOptions):
         "address of map tiles, with {z}, {x} and {y}, such as https://tile.openstreetmap.org/{z}/{x}/{y}.png. Without "
         "it the map shows the database on a plain ground, and the page loads nothing from elsewhere",
     )
-    tiles_attribution: str = option("© OpenStreetMap contributors", "whom the map names as the source of its tiles")
+    tiles_attribution: str = option(OPENSTREETMAP, "whom the map names as the source of its tiles")
     max_upload_mb: PositiveFloat = option(32, "size of a request in megabytes")
     max_megapixels: PositiveFloat = option(64, "size of a photo in millions of pixels")
     max_images: PositiveInt = option(16, "photos in a request")
@@ -80,13 +78,7 @@ def check(options: ServeOptions) -> None:
     """
     if options.token is not None and not re.fullmatch(r"[!-~]+", options.token):
         raise ProgeoError("--token must be letters, digits and signs of ASCII, without spaces.")
-    tiles = options.tiles
-    placeholders = ("{z}", "{x}", "{y}")
-    if tiles is not None and not (TILES.fullmatch(tiles) and all(part in tiles for part in placeholders)):
-        raise ProgeoError(
-            f"--tiles {tiles}: give an address that starts with https://, http:// or / and has "
-            f"{', '.join(placeholders)} in it, such as https://tile.openstreetmap.org/{{z}}/{{x}}/{{y}}.png."
-        )
+    check_tiles(options.tiles)
 
 
 def announce(options: ServeOptions, port: int, photos: int) -> None:

@@ -76,11 +76,14 @@ class TrainOptions(
     """Training"""
 
 
-def run(options: TrainOptions, folder: Path | None = None, *, published: bool = False) -> dict[str, Any]:
+def run(
+    options: TrainOptions, folder: Path | None = None, *, published: bool = False, again: str | None = None
+) -> dict[str, Any]:
     """Run ``progeo train`` and return the results of the test; everything else is in the run folder.
 
     That is a new folder below ``logs``, the folder that ``--resume_train`` names, or ``folder``, which exists. With
-    ``published``, test photos keep their size where nothing else is asked for.
+    ``published``, test photos keep their size where nothing else is asked for. ``again`` is the command that continues
+    what was stopped; without it that of this run.
 
     Raises:
         ProgeoError: the training cannot start, or could not go on; then with the command that continues it.
@@ -106,11 +109,13 @@ def run(options: TrainOptions, folder: Path | None = None, *, published: bool = 
         results = run_seeds(training, make_folder, seeds) if seeds else training.run(make_folder).results
     except KeyboardInterrupt as error:
         if place and (place / "config.yaml").is_file():
-            logger.info(" ".join(["Interrupted.", *map(str, error.args), f"Continue with: {_continue(place)}"]))
+            logger.info(
+                " ".join(["Interrupted.", *map(str, error.args), f"Continue with: {again or _continue(place)}"])
+            )
         raise
     except StoppedError as error:
-        again = "Once this is mended, continue with:"
-        raise StoppedError(f"{error} {again} {_continue(place or error.folder)}", error.folder) from error
+        command = again or _continue(place or error.folder)
+        raise StoppedError(f"{error} Once this is mended, continue with: {command}", error.folder) from error
     if options.stage == 1 and place:
         logger.info(f"Go on with: {_continue(place)} --stage 2")
     return results

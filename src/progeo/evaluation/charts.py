@@ -230,7 +230,7 @@ def _draw_map(evaluation: Evaluation, query_names: list[str], positions: Floats,
         layers=[
             Layer("first prediction right", "good", "disc"),
             Layer("wrong", "wrong", "cross"),
-            Layer("wrong, without any positive", "fair", "triangle"),
+            Layer("wrong, no database image is near enough", "fair", "triangle"),
             Layer("database", "dot", points=dots),
         ],
         frame=surround(at + dots),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from progeo.evaluation.metrics import RESAMPLES, Interval
 from progeo.evaluation.recall import Evaluation
-from progeo.html.pages import write_page
+from progeo.html.pages import describe_now, write_page
 
 
 def bootstrap_difference(first: Evaluation, other: Evaluation, seed: int = 0) -> tuple[float, Interval]:
@@ -66,7 +65,6 @@ def write_comparison(results: Sequence[dict[str, Any]], title: str, path: Path) 
         ProgeoError: the file cannot be written.
     """
     header, rows = tabulate(results)
-    written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     write_page(
         "html/comparison.html",
         path,
@@ -74,7 +72,7 @@ def write_comparison(results: Sequence[dict[str, Any]], title: str, path: Path) 
         header=header,
         rows=rows,
         sources=_list_sources(results),
-        written=written,
+        written=describe_now(),
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,14 @@ from progeo.evaluation.memory import MemoryWatch, count_weights
 from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
-from progeo.evaluation.verifying import create_reranker, learn_from_database
+from progeo.evaluation.reranking import Reranking
+from progeo.evaluation.verifying import create_reranker, explain_mistakes, learn_from_database
 from progeo.models.encoder import Encoder
 from progeo.models.engines.choose import load_runnable
 from progeo.models.engines.graphs import ExportedModel
 from progeo.pixels.recipe import Preprocessing
 from progeo.search.exact import Floats, search_chunks
+from progeo.search.explanation import Explanation
 from progeo.search.rerank import Reranker, no_rerank, rerank_all
 from progeo.search.store import DescriptorFolder
 from progeo.search.verifier import CANDIDATES, Verifier
@@ -54,6 +57,7 @@ def evaluate(
     description: str | None = None,
     descriptors_folder: str | Path | None = None,
     cache_folder: str | Path | None = None,
+    explain: int = 0,
     trust_remote_code: bool = False,
 ) -> Evaluation:
     """Measure how well a model finds the places of queries.
@@ -79,6 +83,8 @@ def evaluate(
         descriptors_folder: where the descriptors of this model for this set are kept, in half precision, so that the
             database need not fit into memory and a stopped evaluation goes on.
         cache_folder: where a named reranker keeps the keypoints of photos; None keeps some in memory.
+        explain: of so many of the worst mistakes, find the points that agree, for the report: by ``rerank``, else by
+            SIFT where OpenCV is there.
         trust_remote_code: let a model of torch.hub run its own code.
 
     Raises:
@@ -145,6 +151,7 @@ def evaluate(
             rule.limit,
             description=description,
         )
+    before = None if rerank is no_rerank else predictions
     query_pixels = [partial(with_preprocessing(model, read_queries).read, path) for path in query_paths]
     with progress_bar(disable=description is None or rerank is no_rerank) as progress:
         task = progress.add_task("Re-ranking", total=len(query_paths))
@@ -163,9 +170,16 @@ def evaluate(
             f"descriptor, first {min(rerank.skipped)}"
         )
     evaluation = measure_recalls(predictions, *positions, rule, distances)
+    explanations: dict[tuple[int, int], Explanation] = {}
+    if explain and rerank is no_rerank and find_spec("cv2"):
+        rerank = create_reranker("sift", database_encoder, candidates, cache_folder)
+    if explain and isinstance(rerank, Verifier):
+        bar = description and "Comparing mistakes"
+        explanations = explain_mistakes(evaluation, rerank, query_pixels, database_paths, explain, description=bar)
     return dataclasses.replace(
         evaluation,
         recalls_by_dimension=measure_dimensions(dimensions, read_again, query_descriptors, positions, rule),
+        reranking=Reranking(before, explanations),
         descriptors_per_second=encoding.descriptors_per_second,
         encoding_memory_bytes=encoding.memory,
     )

@@ -98,9 +98,8 @@ def draw_predictions(
 
 def read_tile(path: str, height: int) -> Image.Image:
     """Return an image fitted into a tile of ``height`` pixels, whole and undistorted; grey where it cannot be read."""
-    try:
-        image = open_photo(path, Preprocessing(image_size=height))
-    except ProgeoError:
+    image = fit_photo(path, height)
+    if image is None:
         tile = Image.new("RGB", (height, height), TILE_COLOUR)
         ImageDraw.Draw(tile).multiline_text(
             (height / 2, height / 2),
@@ -111,13 +110,21 @@ def read_tile(path: str, height: int) -> Image.Image:
             align="center",
         )
         return tile
-    widest = round(WIDEST * height)
-    scale = min(height / image.height, widest / image.width)
-    size = (min(widest, max(1, round(image.width * scale))), min(height, max(1, round(image.height * scale))))
-    image = image.resize(size, Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (max(image.width, round(NARROWEST * height)), height), TILE_COLOUR)
     tile.paste(image, ((tile.width - image.width) // 2, (tile.height - image.height) // 2))
     return tile
+
+
+def fit_photo(path: str, height: int) -> Image.Image | None:
+    """Return an image as large as a tile of ``height`` pixels has room for; None where it cannot be read."""
+    try:
+        image = open_photo(path, Preprocessing(image_size=height))
+    except ProgeoError:
+        return None
+    widest = round(WIDEST * height)
+    scale = min(height / image.height, widest / image.width)
+    size = (min(widest, max(1, round(image.width * scale))), min(height, max(1, round(image.height * scale))))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def format_metres(distance: float) -> str:

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
+from progeo.evaluation.reranking import Reranking
 from progeo.search.exact import Floats, Integers, check_finite
 
 RECALL_RANKS = (1, 5, 10, 20)
@@ -48,6 +49,8 @@ class Evaluation:
     """What encoding took at its peak, weights included; None where none was encoded now or nobody tells."""
     recalls_by_dimension: dict[int, float] = field(default_factory=dict)
     """R@1 in percent with the first principal components alone, before re-ranking; empty where a model has none."""
+    reranking: Reranking = field(default_factory=Reranking)
+    """What re-ranking has changed, and what explains the worst mistakes."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -96,6 +99,20 @@ class Evaluation:
         tree = cKDTree(self.database_positions)
         counts: Integers = tree.query_ball_point(self.query_positions, self.rule.limit, return_length=True)
         return counts
+
+    def is_right(self, predictions: Integers) -> NDArray[np.bool_]:
+        """Return which of other predictions, one a query (Q,), are right: (Q,) bool."""
+        right: NDArray[np.bool_] = (
+            _distances(self.database_positions[predictions], self.query_positions) <= self.rule.limit
+        )
+        return right
+
+    @property
+    def mistakes(self) -> Integers:
+        """The queries whose first prediction is wrong though a right one exists, those farthest off first: (M,)."""
+        errors = self.errors[:, 0]
+        wrong = np.flatnonzero(~self.right[:, 0] & self.has_positives)
+        return wrong[np.argsort(-errors[wrong], kind="stable")]
 
     def positives(self, query: int) -> Integers:
         """Return the rows of the database that are positives of query number ``query``, nearest first: (P,) int64."""

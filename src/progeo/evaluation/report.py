@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from progeo.devices import collect_versions
@@ -24,13 +23,18 @@ from progeo.evaluation.charts import (
 from progeo.evaluation.comparison import format_bytes
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.metrics import Measurements
-from progeo.evaluation.pictures import format_error, format_metres, read_tile
+from progeo.evaluation.pictures import NARROWEST, WIDEST, fit_photo, format_error, format_metres, read_tile
 from progeo.evaluation.published_figures import PublishedFigures
 from progeo.evaluation.recall import Evaluation
-from progeo.html.pages import write_page
+from progeo.evaluation.reranking import count_changes, describe_mistake
+from progeo.evaluation.verdict import judge
+from progeo.evaluation.verifying import PREDICTIONS_SHOWN
+from progeo.html.pages import describe_now, write_page
+from progeo.search.explanation import Explanation
 
-THUMBNAIL_HEIGHT = 180
-PREDICTIONS_SHOWN = 4
+THUMBNAIL_HEIGHT = 240
+EXAMPLES = 20
+"""Mistakes that are shown."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Thumbnail:
     """The JPEG as a ``data:`` address."""
     aspect: float
     """Its width over its height."""
+    explanation: Explanation | None = None
+    """What of it and the query agrees."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,13 @@ class Mistake:
 
     @property
     def aspect(self) -> float:
-        """Width over height of the widest picture, which all get as their room."""
-        return max(thumbnail.aspect for thumbnail in self.thumbnails)
+        """Width over height of the room that all pictures get: that of the widest, within limits."""
+        return min(max(NARROWEST, *(thumbnail.aspect for thumbnail in self.thumbnails)), WIDEST)
+
+    @property
+    def explanations(self) -> list[dict[str, Any] | None]:
+        """What a page shows of the pairs of the query and each further picture."""
+        return [one.explanation and one.explanation.to_dict() for one in self.thumbnails[1:]]
 
 
 def write_report(
@@ -71,7 +82,7 @@ def write_report(
     title: str,
     settings: Mapping[str, Any],
     published: PublishedFigures | None = None,
-    examples: int = 20,
+    examples: int = EXAMPLES,
 ) -> None:
     """Write the report of an evaluation: one HTML file without any outside reference.
 
@@ -93,11 +104,20 @@ def write_report(
         raise ValueError("tables and evaluation are not of the same images")
     metric = evaluation.rule.is_metric
     speed, memory = evaluation.descriptors_per_second, evaluation.encoding_memory_bytes
+    headline, reasons = judge(evaluation, measurements)
+    before = evaluation.reranking.before
+    changes = None
+    if before is not None:
+        was_right = evaluation.is_right(before[:, 0])
+        changes = count_changes(was_right, evaluation.right[:, 0])
     mistakes, mistakes_in_all = _collect_mistakes(evaluation, database["path"], queries["path"], examples)
     write_page(
         "html/report.html",
         path,
         title=title,
+        verdict=headline,
+        reasons=reasons,
+        changes=changes,
         median_error=format_metres(evaluation.median_error),
         percentile_90_error=format_metres(evaluation.percentile_90_error),
         evaluation=evaluation,
@@ -117,7 +137,7 @@ def write_report(
         mistakes_in_all=mistakes_in_all,
         settings={name: "" if value is None else str(value) for name, value in settings.items()},
         versions=collect_versions(),
-        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        written=describe_now(),
     )
 
 
@@ -125,25 +145,25 @@ def _collect_mistakes(
     evaluation: Evaluation, database_paths: pl.Series, query_paths: pl.Series, examples: int
 ) -> tuple[list[Mistake], int]:
     """Return the worst mistakes with pictures, and how many there are in all; only queries that have a positive."""
-    errors, rule = evaluation.errors[:, 0], evaluation.rule
-    wrong = np.flatnonzero(~evaluation.right[:, 0] & evaluation.has_positives)
-    worst = wrong[np.argsort(-errors[wrong], kind="stable")][:examples]
+    errors, rule, reranking = evaluation.errors[:, 0], evaluation.rule, evaluation.reranking
+    wrong = evaluation.mistakes
     mistakes = []
-    for query in worst.tolist():
-        right = evaluation.right[query]
-        shown = evaluation.predictions[query, :PREDICTIONS_SHOWN].tolist()
+    for query in wrong[:examples].tolist():
+        right, predictions = evaluation.right[query], evaluation.predictions[query]
         nearest = int(evaluation.nearest_images[query])
+
+        def embed(role: str, label: str, row: int, query: int = query) -> Thumbnail:
+            thumbnail = embed_thumbnail(role, label, database_paths[row])
+            return dataclasses.replace(thumbnail, explanation=reranking.explanations.get((query, row)))
+
         thumbnails = [embed_thumbnail("query", "Query", query_paths[query])]
-        for rank, prediction in enumerate(shown):
+        for rank, prediction in enumerate(predictions[:PREDICTIONS_SHOWN].tolist()):
             role = "right" if right[rank] else "wrong"
             label = f"{rank + 1}. {format_error(evaluation.errors[query, rank], rule)}"
-            thumbnails.append(embed_thumbnail(role, label, database_paths[prediction]))
+            thumbnails.append(embed(role, label, prediction))
         label = f"Nearest {format_error(evaluation.nearest_distances[query], rule)}"
-        thumbnails.append(embed_thumbnail("nearest", label, database_paths[nearest]))
-        if right.any():
-            explanation = f"the first right prediction has rank {int(right.argmax()) + 1}"
-        else:
-            explanation = f"none of the {len(right)} predictions is right"
+        thumbnails.append(embed("nearest", label, nearest))
+        explanation = describe_mistake(reranking, query, predictions, evaluation.positives(query))
         mistakes.append(Mistake(query, format_error(errors[query], rule), explanation, thumbnails))
     return mistakes, len(wrong)
 
@@ -151,7 +171,7 @@ def _collect_mistakes(
 def embed_thumbnail(role: str, label: str, path: str) -> Thumbnail:
     """Return an image file as a small JPEG inside the page."""
     jpeg = io.BytesIO()
-    tile = read_tile(path, THUMBNAIL_HEIGHT)
+    tile = fit_photo(path, THUMBNAIL_HEIGHT) or read_tile(path, THUMBNAIL_HEIGHT)
     tile.save(jpeg, format="JPEG", quality=76, optimize=True)
     image = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
     return Thumbnail(role, label, Path(path).name, image, round(tile.width / tile.height, 3))

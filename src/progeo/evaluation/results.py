@@ -14,6 +14,23 @@ from progeo.evaluation.published_figures import find_published_figures
 from progeo.evaluation.recall import Evaluation
 from progeo.evaluation.report import write_report
 from progeo.files import REPORT, RESULTS, write_json
+from progeo.models.spec import ModelSpec
+
+METHODS = {"cosplace": "CosPlace", "progeo": "ProGEO"}
+"""How methods are written."""
+
+
+def make_title(spec: ModelSpec, test_set: str | Path, *, untrained: bool = False) -> str:
+    """Return what a report shows, as its heading: ``ResNet18, trained with CosPlace, on test``."""
+    provenance = spec.provenance
+    how = ""
+    if untrained or provenance.get("untrained"):
+        how = ", not trained for places,"
+    elif "fitted" in provenance:
+        how = ", fitted without training,"
+    elif method := (provenance.get("training") or {}).get("method"):
+        how = f", trained with {METHODS.get(method, method)},"
+    return f"{spec.backbone}{how} on {Path(test_set).resolve().name}"
 
 
 def save_results(

@@ -9,15 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progeo.console import logger, progress_bar
+from progeo.evaluation.recall import Evaluation
 from progeo.models.encoder import Encoder
 from progeo.search.evidence import FEWEST_PAIRS, LOOKED_THROUGH, choose_sample, find_wrong_pairs
 from progeo.search.exact import Floats, Integers, search_chunks
+from progeo.search.explanation import Explanation
 from progeo.search.keypoint_cache import KeypointCache
 from progeo.search.methods import create_methods
 from progeo.search.photo_files import PhotoFiles
-from progeo.search.rerank import Reranker, no_rerank
+from progeo.search.rerank import Query, Reranker, no_rerank
 from progeo.search.verifier import Verifier
 
+PREDICTIONS_SHOWN = 4
+"""Of a mistake in the report."""
 FAR = 2.0
 """From this multiple of the distance within which photos are right, they are surely of another place."""
 
@@ -82,6 +86,36 @@ def learn_from_database(
                 f"Re-ranking by {name}: of {yardstick.pairs} pairs of photos that lie far apart 99.5 % agree in fewer "
                 f"than {yardstick.floor:.0f} points"
             )
+
+
+def explain_mistakes(
+    evaluation: Evaluation,
+    verifier: Verifier,
+    queries: Sequence[Query],
+    paths: Sequence[str],
+    count: int,
+    *,
+    description: str | None = None,
+) -> dict[tuple[int, int], Explanation]:
+    """Return which points of the worst mistakes agree with their predictions, and with the photos that are right.
+
+    Args:
+        evaluation: whose mistakes.
+        verifier: compares photos.
+        queries: Q functions that give the pixels of a query.
+        paths: N, of the photos of the database.
+        count: of mistakes.
+        description: of the progress bar; without it none is shown.
+    """
+    found = {}
+    with progress_bar(disable=description is None) as progress:
+        for query in progress.track(evaluation.mistakes[:count].tolist(), description=description or ""):
+            predictions, right = evaluation.predictions[query], evaluation.right[query]
+            rows = [*predictions[:PREDICTIONS_SHOWN], *predictions[right][:1], evaluation.nearest_images[query]]
+            rows = list(dict.fromkeys(int(row) for row in rows))
+            explanations = verifier.explain(queries[query], [paths[row] for row in rows])
+            found |= {(query, row): explanation for row, explanation in zip(rows, explanations, strict=True)}
+    return found
 
 
 def _take_rows(chunks: Iterable[Floats], rows: Integers) -> Floats:

@@ -42,6 +42,22 @@ class Sign:
     matches: list[list[float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """A street map below a map, from another server."""
+
+    address: str
+    """With ``{z}``, ``{x}`` and ``{y}``."""
+    attribution: str
+    """Whom to name as their source."""
+
+    @property
+    def origin(self) -> str:
+        """The server, as a content security policy names it."""
+        scheme, _, rest = self.address.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].replace('{s}', '*')}"
+
+
 @dataclass(frozen=True, eq=False)
 class MapData:
     """A map. Points are pairs of latitude and longitude in degrees; north and east in metres where it is ``flat``."""
@@ -54,6 +70,7 @@ class MapData:
     signs: list[Sign] = field(default_factory=list)
     title: str = ""
     flat: bool = False
+    tiles: Tiles | None = None
     hover: bool = True
     """Whether pointing at a sign picks it, as on a page that is read; otherwise a click does."""
 

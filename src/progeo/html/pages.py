@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,12 @@ def read_asset(name: str) -> str:
     """
     text = (STATIC / name).read_text(encoding="utf-8")
     return re.sub(r"url\([^)]*\)", "none", text) if name.endswith(".css") else re.sub(r"//# source.*", "", text)
+
+
+def describe_now() -> str:
+    """Return the time as people write it: ``3 May 2026, 21:10 CEST``."""
+    now = datetime.now().astimezone()
+    return f"{now.day} {now:%B %Y, %H:%M %Z}".strip()
 
 
 @cache

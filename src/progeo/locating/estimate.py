@@ -37,6 +37,10 @@ class Match:
     """Its share of the vote; the weights of all matches add up to 1."""
     credit: Credit | None = None
     """Whom to name for it, where it is of somebody else."""
+    agreeing_points: int | None = None
+    """Points of both photos that agree with one geometry; None without re-ranking."""
+    strength: float | None = None
+    """Those points as a multiple of what hardly any photos of different places share; None without re-ranking."""
     x: float | None = None
     """Metres in the local frame of the database; None, like y, on the earth."""
     y: float | None = None
@@ -163,7 +167,9 @@ def make_estimate(
     frame = find_frame(matches.columns)
     nowhere: dict[str, Any] = dict.fromkeys((*EARTH, *LOCAL))
     told = nowhere | (dict(zip(frame, read_position(evidence.point, frame), strict=True)) if is_told else {})
-    rows = matches.select("id", "path", *frame, "heading", "timestamp", "descriptor_distance").iter_rows(named=True)
+    verified = {"agreeing_points": "inliers", "strength": "strength"} if "inliers" in matches.columns else {}
+    names = ("id", "path", *frame, "heading", "timestamp", "descriptor_distance")
+    rows = matches.select(*names, **verified).iter_rows(named=True)
     return Estimate(
         **told,
         radius_metres=radius if is_told else None,

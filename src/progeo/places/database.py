@@ -614,3 +614,11 @@ class PlaceDatabase:
             ProgeoError: there is no photo with this id.
         """
         return self._tables.read_thumbnail(id)
+
+    def path_of(self, id: str) -> str:
+        """Return the source path of a photo.
+
+        Raises:
+            ProgeoError: there is no photo with this id.
+        """
+        return self._tables.read_path(id)

@@ -225,9 +225,21 @@ class Tables:
         Raises:
             ProgeoError: there is no photo with this id.
         """
+        content: bytes = self._read_value(id, "thumbnail")
+        return content
+
+    def read_path(self, id: str) -> str:
+        """Return the source path of a photo.
+
+        Raises:
+            ProgeoError: there is no photo with this id.
+        """
+        path: str = self._read_value(id, "path")
+        return path
+
+    def _read_value(self, id: str, column: str) -> Any:
         with storage.translate_errors(self.address, "read"):
-            found = self.photos.search().where(f"id = {storage.quote(id)}").select(["thumbnail"]).limit(1).to_arrow()
+            found = self.photos.search().where(f"id = {storage.quote(id)}").select([column]).limit(1).to_arrow()
         if len(found) == 0:
             raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
-        content: bytes = found["thumbnail"][0].as_py()
-        return content
+        return found[column][0].as_py()

@@ -10,6 +10,7 @@ import numpy as np
 from progeo.pixels.prefetch import read_ahead
 from progeo.search.evidence import Yardstick, fuse
 from progeo.search.exact import Floats
+from progeo.search.explanation import Explanation, choose_strongest
 from progeo.search.keypoints import Keypoints, PointMatches, no_matches
 from progeo.search.matching import Method
 from progeo.search.rerank import Query, Verification
@@ -58,7 +59,7 @@ class Verifier:
         for column, of_methods in enumerate(found):
             for row, points in enumerate(of_methods):
                 inliers[row, column], coverage[row, column] = len(points), points.coverage
-        yardsticks = [self.yardsticks.get(method.name) for method in self.methods]
+        yardsticks = [self._find_yardstick(method) for method in self.methods]
         return fuse(distances, inliers, coverage, yardsticks, [method.worth for method in self.methods])
 
     def match(self, query: Query, paths: Sequence[str]) -> list[list[PointMatches]]:
@@ -66,6 +67,14 @@ class Verifier:
         pixels = query()
         own = [method.extract(pixels) for method in self.methods]
         return list(read_ahead(lambda path: self._match(own, path), paths, num_workers=self._num_workers))
+
+    def explain(self, query: Query, paths: Sequence[str]) -> list[Explanation]:
+        """Return for each photo of the database what of it and the query agrees, for people to see."""
+        floors = [yardstick.floor if yardstick else None for yardstick in map(self._find_yardstick, self.methods)]
+        return [
+            choose_strongest([Explanation(points, floor) for points, floor in zip(of_methods, floors, strict=True)])
+            for of_methods in self.match(query, paths)
+        ]
 
     def learn(self, pairs: Sequence[tuple[str, str]], advance: Callable[[], object] = lambda: None) -> None:
         """Learn from pairs of photos of the database that look alike and show different places what chance reaches.
@@ -92,6 +101,9 @@ class Verifier:
         table = np.array(counts, dtype=np.int64).reshape(-1, len(self.methods))
         for method, inliers in zip(self.methods, table.T, strict=True):
             self.yardsticks[method.name] = Yardstick.learn(inliers)
+
+    def _find_yardstick(self, method: Method) -> Yardstick | None:
+        return self.yardsticks.get(method.name)
 
     def _match(self, own: Sequence[Keypoints], path: str) -> list[PointMatches]:
         matches = []

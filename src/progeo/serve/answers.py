@@ -41,6 +41,10 @@ class MatchAnswer(BaseModel):
     distance_metres: float = Field(description="from the estimate")
     weight: float = Field(description="its share in the estimate, from 0 to 1")
     credit: CreditAnswer | None = Field(description="whom to name for it; null for photos of one's own")
+    agreeing_points: int | None = Field(description="details of both photos that fit together; null without re-ranking")
+    strength: float | None = Field(
+        description="these as a multiple of what photos of different places hardly ever share; null without re-ranking"
+    )
 
 
 class PhotoAnswer(BaseModel):
@@ -74,6 +78,18 @@ class LocateAnswer(BaseModel):
     """One answer per photo, in the order they were sent."""
 
     photos: list[PhotoAnswer]
+
+
+class ComparisonAnswer(BaseModel):
+    """Which details of two photos fit together."""
+
+    count: int = Field(description="how many")
+    floor: float | None = Field(description="how many hardly any two photos of different places share; null if unknown")
+    text: str = Field(description="what that proves, in one sentence")
+    query: list[tuple[float, float]] = Field(
+        description="where some of them lie in the photo sent: shares of width and height, 0 to 1 from the upper left"
+    )
+    match: list[tuple[float, float]] = Field(description="where the same ones lie in the photo of the database")
 
 
 class Point(BaseModel):

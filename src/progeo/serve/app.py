@@ -35,6 +35,7 @@ from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.places.database import PlaceDatabase
 from progeo.search.rerank import Reranker, no_rerank
 from progeo.serve.answers import (
+    ComparisonAnswer,
     HealthAnswer,
     LocateAnswer,
     PlacesAnswer,
@@ -53,6 +54,7 @@ STATIC = Path(__file__).with_name("static")
 DESCRIPTION = "Where was this photo taken? Photos in, positions out. Photos that are sent are not kept."
 ATTRIBUTION = "© OpenStreetMap contributors"
 NUMBER = r" *-?\d{1,9}(\.\d{1,20})? *"
+ID = "^[0-9a-f]{1,64}$"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "the service asks for a token"},
     422: {"model": Problem, "description": "a value is missing or cannot be"},
@@ -102,7 +104,11 @@ def create_app(
         photos=lambda: app.state.service.count_photos(), waiting=lambda: app.state.service.batcher.waiting
     )
     local_frame = database.local_frame
-    page = render_map(None if local_frame else tiles, tiles_attribution, limits.max_upload_mb, local_frame)
+
+    def show_page(request: Request) -> HTMLResponse:
+        compares = request.app.state.service.compares
+        shown = None if local_frame else tiles
+        return HTMLResponse(render_map(shown, tiles_attribution, limits.max_upload_mb, local_frame, compares))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -130,7 +136,7 @@ def create_app(
     )
     app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if token else None)
     app.add_api_route("/api/health", check_health, tags=["service"])
-    app.add_route("/", lambda _: HTMLResponse(page), include_in_schema=False)
+    app.add_route("/", show_page, include_in_schema=False)
     app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, packages=[("progeo.html", "static")]))
 
@@ -258,6 +264,21 @@ async def locate(
     return LocateAnswer.model_validate({"photos": answers})
 
 
+@router.post(
+    "/api/compare",
+    responses={**LOCATE_PROBLEMS, 404: {"model": Problem, "description": "nothing is there to compare"}},
+    tags=["photos"],
+)
+async def compare(
+    service: OfService,
+    photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, or HEIC where installed")],
+    id: Annotated[str, Form(description="of a photo of the database, as in matches and places", pattern=ID)],
+) -> ComparisonAnswer:
+    """Tell which details of a photo and of one of the database fit together, to show why they match."""
+    explanation = await service.explain(photo.filename or "photo", photo.file, id)
+    return ComparisonAnswer.model_validate(explanation.to_dict())
+
+
 @router.get("/api/places", tags=["database"])
 def list_places(
     service: OfService,
@@ -279,7 +300,7 @@ def list_places(
 )
 def show_photo(
     service: OfService,
-    id: Annotated[str, PathParameter(description="as in matches and places", pattern="^[0-9a-f]{1,64}$")],
+    id: Annotated[str, PathParameter(description="as in matches and places", pattern=ID)],
 ) -> Response:
     """Return the thumbnail of a photo of the database, a JPEG."""
     thumbnail = service.read_thumbnail(id)

@@ -8,10 +8,13 @@ from typing import Any
 from progeo.html.pages import render_page
 
 
-def render_map(tiles: str | None, attribution: str, max_megabytes: float, local_frame: bool) -> str:
-    """Return the web page, with what its script must know."""
-    settings = {"tiles": tiles, "attribution": attribution, "maxMegabytes": max_megabytes, "localFrame": local_frame}
-    return render_page("serve/templates/index.html", settings=json.dumps(settings), local_frame=local_frame)
+def render_map(tiles: str | None, attribution: str, max_megabytes: float, local_frame: bool, compares: bool) -> str:
+    """Return the web page, with what its script must know; ``compares``: whether details of photos can be compared."""
+    street_map = tiles and {"address": tiles, "attribution": attribution}
+    settings = {"tiles": street_map, "maxMegabytes": max_megabytes, "localFrame": local_frame, "compares": compares}
+    return render_page(
+        "serve/templates/index.html", settings=json.dumps(settings), local_frame=local_frame, compares=compares
+    )
 
 
 def render_reference(description: dict[str, Any]) -> str:

@@ -20,7 +20,9 @@ from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError
 from progeo.pixels.prefetch import count_readers
 from progeo.places.storage import StorageError
+from progeo.search.explanation import Explanation
 from progeo.search.rerank import Reranker, no_rerank
+from progeo.search.verifier import Verifier
 from progeo.serve.answers import refuse_content
 from progeo.serve.batching import Batcher, Descriptors, Pixels
 from progeo.serve.clusters import PlacesMap
@@ -196,6 +198,39 @@ class Service:
                     min_confidence=self._min_confidence if knows else None,
                     even_unknown=self._even_unknown,
                 )
+
+    @property
+    def compares(self) -> bool:
+        """Whether details of photos can be compared: where photos are re-ranked by them."""
+        return isinstance(self._rerank, Verifier)
+
+    async def explain(self, name: str, file: BinaryIO, id: str) -> Explanation:
+        """Return what of a photo and a photo of the database, by its id, agrees.
+
+        Raises:
+            Busy, HTTPException, DatabaseLost: as ``locate``; 404 where there is no such photo, or nothing compares.
+        """
+        verifier, database = self._rerank, self.database
+        if not isinstance(verifier, Verifier):
+            raise HTTPException(404, "This service does not compare details of photos: it runs without re-ranking.")
+        with self.batcher.admit(1):
+            try:
+                pixels = await self._decoders.read(file, name, self._preprocessing)
+            except ProgeoError as error:
+                raise refuse_content(error) from error
+            with self.reading("read photos"):
+                path = await self._run(self._find_path, database, id)
+                (explanation,) = await self._run(verifier.explain, lambda: pixels, [path])
+                return explanation
+
+    @staticmethod
+    def _find_path(database: PlaceDatabase, id: str) -> str:
+        try:
+            return database.path_of(id)
+        except StorageError:
+            raise
+        except ProgeoError as error:
+            raise HTTPException(404, str(error)) from error
 
     async def _run(self, function: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:
         """Run a function in one of the threads."""

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,8 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
-from progeo.evaluation.results import save_results
+from progeo.evaluation.report import EXAMPLES
+from progeo.evaluation.results import make_title, save_results
 from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
@@ -109,7 +109,7 @@ class BestModel:
             measured: what else the results say of the run.
         """
         run, settings, best = self.run, self.run.settings, self.load()
-        evaluation = evaluate_network(best, test_set, run, "Testing")
+        evaluation = evaluate_network(best, test_set, run, "Testing", explain=EXAMPLES)
         described = {
             "model": str(self.path),
             "backbone": settings.backbone,
@@ -123,7 +123,7 @@ class BestModel:
             evaluation,
             test_set,
             run.folder,
-            title=f"{settings.backbone} on {Path(test_set.folder).resolve().name}",
+            title=make_title(best.spec, test_set.folder),
             settings=described,
             spec=best.spec.to_dict(),
             num_preds_to_save=settings.num_preds_to_save,
@@ -131,8 +131,10 @@ class BestModel:
         )
 
 
-def evaluate_network(network: PlaceNetwork, evaluation_set: EvaluationSet, run: Run, description: str) -> Evaluation:
-    """Evaluate a network on the device as the settings ask for."""
+def evaluate_network(
+    network: PlaceNetwork, evaluation_set: EvaluationSet, run: Run, description: str, explain: int = 0
+) -> Evaluation:
+    """Evaluate a network on the device as the settings ask for; ``explain``: see ``evaluate``."""
     settings = run.settings
     return evaluate(
         network,
@@ -144,6 +146,7 @@ def evaluate_network(network: PlaceNetwork, evaluation_set: EvaluationSet, run: 
         batch_size=settings.infer_batch_size,
         num_workers=settings.num_workers,
         description=description,
+        explain=explain,
     )
 
 

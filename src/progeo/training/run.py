@@ -300,10 +300,11 @@ class Training:
     def _describe_inputs(self, folder: Path) -> None:
         """Say what was read, before the first long step."""
         classes = [len(group) for group in self.groups]
+        span = f"{min(classes):,}" if min(classes) == max(classes) else f"{min(classes):,} to {max(classes):,}"
         logger.info(f"Run folder: {folder}")
         logger.info(
-            f"{len(self.table):,} training images; {format_count(len(classes), 'group')} of {min(classes):,} to "
-            f"{max(classes):,} classes, {sum(len(group.images) for group in self.groups):,} images in them"
+            f"{len(self.table):,} training images, {sum(len(group.images) for group in self.groups):,} of them in "
+            f"{sum(classes):,} classes, in {format_count(len(classes), 'group')} of {span} classes"
         )
         for name, one in (("Validation", self.validation_set), ("Test", self.test_set)):
             if one:

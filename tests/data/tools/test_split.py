@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from progeo import cli
 from progeo.data.table import read_photos
+from progeo.data.tools.split import count_places
 from progeo.evaluation.evaluation_set import read_evaluation_set
 
 
@@ -112,3 +114,19 @@ def test_parts_that_would_be_empty(
 def test_train_takes_the_manifest_for_all_sets_only_with_splits(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--train_set_folder", "town.csv", "--backbone_weights", "none"]) == 2
     assert "town.csv has no column split that tells training from validation and test" in capsys.readouterr().err
+
+
+def test_few_places_are_warned_of(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--buffer", "25", "--cell", "10", "--positive_dist_threshold"]
+    assert cli.main(["data", "split", "town.csv", "split.csv", *settings, "200"]) == 0
+    output = " ".join(capsys.readouterr().err.split())
+    assert "the database of test is a single place, so every answer is right: R@1 is 100 % by any model" in output
+    assert "--shares gives it more photos, --seed other ones" in output
+    assert cli.main(["data", "split", "town.csv", "split.csv", *settings, "15", "--shares", "2", "2", "2"]) == 0
+    assert "Warning" not in capsys.readouterr().err
+
+
+def test_places_lie_farther_apart_than_a_radius() -> None:
+    assert count_places(np.array([[0.0, 0], [10, 0], [24, 0], [60, 0]]), 25) == 2
+    assert count_places(np.zeros((0, 2)), 25) == 0
+    assert count_places(np.arange(1000.0)[:, None] * 100, 25) == 5

@@ -14,6 +14,8 @@ from progeo.data.tools.roles import DATABASE, NO_ROLE, QUERIES, find_sessions, h
 from progeo.data.zones import read_points
 from progeo.errors import ProgeoError
 
+FEWEST_PLACES = 5
+"""Of the database of val and test, below which figures measured with it say little."""
 SMALLER = (50, 25, 10)
 """Metres to try where a cell or a buffer was too large."""
 ROLES = {NO_ROLE: None, DATABASE: "database", QUERIES: "queries"}
@@ -74,7 +76,7 @@ def split_photos(
         split=pl.when((pl.col("split") == "train") | pl.col("role").is_not_null()).then("split")
     )
     _check_roles(divided, keeps, positive_dist_threshold)
-    return divided, notes
+    return divided, [*notes, *_warn_of_few_places(divided, positive_dist_threshold)]
 
 
 def describe_split(table: pl.DataFrame, buffer: float) -> list[str]:
@@ -130,6 +132,36 @@ def _draw_roles(
         how = f"whole days or sequences; {alone} of these without a database photo near, and so in no part"
         notes.append(f"Queries of {part}: {how if by_session else 'single photos, drawn'}")
     return [ROLES[role] for role in roles.tolist()], notes
+
+
+def _warn_of_few_places(table: pl.DataFrame, radius: float) -> list[str]:
+    """Say of which part so few places are in the database that even a model that knows nothing finds them."""
+    points = read_points(table)
+    notes = []
+    for part in PARTS[TRAIN + 1 :]:
+        is_database = (table["split"] == part) & (table["role"] == "database")
+        places = count_places(points[is_database.fill_null(False).to_numpy()], radius)
+        if places == 1:
+            notes.append(
+                f"Warning: the database of {part} is a single place, so every answer is right: R@1 is 100 % by any "
+                "model, and says nothing. It needs more places: `shares` gives it more photos, `seed` other ones"
+            )
+        elif places < FEWEST_PLACES:
+            notes.append(
+                f"Warning: the database of {part} has only {places} places, so {100 / places:.0f} % of the queries are "
+                f"right by chance. With fewer than {FEWEST_PLACES} places figures say little: `shares` gives it more "
+                "photos, `seed` other ones"
+            )
+    return notes
+
+
+def count_places(points: Floats, radius: float) -> int:
+    """Return how many of points (n, d) in metres lie farther than a radius from each other; no more than are enough."""
+    places = 0
+    while len(points) and places < FEWEST_PLACES:
+        points = points[np.linalg.norm(points - points[0], axis=1) > radius]
+        places += 1
+    return places
 
 
 def _check_parts(parts: Integers, buffer: float, cell: float, draw: Callable[[float, float], Integers]) -> None:

@@ -72,13 +72,14 @@ function drawSign(context, shape, x, y, size, colour, edge) {
   context.stroke();
 }
 
-// A map on a plain ground with scale and buttons.
-function createMap(element, options) {
+// A map with scale and buttons on a plain ground, or on the tiles of a street map.
+function createMap(element, options, tiles) {
   const map = L.map(element, {zoomControl: false, ...options});
   map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
   L.control.zoom({position: "topright"}).addTo(map);
   L.control.scale({position: "bottomright", imperial: false, maxWidth: 140}).addTo(map);
   new Ground({pane: "tilePane", className: "grounds", maxZoom: map.options.maxZoom, minZoom: map.options.minZoom, zIndex: 0}).addTo(map);
+  if (tiles) L.tileLayer(tiles.address, {attribution: tiles.attribution, maxZoom: map.options.maxZoom, maxNativeZoom: 19, className: "tiles"}).addTo(map);
   new ResizeObserver(() => map.invalidateSize({animate: false})).observe(element);
   return map;
 }
@@ -110,10 +111,10 @@ function boundsAround(map, at, radius, matches) {
 // Draw what a page holds: a .place with a .map, an .answer where something can be picked, and the data.
 function drawPlace(place) {
   const element = place.querySelector(".map"), answer = place.querySelector(".answer");
-  const {flat, hover, frame: [south, west, north, east], layers, signs} = JSON.parse(place.querySelector("script").textContent);
+  const {flat, hover, tiles, frame: [south, west, north, east], layers, signs} = JSON.parse(place.querySelector("script").textContent);
   const [crs, minZoom, maxZoom, closest] = flat ? [L.CRS.Simple, -16, 8, 4] : [L.CRS.EPSG3857, 1, 22, CLOSEST];
   // Within a page of text, one finger and the wheel move the page, until the map is chosen.
-  const map = createMap(element, {crs, minZoom, maxZoom, zoomSnap: 0.25, zoomAnimation: !still(), dragging: !(hover && L.Browser.mobile), scrollWheelZoom: !hover});
+  const map = createMap(element, {crs, minZoom, maxZoom, zoomSnap: 0.25, zoomAnimation: !still(), dragging: !(hover && L.Browser.mobile), scrollWheelZoom: !hover}, tiles);
   const showAll = () => map.fitBounds([[south, west], [north, east]], {padding: [30, 30], maxZoom: closest, animate: false});
   showAll();
   if (hover) {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import polars as pl
 from scipy.spatial import cKDTree
 
 from progeo.data.frames import LOCAL, find_frame, place_points, read_points
-from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, surround
+from progeo.html.maps import MOST_DOTS, Layer, MapData, Sign, Tiles, surround
 from progeo.html.pages import write_page
 from progeo.locating.estimate import Located
 from progeo.locating.output.names import tell_apart
 from progeo.locating.output.wording import describe_calibration
 from progeo.pixels.recipe import Preprocessing, open_photo
 from progeo.pixels.thumbnails import make_thumbnail
+from progeo.search.explanation import Explanation
 
 
 def write_map(
@@ -28,6 +30,8 @@ def write_map(
     positions: pl.DataFrame,
     thumbnail: Callable[[str], bytes],
     num_matches: int,
+    explanations: Sequence[Sequence[Explanation]] = (),
+    tiles: Tiles | None = None,
 ) -> None:
     """Write the results as a page with a map, the photos and their matches.
 
@@ -37,6 +41,8 @@ def write_map(
         positions: of all photos of the database, as ``PlaceDatabase.positions`` gives them.
         thumbnail: from the id of a match to a JPEG.
         num_matches: shown for each photo.
+        explanations: of each photo's first matches, where they were compared.
+        tiles: of a street map, which the page loads when it is opened; without them the ground is plain.
 
     Raises:
         ProgeoError: the file cannot be written.
@@ -46,9 +52,10 @@ def write_map(
     write_page(
         "html/map.html",
         path,
-        map=draw_map(results, positions, num_matches),
+        map=dataclasses.replace(draw_map(results, positions, num_matches), tiles=tiles),
         photos=[describe_photo(result, matches | names, thumbnail, num_matches) for result in results],
         calibration=describe_calibration(result.estimate for result in results),
+        explanations=[[one.to_dict() for one in of_photo] for of_photo in explanations],
         count=len(positions),
     )
 

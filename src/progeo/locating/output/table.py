@@ -42,7 +42,8 @@ def write_table(
         lines.append(cut_middle(make_printable(photos[result.path]), width))
         lines.append("".join(f"{cells[name]:>{COLUMNS[name]}}" for name in columns))
         for match in shown[result.path]:
-            numbers = f"    {match.descriptor_distance:.3f}, {match.distance_metres:.0f} m: "
+            points = f", {match.agreeing_points} details fit" if (match.strength or 0) >= 1 else ""
+            numbers = f"    {match.descriptor_distance:.3f}, {match.distance_metres:.0f} m{points}: "
             lines.append(
                 numbers + cut_middle(make_printable(names[match.path]), width and max(width - len(numbers), 1))
             )

@@ -28,6 +28,14 @@ export async function locate(file, prior, signal) {
   return answer.photos[0];
 }
 
+// Which details of a photo and of one of the database fit together.
+export async function explainMatch(file, id) {
+  const body = new FormData();
+  body.append("photo", file, file.name || "pasted photo");
+  body.append("id", id);
+  return (await ask("api/compare", {method: "POST", body})).json();
+}
+
 export async function listPlaces(zoom, bounds, signal) {
   const query = bounds ? `?zoom=${zoom}&bbox=${bounds}` : `?zoom=${zoom}`;
   return (await ask(`api/places${query}`, {signal})).json();

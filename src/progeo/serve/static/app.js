@@ -11,6 +11,7 @@ const AT_ONCE = 4;
 const settings = JSON.parse(document.body.dataset.settings);
 const map = new PlacesMap(find("map"), settings, {onPick: pick, onCompare: compare});
 const items = [];
+const rerank = find("rerank"); // where the service compares details
 let current = null;
 let running = 0;
 
@@ -82,7 +83,13 @@ function say(text) {
 }
 
 function readPrior() {
-  return Object.fromEntries([...new FormData(find("prior"))].filter(([, value]) => value.trim()));
+  const known = Object.fromEntries([...new FormData(find("prior"))].filter(([, value]) => value.trim()));
+  return rerank && !rerank.checked ? {...known, rerank: "false"} : known;
+}
+
+function searchAgain() {
+  for (const item of items) if (item.state !== "working") item.state = "waiting";
+  work();
 }
 
 for (const id of ["choose", "shoot"]) {
@@ -107,9 +114,9 @@ addEventListener("drop", event => {
 
 find("prior").addEventListener("submit", event => {
   event.preventDefault();
-  for (const item of items) if (item.state !== "working") item.state = "waiting";
-  work();
+  searchAgain();
 });
+rerank?.addEventListener("change", searchAgain);
 find("centre").addEventListener("click", () => {
   const {near, within} = find("prior").elements;
   near.value = map.centre;

@@ -67,8 +67,10 @@ export class Card {
     const image = make("img", {alt: ""});
     loadThumbnail(match.id).then(address => { image.src = address; }, () => {});
     const distance = metres(match.distance_metres);
-    const label = `Compare with match ${rank + 1}, ${distance} from the estimate`;
-    const button = make("button", {type: "button", "aria-label": label}, image, make("b", {className: "number", textContent: rank + 1}), make("span", {textContent: distance}));
+    const details = match.strength >= 1 ? `${match.agreeing_points} details` : ""; // fewer are there by chance
+    const label = [`Compare with match ${rank + 1}`, `${distance} from the estimate`, details && `${details} fit`].filter(Boolean).join(", ");
+    const button = make("button", {type: "button", "aria-label": label}, image, make("b", {className: "number", textContent: rank + 1}),
+      make("span", {textContent: distance}), details ? make("span", {textContent: details}) : null);
     button.addEventListener("click", () => compare(this.item, rank));
     for (const [event, on] of [["pointerenter", true], ["focus", true], ["pointerleave", false], ["blur", false]]) {
       button.addEventListener(event, () => this.onLook(rank, on));

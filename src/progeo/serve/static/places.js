@@ -10,15 +10,14 @@ const EQUATOR = 40075016.686; // metres; at each zoom a local frame is as large 
 const narrow = matchMedia("(max-width: 760px)");
 
 export class PlacesMap {
-  constructor(element, {tiles, attribution, localFrame}, {onPick, onCompare}) {
+  constructor(element, {tiles, localFrame}, {onPick, onCompare}) {
     this.onPick = onPick;
     this.onCompare = onCompare;
     this.localFrame = localFrame;
     this.closest = localFrame ? MOST_ZOOM : CLOSEST;
     const crs = localFrame ? {...L.CRS.Simple, transformation: new L.Transformation(256 / EQUATOR, 128, -256 / EQUATOR, 128)} : L.CRS.EPSG3857;
     const [mostZoom, start] = localFrame ? [26, [0, 0]] : [MOST_ZOOM, [20, 0]];
-    this.map = createMap(element, {crs, maxZoom: mostZoom, minZoom: 1, worldCopyJump: !localFrame}).setView(start, 2);
-    if (tiles) L.tileLayer(tiles, {attribution, maxZoom: MOST_ZOOM, maxNativeZoom: 19, className: "tiles"}).addTo(this.map);
+    this.map = createMap(element, {crs, maxZoom: mostZoom, minZoom: 1, worldCopyJump: !localFrame}, tiles).setView(start, 2);
     this.places = L.layerGroup().addTo(this.map);
     this.answers = L.layerGroup().addTo(this.map);
     this.matches = [];

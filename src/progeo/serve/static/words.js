@@ -48,3 +48,6 @@ export function position({latitude, longitude, x, y}) {
 export function compass(heading) {
   return ["north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"][Math.round(heading / 45) % 8];
 }
+
+// The day of a local time in ISO 8601, as people write it where they are.
+export const day = time => new Date(time).toLocaleDateString(undefined, {day: "numeric", month: "long", year: "numeric"});
