@@ -84,7 +84,7 @@ def main() -> None:
             words += ["--device", "cpu", "--num_workers", "2", "--infer_batch_size", str(arguments.batch_size)]
             words += ["--test_set_folder", str(Path(arguments.test_set_folder).resolve())]
             sides = [lambda place=place: run(words, place, folder) for place in (repository, REPOSITORY)]  # type: ignore[misc] # noqa: B023
-            show(f"evaluation, {backbone}", *alternate(*sides, arguments.pairs))
+            show(f"evaluation, {backbone}", *alternate(sides[0], sides[1], arguments.pairs))
 
 
 def alternate(theirs: Callable[[], Run], ours: Callable[[], Run], pairs: int) -> tuple[list[Run], list[Run]]:
@@ -132,14 +132,15 @@ def measure_part(
         raise SystemExit(f"{' '.join(map(str, worker.args))} failed")  # type: ignore[arg-type]
 
     sides = [lambda worker=worker: Run(*json.loads(ask(worker, "work"))) for worker in workers]  # type: ignore[misc]
-    theirs, ours = alternate(*sides, pairs)
+    theirs, ours = alternate(sides[0], sides[1], pairs)
     peaks = [json.loads(ask(worker, "")) for worker in workers]
     for worker in workers:
         worker.communicate()
-    return [
+    theirs, ours = (
         [Run(one.seconds, one.processor_seconds, peak) for one in side]
         for side, peak in zip((theirs, ours), peaks, strict=True)
-    ]  # type: ignore[return-value]
+    )
+    return theirs, ours
 
 
 def prepare(folder: Path, backbone: str) -> Path:
