@@ -90,7 +90,7 @@ def test_another_model_is_refused_until_rebuilding(
     with PlaceDatabase.open(index.database) as database:
         assert database.descriptor_dim == database.encoder.descriptor_dim == 24
         assert len(database) == 8
-        assert len(database._tables.connection.list_tables().tables) == 2  # the old photos are gone
+        assert len(database._tables.connection.list_tables().tables) == 3  # the old photos are gone
     assert "0 photos added, 8 kept" in index(photos, "--model", other_model)
     assert "8 photos added, 0 kept" in index(photos, "--rebuild")  # with the same model
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from progeo import cli
 from progeo.errors import ProgeoError
-from progeo.places import local, rebuilding, storage
+from progeo.places import rebuilding, storage
+from progeo.places.commit import Target
 from progeo.places.database import PlaceDatabase
 
 from .conftest import make_network
@@ -134,15 +135,15 @@ def test_who_writes_to_the_old_photos_goes_over_to_the_new_ones(
     address = tmp_path / "places"
     with PlaceDatabase.create(address, model_file, num_workers=0) as database:
         database.add(write_photos(tmp_path / "first", 6))
-        commit = local.commit
+        commit = Target.commit
 
-        def rebuild_and_commit(photos: Any, rows: Any, address: str) -> int:
-            monkeypatch.setattr(local, "commit", commit)
+        def rebuild_and_commit(target: Target, rows: Any) -> int:
+            monkeypatch.setattr(Target, "commit", commit)
             with PlaceDatabase.open(address, num_workers=0) as other:
                 other.rebuild(make_network(seed=1, dimension=24))
-            return commit(photos, rows, address)
+            return commit(target, rows)
 
-        monkeypatch.setattr(local, "commit", rebuild_and_commit)
+        monkeypatch.setattr(Target, "commit", rebuild_and_commit)
         report = database.add(write_photos(tmp_path / "second", 4, first=6))
         assert (report.added, report.kept, report.failed) == (4, 0, {})
         assert (database.descriptor_dim, len(database)) == (24, 10)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from progeo.cli import shards
 from progeo.cli.fit import describe_fit, fit_kept
 from progeo.cli.options import REQUIRED, TIMINGS, HeadingOptions, PlaceOptions, engine_settings, format_timings, option
 from progeo.cli.places import database_settings, describe_engine, describe_reading
@@ -62,6 +63,15 @@ class IndexOptions(HeadingOptions, PlaceOptions):
         "keep at most so many local features of each photo in the database, so that --rerank need not read it again; "
         "280 of dense take about 65 kB a photo",
     )
+    shards: PositiveInt | None = option(
+        None, "index on so many machines, each with the same photos, --database and --model and a --shard of its own"
+    )
+    shard: NonNegativeInt | None = option(
+        None, "with --shards: which part of the photos this machine takes, from 0; nothing is committed"
+    )
+    commit: bool = option(
+        False, "commit the shards that are finished, then calibrate; those that are in the database stay as they are"
+    )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
     timings: bool = option(False, TIMINGS)
 
@@ -69,7 +79,14 @@ class IndexOptions(HeadingOptions, PlaceOptions):
 def run(options: IndexOptions) -> None:
     """Add what is new or has changed, and say what was done."""
     start = time.perf_counter()
-    if not (options.photos or options.prune or options.rebuild):
+    shards.check(options)
+    if options.commit:
+        from progeo.places.database import PlaceDatabase
+
+        with PlaceDatabase.open(options.database, **database_settings(options)) as database:
+            settle(database, changed=shards.commit(database, options))
+        return
+    if not (options.photos or ((options.prune or options.rebuild) and options.shards is None)):
         raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
     if options.image_size is not None and options.model is None:
         raise ProgeoError("`image_size` belongs to `model`: the database keeps both. Please give `model` too.")
@@ -97,6 +114,12 @@ def run(options: IndexOptions) -> None:
         database = PlaceDatabase.create(options.database, network, exist_ok=True, local_frame=local_frame, **settings)
         if not database.is_of(network):
             raise refuse_model(options.database, str(options.model))
+    if options.shards is not None:
+        assert photos is not None
+        describe_reading(database)
+        describe_engine(database)
+        shards.index(database, photos, options)
+        return
     try:
         if rebuild:
             report = database.rebuild(network, photos)
@@ -124,14 +147,18 @@ def run(options: IndexOptions) -> None:
         say(f"Local features of {format_count(photos_kept, 'photo')} added, {size:,} bytes")
     if report.failed:
         say(f"Failed: {format_failures(report.failed)}", vars(options), style="yellow")
-    # An earlier run may have been stopped before it came to this.
-    if (report.added or gone or database.lacks_index) and (remark := database.refresh_index()):
-        say(remark)
-    calibrate(database, changed=bool(report.added or gone or rebuild))
+    settle(database, changed=bool(report.added or gone or rebuild))
     if options.timings:
         say(format_timings(database.encoder.timings, time.perf_counter() - start))
     if refusal:
         raise refusal
+
+
+def settle(database: PlaceDatabase, *, changed: bool) -> None:
+    """Bring the index and the calibration up to date; an earlier run may have been stopped before it came to this."""
+    if (changed or database.lacks_index) and (remark := database.refresh_index()):
+        say(remark)
+    calibrate(database, changed=changed)
 
 
 def calibrate(database: PlaceDatabase, *, changed: bool) -> None:

@@ -76,6 +76,18 @@ COMMANDS = {
         "list the authors and licences of the photos in a place database",
         "progeo database credits DATABASE",
     ),
+    "database info": Command(
+        "print what is in a place database, and what it takes",
+        "progeo database info DATABASE",
+    ),
+    "database compact": Command(
+        "make the folder of a place database as small as it can be",
+        "progeo database compact DATABASE",
+    ),
+    "database upgrade": Command(
+        "bring a place database of an earlier progeo to the present form",
+        "progeo database upgrade DATABASE",
+    ),
     "models": Command(
         "list the models that there are, their sizes and licences",
         "progeo models '*ResNet50*'",

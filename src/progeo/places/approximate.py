@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from progeo.places import storage
+from progeo.places import cells, storage, tidying
 from progeo.places.lance import lancedb
 
 Descriptors = NDArray[np.float32]
@@ -21,23 +19,50 @@ PHOTOS_TO_INDEX = 20_000
 GROWTH_TO_RETRAIN = 4
 """How many times the photos that an index was trained on there may be before it is trained again."""
 SAMPLE = 100
-READERS_FINISH_WITHIN = timedelta(hours=1)
-"""Versions of the table that are older than this are deleted."""
 
 
-def refresh(photos: Any, settings: Any, dimension: int, search: Any) -> str | None:
+def refresh(photos: Any, pictures: Any | None, settings: Any, dimension: int, search: Any) -> str | None:
     """Do what ``PlaceDatabase.refresh_index`` says, for its Lance tables and its ``search``."""
-    count = photos.count_rows()
-    if lacks_index(photos, settings):
-        with leave_to_others():
+    is_old = lacks_index(photos, settings)
+    if is_old:
+        with tidying.leave_to_others():
             train(photos, dimension)
-            storage.write_settings(settings, {"index": {"photos": photos.name, "count": count}})
-    with leave_to_others():
-        photos.optimize(cleanup_older_than=READERS_FINISH_WITHIN)  # joins the small files that additions leave
-    if count < PHOTOS_TO_INDEX:
+            storage.write_settings(settings, {"index": {"photos": photos.name, "count": photos.count_rows()}})
+        for table, columns in ((photos, ("path", cells.COLUMN)), (pictures, ("id",))):
+            index_columns(table, columns)
+    if tidying.has_many_files(photos) or count_unindexed(photos) >= PHOTOS_TO_INDEX:
+        tidying.tidy(photos)
+    if not is_old:  # comparing with all photos would take longer than adding a few
         return None
     agreed, sample = measure_agreement(photos, search)
     return f"The approximate index finds the same first photo as exact search in {agreed} of {sample} cases"
+
+
+def index_columns(table: Any | None, columns: Sequence[str]) -> None:
+    """Make an index of each of these columns of a table, if it has them, where there is none yet."""
+    if table is None:
+        return
+    indexed = {name for index in table.list_indices() for name in index.columns}
+    for column in columns:
+        if column in table.schema.names and column not in indexed:
+            with tidying.leave_to_others():
+                table.create_index(column, config=lancedb.index.BTree())
+
+
+def count_unindexed(photos: Any) -> int:
+    """Return how many photos one of the indices does not hold; they are compared one by one."""
+    names = [index.name for index in photos.list_indices()]
+    return max((photos.index_stats(name).num_unindexed_rows for name in names), default=0)
+
+
+def describe(photos: Any) -> dict[str, int] | None:
+    """Return how many ``photos`` the approximate index holds and how many are ``waiting``, and its ``segments``."""
+    for index in photos.list_indices():
+        if index.columns == ["descriptor"]:
+            stats = photos.index_stats(index.name)
+            indexed, waiting = stats.num_indexed_rows, stats.num_unindexed_rows
+            return {"photos": indexed, "waiting": waiting, "segments": stats.num_indices}
+    return None
 
 
 def lacks_index(photos: Any, settings: Any) -> bool:
@@ -46,16 +71,6 @@ def lacks_index(photos: Any, settings: Any) -> bool:
     trained = storage.read_description(settings, "index")
     is_fresh = trained and trained["photos"] == photos.name and count <= GROWTH_TO_RETRAIN * trained["count"]
     return count >= PHOTOS_TO_INDEX and not is_fresh
-
-
-@contextmanager
-def leave_to_others() -> Iterator[None]:
-    """Give up where another run has changed the table meanwhile: it will do the same, or the next run will."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        if "commit conflict" not in str(error):
-            raise
 
 
 def train(photos: Any, dimension: int) -> None:

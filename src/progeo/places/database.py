@@ -27,7 +27,6 @@ from progeo.models.fingerprint import compute_fingerprint
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing, list_sources
 from progeo.places import approximate, storage
-from progeo.places.commit import delete
 from progeo.places.encode import AddReport
 from progeo.places.keeping import (
     check_independent,
@@ -53,6 +52,7 @@ from progeo.search.verifier import CANDIDATES
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
     from progeo.pixels.recipe import Source
+    from progeo.places.shards import CommitReport
 
     Model = PlaceNetwork | ExportedModel
 
@@ -334,7 +334,7 @@ class PlaceDatabase:
 
         def add() -> None:
             report.added, report.kept, report.failed = 0, 0, dict(found.failed)
-            add_photos(self._tables.photos, found.table, self.encoder, self.address, report)
+            add_photos(self._tables.target, found.table, self.encoder, report)
             kept.append(report.kept)
 
         self._write(add)
@@ -342,10 +342,34 @@ class PlaceDatabase:
         report.added, report.kept = report.added + report.kept - kept[0], kept[0]
         return report
 
+    def index_shard(self, photos: Photos, shard: int, shards: int) -> AddReport:
+        """Describe the photos of one of several shards, each on a machine of its own; see ``progeo.places.shards``.
+
+        Args:
+            photos: as for ``add``, the same for all shards.
+            shard: which one, from 0.
+            shards: how many there are.
+
+        Raises:
+            ProgeoError: there are no photos or no such shard, or the database cannot be written.
+        """
+        from progeo.places.shards import index_shard  # its library is optional
+
+        found = read_photo_set(photos)
+        report = AddReport(failed=dict(found.failed))
+        index_shard(self._tables, found.table, self.encoder, shard, shards, report)
+        return report
+
+    def commit_shards(self) -> CommitReport:
+        """Take the finished shards into the database; see ``progeo.places.shards``."""
+        from progeo.places.shards import commit_shards
+
+        return commit_shards(self._tables)
+
     def remove(self, paths: Iterable[str | Path]) -> int:
         """Remove the photos with these source paths; return how many there were."""
         absolute = [make_absolute(path) for path in paths]
-        return max(self._write(lambda: delete(self._tables.photos, absolute, self.address)))
+        return max(self._write(lambda: self._tables.target.delete(absolute)))
 
     def prune(self, folders: Iterable[str | Path] = ()) -> int:
         """Remove the photos whose file is gone; return how many there were.
@@ -427,7 +451,9 @@ class PlaceDatabase:
         """
         with storage.translate_errors(self.address, "index"):
             tables = self._tables
-            return approximate.refresh(tables.photos, tables.settings, tables.descriptor_dim, self.search)
+            return approximate.refresh(
+                tables.photos, tables.pictures, tables.settings, tables.descriptor_dim, self.search
+            )
 
     @property
     def lacks_index(self) -> bool:

@@ -1,7 +1,7 @@
 """First step of indexing: which photos are new. The image table is joined with the database in the store.
 
-Both may be far larger than memory allows for paths: the table is taken in slices, and of the database only what lies
-between the first and the last path of a slice is looked at, batch by batch.
+Both may be far larger than memory allows for paths: the table is taken in slices, and of the database only the photos
+of a slice are read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.places import storage
 
 SLICE = 65_536
+PATHS_PER_QUERY = 4096
+"""Photos that are looked up in the database at a time; those of a large one have an index for it."""
 SAME_POSITION = 1e-9
 """In degrees or metres."""
 START_OF_YEAR = "YYYY-01-01T00:00:00"
@@ -27,7 +29,9 @@ FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zon
 TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "x", "y", *SAID)
 
 
-def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str) -> Iterator[pl.DataFrame]:
+def plan(
+    photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str, written: pl.DataFrame | None = None
+) -> Iterator[pl.DataFrame]:
     """Yield the photos of an image table, slice by slice, and beside each what is stored of the same path.
 
     Args:
@@ -35,6 +39,7 @@ def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str)
         table: as for ``PlaceDatabase.add``.
         failed: gets why by the path of photos without a usable position.
         address: of the database, for errors.
+        written: columns TO_COMPARE of what is to be stored already, the last row of a path counts.
 
     Yields:
         FROM_TABLE, what is stored (TO_COMPARE, null where nothing is; positions and the like end in ``_stored``), and
@@ -42,19 +47,21 @@ def plan(photos: Any, table: pl.DataFrame, failed: dict[str, str], address: str)
     """
     frame = find_frame(photos.schema.names)
     for part in normalise(table).sort("path").iter_slices(SLICE):
-        yield join_stored(photos, _complete(take_placed(part, frame, failed), FROM_TABLE), address)
+        placed = _complete(take_placed(part, frame, failed), FROM_TABLE)
+        yield join_stored(photos, placed, address, written)
 
 
-def join_stored(photos: Any, part: pl.DataFrame, address: str) -> pl.DataFrame:
+def join_stored(photos: Any, part: pl.DataFrame, address: str, written: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return some rows with FROM_TABLE, and beside each what is stored of the same path; see ``plan``."""
     present = [name for name in TO_COMPARE if name in photos.schema.names]
-    stored = [_complete(_to_frame(photos.schema.empty_table().select(present)), TO_COMPARE)]
-    if len(part):
-        paths, first, last = part.select("path"), part["path"].min(), part["path"].max()
-        between = f"path >= {storage.quote(str(first))} AND path <= {storage.quote(str(last))}"
-        for batch in scan(photos, TO_COMPARE, address, between):
-            stored.append(batch.join(paths, on="path", how="semi"))
-    joined = part.join(pl.concat(stored), on="path", how="left", suffix="_stored", maintain_order="left")
+    parts = [_complete(_to_frame(photos.schema.empty_table().select(present)), TO_COMPARE)]
+    for some in part["path"].sort().to_frame().iter_slices(PATHS_PER_QUERY):
+        paths = ", ".join(storage.quote(path) for path in some["path"])
+        parts += scan(photos, TO_COMPARE, address, f"path IN ({paths})")
+    if written is not None and len(written):
+        parts.append(written.join(part.select("path"), on="path", how="semi"))
+    stored = pl.concat(parts, how="vertical_relaxed").unique("path", keep="last", maintain_order=True)
+    joined = part.join(stored, on="path", how="left", suffix="_stored", maintain_order="left")
     frame = find_frame(photos.schema.names)
     moved = [(pl.col(name) - pl.col(f"{name}_stored")).abs() > SAME_POSITION for name in frame]
     same = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in SAID]

@@ -16,8 +16,8 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
-from progeo.places import local, storage
-from progeo.places.commit import delete
+from progeo.places import local, storage, thumbnails
+from progeo.places.commit import Target
 from progeo.places.encode import AddReport
 from progeo.places.plan import FROM_TABLE, find_missing, join_stored, normalise, scan
 from progeo.places.tables import Tables
@@ -43,7 +43,7 @@ def rebuild_photos(tables: Tables, model: bytes, encoder: Encoder, table: pl.Dat
                 if table is not None:
                     with storage.translate_errors(tables.address, "write to"):
                         photos = tables.connection.open_table(present["photos"])
-                    local.add_photos(photos, table, encoder, tables.address, report)
+                    local.add_photos(Target(photos, tables.connection, tables.address), table, encoder, report)
                 return report
 
 
@@ -60,18 +60,19 @@ def _rebuild(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame
         target = storage.read_description(settings, "rebuilding")
         if target is None or target["fingerprint"] != encoder.fingerprint:
             name = storage.create_photos_table(connection, encoder.descriptor_dim, tables.frame)
-            target = storage.describe_database(encoder, name, tables.frame)
+            target = storage.describe_database(encoder, name)
             storage.write_settings(settings, {"rebuilding": target})
-        new = connection.open_table(target["photos"])
-    move = Move(old, new, encoder, address)
+        new = Target(connection.open_table(target["photos"]), connection, address)
+        thumbnails.create(connection)
+    move = Move(old, new, encoder)
     if table is not None:
         table = normalise(table)
         move.given = table.select("path")
-        local.add_photos(new, table, encoder, address, move.report)
+        local.add_photos(new, table, encoder, move.report)
     for number in range(MOST_ROUNDS):
         version = storage.find_latest_version(old, address)
         move.carry_over(only_changed=number > 0)
-        move.drop(new, old)
+        move.drop(new.photos, old)
         if storage.find_latest_version(old, address) == version:
             break
     report = move.report
@@ -101,9 +102,8 @@ class Move:
     """From one Lance table to another, with other descriptors."""
 
     old: Any
-    new: Any
+    new: Target
     encoder: Encoder
-    address: str
     report: AddReport = field(default_factory=AddReport)
     given: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"path": pl.String}))
     """Paths of photos that come from an image table, whatever the old table says of them."""
@@ -111,12 +111,12 @@ class Move:
     def carry_over(self, only_changed: bool) -> None:
         """Encode the photos of the old table, or only those that the new one holds otherwise or not at all."""
         slices = self._compare(only_changed)
-        local.run(self.new, slices, self.old.count_rows(), self.encoder, self.address, self.report)
+        local.run(self.new.commit, slices, self.old.count_rows(), self.encoder, self.report)
 
     def _compare(self, only_changed: bool) -> Iterator[pl.DataFrame]:
-        for batch in scan(self.old, (*FROM_TABLE, "content_hash"), self.address):
+        for batch in scan(self.old, (*FROM_TABLE, "content_hash"), self.new.address):
             wanted = batch.rename({"content_hash": "old_hash"}).join(self.given, on="path", how="anti")
-            joined = join_stored(self.new, wanted, self.address)
+            joined = join_stored(self.new.photos, wanted, self.new.address)
             if only_changed:
                 failed = pl.Series(list(self.report.failed), dtype=pl.String).implode()
                 is_moved = pl.col("same_place") & pl.col("content_hash").eq_missing(pl.col("old_hash"))
@@ -126,5 +126,5 @@ class Move:
     def drop(self, these: Any, unless: Any) -> None:
         """Remove from the new table the photos that are in one table but not in another."""
         given = set(self.given["path"])
-        missing = [path for path in find_missing(these, unless, self.address) if path not in given]
-        delete(self.new, missing, self.address)
+        missing = [path for path in find_missing(these, unless, self.new.address) if path not in given]
+        self.new.delete(missing)

@@ -14,7 +14,7 @@ from progeo.data.frames import LOCAL, find_frame
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.models.encoder import Descriptors
-from progeo.places import storage
+from progeo.places import cells, storage
 from progeo.search.rerank import Query, Reranker, Verification
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def search_photos(
     if prior and prior.near and prior.local_frame != (tables.frame == LOCAL):
         kind = "x and y in metres of a local frame" if tables.frame == LOCAL else "latitude and longitude"
         raise ProgeoError(f"`near` must be {kind}, as the positions of {tables.address} are (`local_frame` of Prior).")
-    condition = prior.to_filter() if prior else None
     with storage.translate_errors(tables.address, "search"):
+        condition = cells.to_filter(tables.photos, prior)
         matches = [find_matches(tables.photos, descriptor, k, condition, exact) for descriptor in descriptors]
     if matches and matches[0].is_empty():
         tables.check_not_empty()

@@ -1,6 +1,6 @@
-"""How a place database lies in LanceDB: a table of photos, and a small one of everything else it must know.
+"""How a place database lies in LanceDB: a table of photos, one of their thumbnails, and a small one of everything else.
 
-Both are Lance tables, so that one code serves a folder and an object store, and every change is one atomic commit.
+All are Lance tables, so that one code serves a folder and an object store, and every change is one atomic commit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from progeo.data.credits import SHOT_COLUMNS
-from progeo.data.frames import EARTH, LOCAL, Frame
+from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
+from progeo.places import cells
 from progeo.places.lance import lancedb
 
 try:
@@ -28,8 +29,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = 3
-"""Since 2 a database holds the spec of its model; those of 1 are read, and stay what they are until rebuilt. Those of 3
-are of a local frame."""
+"""Since 2 a database holds the spec of its model, since 3 thumbnails in a table of their own, and it may be of a local
+frame. Earlier ones are read and written, and stay what they are until they are rebuilt or upgraded."""
 SETTINGS = "settings"
 KEYPOINTS = "keypoints"
 LOCK = ".creating"
@@ -58,7 +59,7 @@ def make_photos_schema(dimension: int, frame: Frame = EARTH) -> pa.Schema:
             pa.field("heading", pa.float64()),
             pa.field("timestamp", pa.timestamp("us")),
             *(pa.field(name, pa.string()) for name in SHOT_COLUMNS),
-            pa.field("thumbnail", pa.binary()),
+            *([pa.field(cells.COLUMN, pa.int32())] if frame == EARTH else []),
             pa.field("descriptor", pa.list_(pa.float16(), dimension)),
         ]
     )
@@ -73,15 +74,18 @@ def create_photos_table(connection: Any, dimension: int, frame: Frame = EARTH) -
 
 def complete_photos_table(photos: Any) -> None:
     """Add the columns that a table of photos made by an earlier progeo lacks."""
-    missing = {name: "cast(NULL as string)" for name in SHOT_COLUMNS if name not in photos.schema.names}
+    columns = dict.fromkeys(SHOT_COLUMNS, "cast(NULL as string)")
+    if find_frame(photos.schema.names) == EARTH:
+        columns[cells.COLUMN] = cells.SQL
+    missing = {name: sql for name, sql in columns.items() if name not in photos.schema.names}
     if missing:
         photos.add_columns(missing)
 
 
-def describe_database(encoder: Encoder, photos: str, frame: Frame = EARTH) -> dict[str, Any]:
+def describe_database(encoder: Encoder, photos: str) -> dict[str, Any]:
     """Return what a database says of itself: its format, its model, and the name of its table of photos."""
     return {
-        "format_version": FORMAT_VERSION if frame == LOCAL else 2,
+        "format_version": FORMAT_VERSION,
         "fingerprint": encoder.fingerprint,
         "spec": encoder.spec.to_dict(),
         "photos": photos,

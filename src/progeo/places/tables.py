@@ -16,7 +16,8 @@ from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
 from progeo.models.spec import ModelSpec
 from progeo.pixels.recipe import Preprocessing
-from progeo.places import storage
+from progeo.places import storage, thumbnails
+from progeo.places.commit import Target
 from progeo.places.encode import hash_content
 from progeo.places.plan import scan
 
@@ -98,8 +99,9 @@ class Tables:
             if cls.exist(address):
                 return None
             photos = storage.create_photos_table(connection, encoder.descriptor_dim, frame)
+            thumbnails.create(connection)
             try:
-                description = storage.describe_database(encoder, photos, frame)
+                description = storage.describe_database(encoder, photos)
                 settings = storage.create_settings(connection, description, model)
             except FileExistsError:
                 connection.drop_table(photos, ignore_missing=True)
@@ -225,7 +227,10 @@ class Tables:
         Raises:
             ProgeoError: there is no photo with this id.
         """
-        content: bytes = self._read_value(id, "thumbnail")
+        with storage.translate_errors(self.address, "read"):
+            content = self.find_thumbnail(id)
+        if content is None:
+            raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
         return content
 
     def read_path(self, id: str) -> str:
@@ -234,12 +239,24 @@ class Tables:
         Raises:
             ProgeoError: there is no photo with this id.
         """
-        path: str = self._read_value(id, "path")
-        return path
-
-    def _read_value(self, id: str, column: str) -> Any:
         with storage.translate_errors(self.address, "read"):
-            found = self.photos.search().where(f"id = {storage.quote(id)}").select([column]).limit(1).to_arrow()
+            found = self.photos.search().where(f"id = {storage.quote(id)}").select(["path"]).limit(1).to_arrow()
         if len(found) == 0:
             raise ProgeoError(f"There is no photo {id[:80]!r} in the place database.")
-        return found[column][0].as_py()
+        path: str = found["path"][0].as_py()
+        return path
+
+    def find_thumbnail(self, id: str) -> bytes | None:
+        """Return the small JPEG of a photo; None where there is none."""
+        pictures = self.pictures
+        return thumbnails.read(self.photos if pictures is None else pictures, id)
+
+    @property
+    def pictures(self) -> Any | None:
+        """The table of thumbnails; None where they lie in the table of photos."""
+        return thumbnails.open_thumbnails(self.connection, self.photos)
+
+    @property
+    def target(self) -> Target:
+        """Where photos are added to, and removed from."""
+        return Target(self.photos, self.connection, self.address)

@@ -129,14 +129,14 @@ class DatabasePhotos:
 
     def _describe_thumbnail(self, method: Method, path: str) -> Keypoints | None:
         with storage.translate_errors(self._tables.address, "read"):
-            query = self._tables.photos.search().where(f"path = {storage.quote(path)}").select(["id", "thumbnail"])
-            found = query.limit(1).to_arrow()
-        if len(found) == 0 or not found["thumbnail"][0].as_py():
+            query = self._tables.photos.search().where(f"path = {storage.quote(path)}").select(["id"])
+            ids = query.limit(1).to_arrow()["id"].to_pylist()
+            thumbnail = self._tables.find_thumbnail(ids[0]) if ids else None
+        if thumbnail is None:
             return None
-        thumbnail: bytes = found["thumbnail"][0].as_py()
         try:
             keypoints = self._cache.get(
-                method, f"thumbnail {found['id'][0]}", lambda: method.extract(self._encoder.read(thumbnail, path))
+                method, f"thumbnail {ids[0]}", lambda: method.extract(self._encoder.read(thumbnail, path))
             )
         except ProgeoError:
             return None
