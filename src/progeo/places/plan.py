@@ -47,14 +47,14 @@ def plan(
     """
     frame = find_frame(photos.schema.names)
     for part in normalise(table).sort("path").iter_slices(SLICE):
-        placed = _complete(take_placed(part, frame, failed), FROM_TABLE)
+        placed = complete(take_placed(part, frame, failed), FROM_TABLE)
         yield join_stored(photos, placed, address, written)
 
 
 def join_stored(photos: Any, part: pl.DataFrame, address: str, written: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return some rows with FROM_TABLE, and beside each what is stored of the same path; see ``plan``."""
     present = [name for name in TO_COMPARE if name in photos.schema.names]
-    parts = [_complete(_to_frame(photos.schema.empty_table().select(present)), TO_COMPARE)]
+    parts = [complete(_to_frame(photos.schema.empty_table().select(present)), TO_COMPARE)]
     for some in part["path"].sort().to_frame().iter_slices(PATHS_PER_QUERY):
         paths = ", ".join(storage.quote(path) for path in some["path"])
         parts += scan(photos, TO_COMPARE, address, f"path IN ({paths})")
@@ -78,7 +78,7 @@ def scan(photos: Any, columns: Sequence[str], address: str, condition: str | Non
         present = [name for name in columns if name in photos.schema.names]
         batches = (query.where(condition) if condition else query).select(present).to_batches()
         while (batch := next(batches, None)) is not None:
-            yield _complete(_to_frame(batch), columns)
+            yield complete(_to_frame(batch), columns)
 
 
 def find_missing(photos: Any, others: Any, address: str) -> Iterator[str]:
@@ -115,7 +115,7 @@ def read_time() -> pl.Expr:
     return parse_timestamps(text + start).dt.replace_time_zone(None).alias("timestamp")
 
 
-def _complete(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+def complete(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Return the columns of a table that may be of an earlier progeo and lack some."""
     missing = [pl.lit(None, pl.String).alias(name) for name in columns if name not in table.columns]
     return table.with_columns(missing).select(columns)

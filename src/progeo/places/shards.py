@@ -21,7 +21,7 @@ from progeo.models.encoder import Encoder
 from progeo.places import fragments, local, objects, storage, thumbnails
 from progeo.places.commit import to_table
 from progeo.places.encode import AddReport, Values
-from progeo.places.plan import TO_COMPARE, normalise, plan
+from progeo.places.plan import TO_COMPARE, complete, normalise, plan
 
 if TYPE_CHECKING:
     from progeo.places.tables import Tables
@@ -108,7 +108,8 @@ def index_shard(
     photos_uri, pictures_uri = _find_uri(tables, photos.name), _find_uri(tables, thumbnails.TABLE)
     state.photo_files = fragments.take_present(photos_uri, state.photo_files)
     state.is_finished = False
-    written = fragments.read_columns(photos_uri, state.photo_files, TO_COMPARE)
+    present = [name for name in TO_COMPARE if name in photos.schema.names]
+    written = complete(fragments.read_columns(photos_uri, state.photo_files, present), TO_COMPARE)
 
     def store(rows: list[Values]) -> int:
         if rows:
