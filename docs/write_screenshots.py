@@ -1,7 +1,7 @@
 """Writes docs/images/page.jpg and compare.jpg; run ``python docs/write_screenshots.py DEMO`` after ``progeo demo``.
 
 They show the web page with queries of the toy city on it, and the comparison with a match as a phone shows it in the
-dark. Chromium must be installed.
+dark, with the details that fit. Chromium must be installed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disab
 def serve(database: PlaceDatabase) -> Iterator[str]:
     """Yield the address of the web page."""
     listener = listen("127.0.0.1", 0)
-    app = create_app(database)
+    app = create_app(database, make_reranker=lambda opened: opened.create_reranker("sift"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -44,10 +44,16 @@ def serve(database: PlaceDatabase) -> Iterator[str]:
 
 
 def choose_queries(database: PlaceDatabase, folder: Path) -> list[Path]:
-    """Return those of some queries whose matches agree best."""
+    """Return those of some queries of which most details fit their first match."""
     queries = sorted(folder.iterdir())
     queries = queries[:: max(1, len(queries) // QUERIES)]
-    sure = dict(zip(queries, (estimate.agreement for estimate in database.locate(queries)), strict=True))
+    sure = dict(
+        zip(
+            queries,
+            (estimate.matches[0].strength or 0 for estimate in database.locate(queries, rerank="sift")),
+            strict=True,
+        )
+    )
     return sorted(queries, key=lambda query: -sure[query])[:CHOSEN]
 
 
@@ -55,7 +61,7 @@ def main() -> None:
     """Write both pictures."""
     demo = Path(sys.argv[1])
     images = Path(__file__).with_name("images")
-    with PlaceDatabase.open(demo / "ProGEO" / "places") as database, sync_playwright() as playwright:
+    with PlaceDatabase.open(demo / "fitted" / "places") as database, sync_playwright() as playwright:
         queries = choose_queries(database, demo / "toy_city" / "test" / "queries")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES, timeout=PATIENCE)
         with serve(database) as address:
@@ -70,7 +76,7 @@ def main() -> None:
                 page.wait_for_load_state("networkidle")
                 if name == "compare":
                     page.get_by_role("button", name="Compare with match 1").first.click()
-                    page.wait_for_load_state("networkidle")
+                    page.locator(".points circle").first.wait_for()
                 page.wait_for_timeout(2000)  # the map comes to rest
                 page.screenshot(path=images / f"{name}.jpg", quality=85)
         browser.close()
