@@ -95,8 +95,8 @@ def change(data: bytes, moments: random.Random) -> bytes:
     return bytes(changed)
 
 
-def prepare(folder: Path, runner: Runner) -> None:
-    """Make one sound file of each kind."""
+def prepare(folder: Path) -> None:
+    """Make one sound file of each kind that no command makes."""
     import torch
 
     make_town(folder / "town")
@@ -118,12 +118,6 @@ def prepare(folder: Path, runner: Runner) -> None:
     (folder / "t.gpx").write_text(TRACK.format(points))
     torch.save({"weight": torch.zeros(3)}, folder / "m.pth")
     (folder / "c.yaml").write_text("model: m.safetensors\nnum_workers: 1\n")
-    index = [part.replace("../", "") for part in INDEX]
-    training = [part.replace("../", "") for part in TRAINING]
-    for arguments in (index, ["train", *training, "--save_dir", "t", *LITTLE]):
-        outcome = runner.run(arguments, folder)
-        if outcome.code != 0:
-            raise SystemExit(outcome.text)
 
 
 def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list[str]], list[str]]:
@@ -131,7 +125,12 @@ def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list
     runner, moments = Runner(folder), random.Random(seed)
     sound = folder / "sound"
     sound.mkdir()
-    prepare(sound, runner)
+    runner.call(prepare, sound)
+    training = ["train", *TRAINING, "--save_dir", "t", *LITTLE]
+    for arguments in (INDEX, training):
+        outcome = runner.run([part.replace("../", "") for part in arguments], sound)
+        if outcome.code != 0:
+            return [], [outcome.text]
     (checkpoint_run,) = (sound / "logs/t").iterdir()
     found: dict[str, list[int | None]] = defaultdict(list)
     problems = []

@@ -87,7 +87,7 @@ CASES = (
 def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list[str]], list[str]]:
     """Kill ``count`` times, shared among the commands; return a row for each command, and what went wrong."""
     runner, moments = Runner(folder), random.Random(seed)
-    make_town(folder / "town")
+    runner.call(make_town, folder / "town")
     rows, problems = [], []
     for case in CASES:
         place = folder / "undisturbed"

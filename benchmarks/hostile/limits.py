@@ -46,7 +46,7 @@ def mount_full(folder: Path, kilobytes: int) -> Iterator[bool]:
 def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list[str]], list[str]]:
     """Run the commands under each limit, at most ``count`` in all; return a row a limit, and what went wrong."""
     runner = Runner(folder)
-    make_town(folder / "town")
+    runner.call(make_town, folder / "town")
     prepared = folder / "prepared"
     prepared.mkdir()
     outcome = runner.run(INDEX, prepared)

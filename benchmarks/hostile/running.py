@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -99,6 +100,14 @@ class Runner:
         process = self._context.Process(target=_run, args=(arguments, folder, self._log, limits or Limits()))
         process.start()
         return process
+
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in a process that has imported everything."""
+        process = self._context.Process(target=function, args=arguments)
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"{function.__name__} failed")
 
     def run(self, arguments: list[str], folder: Path, limits: Limits | None = None, *, seconds: float = 120) -> Outcome:
         """Run a command to its end, or for so many seconds."""

@@ -178,9 +178,10 @@ class Service:
 
 def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list[str]], list[str]]:
     """Send the uploads; return a row for each kind, and what went wrong."""
-    make_town(folder / "town")
+    runner = Runner(folder)
+    runner.call(make_town, folder / "town")
     (folder / "served").mkdir()
-    outcome = Runner(folder).run(INDEX, folder / "served")
+    outcome = runner.run(INDEX, folder / "served")
     if outcome.code != 0:
         return [], [outcome.text]
     photo = encode((4000, 3000), "JPEG", np.random.default_rng(seed))

@@ -236,6 +236,9 @@ def test_cost_is_that_of_the_recommended_settings(
     assert re.search(r"^ +10 +360 +1 +2 +3$", output, re.MULTILINE)
     assert "Looking at 12 photos" in output and "Measuring a step" in output
     assert "To start with: progeo train --train_set_folder m.csv --val_set_folder VAL --test_set_folder TEST" in output
+    assert (
+        "To locate photos among these, without training: progeo index m.csv --model fit --database DATABASE" in output
+    )
     assert "--backbone EfficientNet-Lite0 --image_size 224 --M 10" in output
     assert "--min_images_per_class 4" in output and "--unfreeze 1 --lr 0.0001 --keep_start 0.5" in output
     cost = "400 steps in all, that of 2 classes, and about 7 hours on this machine's processor, without reading photos"

@@ -82,6 +82,11 @@ def spell_command(result: Result) -> str:
     return " ".join([*words, spell_settings(result.recommendation.settings)])
 
 
+def spell_index(result: Result) -> str:
+    """Return the command that makes a place database of these photos, offline."""
+    return f"progeo index {result.source} --model fit --database DATABASE"
+
+
 def spell_settings(settings: dict[str, Any]) -> str:
     """Return settings as options of ``progeo train``."""
     return " ".join(f"--{name} {value}" for name, value in settings.items())
@@ -120,6 +125,7 @@ def describe(result: Result, start: str) -> str:
             lines.append(f"  {result.way_out}")
     else:
         lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
+    lines.append(f"To locate photos among these, without training: {spell_index(result)}")
     return "\n".join([*lines, *_list_findings(result)])
 
 
