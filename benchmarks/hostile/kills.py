@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.hostile.running import LITTLE, Runner, end, make_town
 
+LONGEST = 600.0
 TRAINING = [
     *("--train_set_folder", "../town/train", "--val_set_folder", "../town/val", "--test_set_folder", "../town/test"),
     *("--backbone", "timm:test_resnet", "--backbone_weights", "none", "--M", "10", "--alpha", "360", "--N", "1"),
@@ -67,13 +68,30 @@ class Case:
 
 MODEL = ["--model", "../town/model.safetensors"]
 LOCATE = ["locate", "../town/test/queries", "--database", "places", "--map", "m.html", *LITTLE]
-FIT = ["fit", "../town/train", "f.safetensors", "--backbone", "timm:test_resnet", "--words", "4", *LITTLE]
+CALIBRATE = ["calibrate", "--queries", "../town/test/queries", "--database", "places", *LITTLE]
+SPLIT = ["data", "split", "../town/train", "parts.csv", "--cell", "10", "--buffer", "10"]
+FIT = [
+    "fit",
+    "../town/train",
+    "--model_out",
+    "f.safetensors",
+    "--backbone",
+    "timm:test_resnet",
+    "--words",
+    "4",
+    *LITTLE,
+]
 CASES = (
     Case("index", INDEX, read_database),
-    Case("calibrate", ["calibrate", "../town/test/queries", "--database", "places", *LITTLE], read_database, (INDEX,)),
+    Case(
+        "calibrate",
+        ["calibrate", "--queries", "../town/test/queries", "--database", "places", *LITTLE],
+        read_database,
+        (INDEX,),
+    ),
     Case("locate", LOCATE, read_files("m.html"), (INDEX,)),
     Case("data convert", ["data", "convert", "../town/train", "o.csv"], read_files("o.csv")),
-    Case("data split", ["data", "split", "../town/train", "parts.csv"], read_files("parts.csv")),
+    Case("data split", SPLIT, read_files("parts.csv")),
     Case("data check", ["data", "check", "../town/train"], lambda folder: None),
     Case("fit", FIT, read_files("f.safetensors")),
     Case("pairs", ["pairs", "../town/train", *MODEL, "--out", "p.txt", *LITTLE], read_files("p.txt")),
@@ -90,6 +108,8 @@ def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list
     runner.call(make_town, folder / "town")
     rows, problems = [], []
     for case in CASES:
+        if time.monotonic() > deadline:
+            break
         place = folder / "undisturbed"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
@@ -97,7 +117,7 @@ def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list
         if case.before:
             shutil.rmtree(folder / "prepared", ignore_errors=True)
             shutil.copytree(place, folder / "prepared")
-        alone = runner.run(case.arguments, place)
+        alone = runner.run(case.arguments, place, seconds=LONGEST)
         broken = [outcome.text for outcome in (*prepared, alone) if outcome.code not in (0, 1)]
         if broken:
             problems.append(f"{case.name}: {' '.join(broken[0].split())[-400:]}")
@@ -120,7 +140,7 @@ def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list
                 else:
                     ended += 1
                     break
-            last = runner.run(resume(case, target), target)
+            last = runner.run(resume(case, target), target, seconds=LONGEST)
             if problem := last.find_problem() or (None if last.code in (0, 1) else last.text):
                 problems.append(f"{case.name}: {problem}")
             elif case.read(target) != wanted:

@@ -89,6 +89,7 @@ class Runner:
     """Runs commands; one process has imported everything, each command is a fork of it."""
 
     def __init__(self, folder: Path) -> None:
+        os.environ["PYTHONWARNINGS"] = "ignore:lancedb fork support"
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self._log = folder / "log.txt"
