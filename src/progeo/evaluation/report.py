@@ -70,7 +70,8 @@ class Mistake:
     @property
     def explanations(self) -> list[dict[str, Any] | None]:
         """What a page shows of the pairs of the query and each further picture."""
-        return [one.explanation and one.explanation.to_dict() for one in self.thumbnails[1:]]
+        explanations = [one.explanation for one in self.thumbnails[1:]]
+        return [None if one is None else one.to_dict() for one in explanations]
 
 
 def write_report(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from progeo.console import format_count
 from progeo.search.exact import Integers
@@ -57,7 +58,7 @@ def describe_mistake(reranking: Reranking, query: int, predictions: Integers, is
     return f"{where}; re-ranking {verdict}: {details}"
 
 
-def count_changes(right_before: Integers, right_after: Integers) -> str:
+def count_changes(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> str:
     """Return in one sentence what re-ranking has changed of the first predictions, (Q,) bool each."""
     better, worse = int((right_after & ~right_before).sum()), int((right_before & ~right_after).sum())
     before = 100 * float(right_before.mean())

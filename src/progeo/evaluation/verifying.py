@@ -107,7 +107,7 @@ def explain_mistakes(
         count: of mistakes.
         description: of the progress bar; without it none is shown.
     """
-    found = {}
+    found: dict[tuple[int, int], Explanation] = {}
     with progress_bar(disable=description is None) as progress:
         for query in progress.track(evaluation.mistakes[:count].tolist(), description=description or ""):
             predictions, right = evaluation.predictions[query], evaluation.right[query]

@@ -79,10 +79,10 @@ def draw_pair(query: Image.Image, match: Image.Image, explanation: Explanation, 
             draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill=colour, outline="black", width=2)
     picture = drawn.resize(picture.size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
-    for row, (text, colour, size) in enumerate(sentences):
+    for row, (text, ink, size) in enumerate(sentences):
         while size > 9 and draw.textlength(text, font=ImageFont.load_default(size)) > width - 20:
             size -= 1
-        draw.text((10, height + 8 + 28 * row), text, fill=colour, font=ImageFont.load_default(size))
+        draw.text((10, height + 8 + 28 * row), text, fill=ink, font=ImageFont.load_default(size))
     return picture
 
 
