@@ -15,6 +15,7 @@ pytest.importorskip("cv2")
 from progeo import cli
 from progeo.errors import ProgeoError
 from progeo.evaluation.evaluate import evaluate
+from progeo.evaluation.protocols import Protocol
 from progeo.models.building import create_model
 from progeo.models.network import PlaceNetwork
 from progeo.pixels.recipe import Preprocessing
@@ -36,7 +37,7 @@ def network() -> PlaceNetwork:
 def test_right_photos_come_first_whatever_the_number_of_threads(
     textured: Path, network: PlaceNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = evaluate(network, textured, k=PLACES)
+    plain = evaluate(network, textured, k=PLACES, rerank="none")
     with caplog.at_level("INFO"):
         found = evaluate(network, textured, k=PLACES, rerank="sift", num_workers=0)
     assert found.recalls[1] > plain.recalls[1] + 30
@@ -54,13 +55,15 @@ def test_right_photos_come_first_whatever_the_number_of_threads(
 def test_features_of_the_model(name: str, textured: Path, network: PlaceNetwork) -> None:
     found = evaluate(network, textured, k=5, rerank=name)
     assert found.predictions.shape == (PLACES, 5)
-    np.testing.assert_array_equal(np.sort(found.predictions), np.sort(evaluate(network, textured, k=5).predictions))
+    np.testing.assert_array_equal(
+        np.sort(found.predictions), np.sort(evaluate(network, textured, k=5, rerank="none").predictions)
+    )
 
 
 def test_too_few_photos_to_learn_from_leave_the_order(
     tiny_city: Path, network: PlaceNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = evaluate(network, tiny_city / "test")
+    plain = evaluate(network, tiny_city / "test", rerank="none")
     found = evaluate(network, tiny_city / "test", rerank="sift")
     np.testing.assert_array_equal(found.predictions, plain.predictions)
     assert "fewer than 20 pairs of photos that look alike and lie far apart" in caplog.text
@@ -71,7 +74,33 @@ def test_a_model_without_local_features_is_told_of_sift(textured: Path) -> None:
     model = PlaceNetwork.compose(backbone, _First(), preprocessing=Preprocessing(image_size=120))
     with pytest.raises(ProgeoError, match="no local features, which `rerank` dense compares. Take `rerank` sift"):
         evaluate(model, textured, rerank="dense")
-    assert evaluate(model, textured, k=PLACES, rerank="sift").recalls[1] > evaluate(model, textured).recalls[1]
+    assert (
+        evaluate(model, textured, k=PLACES, rerank="sift").recalls[1]
+        > evaluate(model, textured, rerank="none").recalls[1]
+    )
+
+
+def test_as_a_default_what_is_missing_is_one_line_and_the_order_of_the_descriptors(
+    textured: Path, network: PlaceNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert evaluate(network, textured).rerank == "dense"
+    backbone = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 8))
+    without_local = PlaceNetwork.compose(backbone, _First(), preprocessing=Preprocessing(image_size=120))
+    assert evaluate(without_local, textured).rerank == "none"
+    assert caplog.text.count("order of their descriptors, not verified. The model") == 1
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    plain = evaluate(network, textured, rerank="none")
+    found = evaluate(network, textured)
+    assert found.rerank == "none"
+    np.testing.assert_array_equal(found.predictions, plain.predictions)
+    assert caplog.text.count("not verified. Re-ranking needs") == 1
+    assert 'pip install "progeo[rerank]"' in caplog.text
+
+
+def test_a_protocol_asks_for_it_by_name(textured: Path, network: PlaceNetwork) -> None:
+    rules = Protocol("mine", "a set", PLACES, PLACES, checked=False, source="nowhere", utm_zones=(33,))
+    assert evaluate(network, textured, protocol=rules).rerank == "none"
+    assert evaluate(network, textured, protocol=rules, rerank="dense").rerank == "dense"
 
 
 class _First(nn.Module):
@@ -82,7 +111,7 @@ class _First(nn.Module):
 def test_what_is_missing_is_named(
     textured: Path, network: PlaceNetwork, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProgeoError, match="`rerank` is dense, sift, lightglue, both or none, not 'surf'"):
+    with pytest.raises(ProgeoError, match="`rerank` is auto, dense, sift, lightglue, both or none, not 'surf'"):
         evaluate(network, textured, rerank="surf")
     for library, name, extra in (("cv2", "sift", "rerank"), ("kornia", "lightglue", "lightglue")):
         monkeypatch.setitem(sys.modules, library, None)
@@ -101,3 +130,6 @@ def test_the_command_says_how_it_ranked(
     output = capsys.readouterr()
     results = json.loads(output.out)
     assert results["rerank"] == "sift" and results["recalls"]["R@1"] > 50
+    for published, name in ((False, "dense"), (True, "none")):
+        assert cli.main(command, published=published) == 0
+        assert json.loads(capsys.readouterr().out)["rerank"] == name

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 
 from progeo.locating.default import (
     FEWEST_PLACES,
@@ -77,7 +78,11 @@ def test_where_all_places_look_alike_most_are_not_taken_for_known() -> None:
 def test_too_few_places_take_the_default() -> None:
     calibration = calibrate_by_itself(make_examples(places=FEWEST_PLACES - 1), photos=100)
     assert calibration.source == "default"
-    assert calibration.right == load_defaults().alone
+    assert calibration.right.features == load_defaults().alone.features
+    fitted = calibrate_by_itself(make_examples(places=1), photos=100, head="vlad")
+    assert fitted.right.scale[1] < calibration.right.scale[1]  # distances of a vocabulary differ less
+    other = calibrate_by_itself(make_examples(places=1), photos=100, head="mixvpr")
+    assert other.right == calibration.right
     assert f"{FEWEST_PLACES - 1} places are too few to learn from: {FEWEST_PLACES} are needed" in calibration.notes[0]
     assert "fitted by benchmarks/locating.py" in calibration.notes[0]
 
@@ -89,8 +94,22 @@ def test_the_default_is_cautious_where_it_knows_nothing() -> None:
     assert calibration.judge([flat])[0][0] < 0.5
 
 
+@pytest.mark.parametrize("places", [1, 50])
+def test_points_that_agree_give_confidence_and_points_that_do_not_take_it(places: int) -> None:
+    calibration = calibrate_by_itself(make_examples(places=places), photos=100)
+    (query,) = draw(1, 0.9, 0.1)
+    none, some, many = (
+        calibration.judge(
+            [make_evidence({**query.features, "strength": strength, "lead": strength / 2, "coverage": strength / 3})]
+        )
+        for strength in (0.0, 0.4, 1.2)
+    )
+    assert none[0][0] < some[0][0] < many[0][0]
+    assert none[1] is not None and many[1] is not None and none[1][0] < many[1][0]
+
+
 def test_defaults_are_data_with_their_origin() -> None:
     defaults = load_defaults()
     assert Defaults.from_dict(json.loads(json.dumps(asdict(defaults)))) == defaults
     assert 0 < defaults.radius_factor < 2
-    assert "eight sets of real photos" in defaults.origin
+    assert "on real photos" in defaults.origin

@@ -140,7 +140,7 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
     for number, candidate in enumerate(candidates, start=1):
         own_folder = folder if len(candidates) == 1 else folder / f"{number}_{_to_file_name(candidate.name)}"
         own_folder.mkdir(exist_ok=True)
-        evaluation = _evaluate(candidate, evaluation_set, options)
+        evaluation = _evaluate(candidate, evaluation_set, options, published)
         evaluations.append(evaluation)
         results.append(_save(candidate, evaluation, evaluation_set, groups, options, own_folder))
     content = results[0] if len(results) == 1 else _compare(results, evaluations, evaluation_set, options, folder)
@@ -263,12 +263,13 @@ def _describe_set(evaluation_set: EvaluationSet) -> None:
         logger.warning(f"Not the official protocol: {difference}")
 
 
-def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions) -> Evaluation:
+def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: EvalOptions, published: bool) -> Evaluation:
     from progeo.evaluation.evaluate import evaluate
     from progeo.evaluation.report import EXAMPLES
     from progeo.models.encoder import Encoder
 
     start = time.perf_counter()
+    rerank = "none" if published and options.rerank == "auto" else options.rerank
     name, network = candidate.name, candidate.network
     encoder = Encoder.create(
         network,
@@ -296,8 +297,8 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
             image_size=options.image_size,
             native=candidate.native,
             positive_dist_threshold=options.positive_dist_threshold,
-            k=max(20, options.num_preds_to_save, options.candidates if options.rerank != "none" else 0),
-            rerank=options.rerank,
+            k=max(20, options.num_preds_to_save, options.candidates if rerank != "none" else 0),
+            rerank=rerank,
             candidates=options.candidates,
             description="Encoding",
             descriptors_folder=kept,
@@ -356,7 +357,7 @@ def _save(
             "fc_output_dim": spec.descriptor_dim,
             "test_set_folder": options.test_set_folder,
             "image_size": "native" if read.native else read.image_size,
-            "rerank": options.rerank,
+            "rerank": evaluation.rerank,
             "batch_dependent": bool(spec.provenance.get("batch_dependent")),
             "database_memory_bytes": len(evaluation_set.database) * spec.descriptor_dim * BYTES_PER_NUMBER,
         },

@@ -84,7 +84,7 @@ def run(options: IndexOptions) -> None:
         from progeo.places.database import PlaceDatabase
 
         with PlaceDatabase.open(options.database, **database_settings(options)) as database:
-            settle(database, changed=shards.commit(database, options))
+            settle(database, options.cache_folder, changed=shards.commit(database, options))
         return
     if not (options.photos or ((options.prune or options.rebuild) and options.shards is None)):
         raise ProgeoError("Please give the photos: progeo index PHOTOS `database` DATABASE.")
@@ -147,18 +147,21 @@ def run(options: IndexOptions) -> None:
         say(f"Local features of {format_count(photos_kept, 'photo')} added, {size:,} bytes")
     if report.failed:
         say(f"Failed: {format_failures(report.failed)}", vars(options), style="yellow")
-    settle(database, changed=bool(report.added or gone or rebuild))
+    settle(database, options.cache_folder, changed=bool(report.added or gone or rebuild))
     if options.timings:
         say(format_timings(database.encoder.timings, time.perf_counter() - start))
     if refusal:
         raise refusal
 
 
-def settle(database: PlaceDatabase, *, changed: bool) -> None:
-    """Bring the index and the calibration up to date; an earlier run may have been stopped before it came to this."""
+def settle(database: PlaceDatabase, cache_folder: str, *, changed: bool) -> None:
+    """Bring index, calibration and re-ranking up to date; an earlier run may have been stopped before it came to this."""
     if (changed or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)
     calibrate(database, changed=changed)
+    if len(database):
+        # What re-ranking must know of the database is learned now, so that the first photo need not wait for it.
+        database.create_reranker("auto", cache_folder=cache_folder)
 
 
 def calibrate(database: PlaceDatabase, *, changed: bool) -> None:

@@ -127,10 +127,12 @@ class RerankOptions:
     """Re-ranking"""
 
     rerank: str = option(
-        "none",
+        "auto",
         "compare the photos found with the query point by point, and order them anew: dense takes features of the "
-        "model's own network, sift those of OpenCV, both takes these two, lightglue two further networks",
-        choices=("dense", "sift", "lightglue", "both", "none"),
+        "model's own network, sift those of OpenCV, both takes these two, lightglue two further networks. auto takes "
+        "dense, or the order of the descriptors where the model has no local features or OpenCV is missing, and under "
+        "--protocol",
+        choices=("auto", "dense", "sift", "lightglue", "both", "none"),
     )
     candidates: PositiveInt = option(20, "for --rerank: how many of the photos found are compared")
 

@@ -31,6 +31,7 @@ from progeo.models.engines.graphs import ExportedModel
 from progeo.pixels.recipe import Preprocessing
 from progeo.search.exact import Floats, search_chunks
 from progeo.search.explanation import Explanation
+from progeo.search.methods import AUTO, NONE, name_methods
 from progeo.search.rerank import Reranker, no_rerank, rerank_all
 from progeo.search.store import DescriptorFolder
 from progeo.search.verifier import CANDIDATES, Verifier
@@ -48,7 +49,7 @@ def evaluate(
     native: bool | None = None,
     positive_dist_threshold: float = PUBLISHED_RULE.limit,
     k: int = max(RECALL_RANKS),
-    rerank: Reranker | str = no_rerank,
+    rerank: Reranker | str = AUTO,
     candidates: int = CANDIDATES,
     device: str | None = None,
     engine: str | None = None,
@@ -72,7 +73,8 @@ def evaluate(
         positive_dist_threshold: metres within which a prediction is right, where no protocol says what is.
         k: predictions per query.
         rerank: orders the k predictions of each query anew: ``dense``, ``sift``, ``lightglue``, ``both`` or ``none``,
-            or a reranker of one's own. What a named one needs to know, it learns from the database of the set.
+            or a reranker of one's own. What a named one needs to know, it learns from the database of the set. ``auto``
+            is ``none`` under a protocol, and where the model or a library is missing for it, which is said.
         candidates: how many predictions a named reranker compares.
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``; without it a network stays where it is, and what is loaded by
             its name takes a GPU where there is one. An encoder has its own.
@@ -117,6 +119,8 @@ def evaluate(
     )
     database_encoder = with_preprocessing(model, read_database)
     if isinstance(rerank, str):
+        if rerank == AUTO and evaluation_set.protocol is not None:
+            rerank = NONE
         rerank = create_reranker(rerank, database_encoder, candidates, cache_folder)
     folder = None
     if descriptors_folder is not None:
@@ -169,6 +173,7 @@ def evaluate(
             f"{format_count(len(rerank.skipped), 'photo')} of the database could not be compared and kept the place by "
             f"descriptor, first {min(rerank.skipped)}"
         )
+    ranked_by = NONE if rerank is no_rerank else name_methods(rerank.methods) if isinstance(rerank, Verifier) else "own"
     evaluation = measure_recalls(predictions, *positions, rule, distances)
     explanations: dict[tuple[int, int], Explanation] = {}
     if explain and rerank is no_rerank and find_spec("cv2"):
@@ -182,6 +187,7 @@ def evaluate(
         reranking=Reranking(before, explanations),
         descriptors_per_second=encoding.descriptors_per_second,
         encoding_memory_bytes=encoding.memory,
+        rerank=ranked_by,
     )
 
 

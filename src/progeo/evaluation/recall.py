@@ -51,6 +51,8 @@ class Evaluation:
     """R@1 in percent with the first principal components alone, before re-ranking; empty where a model has none."""
     reranking: Reranking = field(default_factory=Reranking)
     """What re-ranking has changed, and what explains the worst mistakes."""
+    rerank: str = "none"
+    """Name of the reranker that ordered the predictions; ``none``: the descriptors did, ``own``: one without a name."""
 
     @property
     def right(self) -> NDArray[np.bool_]:

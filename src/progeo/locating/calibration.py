@@ -90,6 +90,10 @@ class Calibration:
         presence = present.judge(evidence)
         return np.minimum(probability, presence), presence
 
+    def knows_verification(self, evidence: Evidence) -> bool | None:
+        """Whether the probability takes into account that matches were verified; None where they were not."""
+        return None if "strength" not in evidence.features else self.verified is not None
+
     def _choose(self, evidence: Sequence[Evidence]) -> tuple[Judge, Judge | None]:
         if self.verified is not None and evidence and all("strength" in item.features for item in evidence):
             return self.verified, self.verified_present or self.present

@@ -3,13 +3,14 @@
 What wrong looks like is learned from the database: its photos are located with all photos of their place left out. What
 right looks like is not, as neighbouring photos of one drive are near-duplicates and queries are not: that comes from
 other towns, with the features standardised by the wrong estimates of each. How often right, too, differs from town to
-town; it goes with how often a photo of the database is found again by the others of its place.
+town; it goes with how often a photo of the database is found again by the others of its place. What points that agree
+are worth comes from other towns too: they count in multiples of what the database's own far pairs reach.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,15 @@ places look alike, and what other towns teach would take most of them for known.
 STANDARDISED = ("best", "relative_gap", "agreement", "span")
 PRESENT_BY = ("best",)
 ALONE = ("relative_gap", "span", "agreement")
-"""Features that need no units: they compare distances of one query only."""
+"""Features that need no examples: they compare distances of one query only."""
+FOUND_AGAIN = "found_again"
+JUDGES = (
+    *("right", "present", "verified", "verified_present"),
+    *("alone", "alone_present", "alone_verified", "alone_verified_present"),
+)
+"""Of ``Defaults``."""
+USUAL_HEAD = "gem"
+"""Whose units serve for heads that have none of their own."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +75,31 @@ class Defaults:
     origin: str
     right: Judge
     """Of STANDARDISED features, each less its mean over ``Examples.outside`` and divided by its deviation; with
-    ``found_again``."""
+    FOUND_AGAIN."""
     present: Judge
     """Of PRESENT_BY, standardised likewise."""
+    verified: Judge
+    """As ``right``, with VERIFIED_FEATURES as they are."""
+    verified_present: Judge
+    """As ``present``, with strength."""
     alone: Judge
-    """As ``right``, of features in units of the query itself, where there are no examples."""
+    """As ``right``, of ALONE in the units of the head, where there are no examples."""
     alone_present: Judge
     """As ``present``, likewise."""
+    alone_verified: Judge
+    """As ``alone``, with VERIFIED_FEATURES."""
+    alone_verified_present: Judge
+    """As ``alone_present``, with VERIFIED_FEATURES."""
+    units: Mapping[str, Mapping[str, tuple[float, float]]]
+    """By a head's name, mean and deviation of each of ALONE: distances of vocabularies differ less than others do."""
     radius_factor: float
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Defaults:
         """Return what ``dataclasses.asdict`` made plain."""
-        judges = {name: Judge(**content[name]) for name in ("right", "present", "alone", "alone_present")}
-        return cls(**{**content, **judges})
+        judges = {name: Judge(**content[name]) for name in JUDGES}
+        units = {head: {name: tuple(unit) for name, unit in of.items()} for head, of in content["units"].items()}
+        return cls(**{**content, **judges, "units": units})
 
 
 @cache
@@ -94,19 +114,25 @@ def measure_units(examples: Examples, names: Sequence[str]) -> tuple[Floats, Flo
     return features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
 
 
-def calibrate_by_itself(examples: Examples, photos: int, defaults: Defaults | None = None) -> Calibration:
+def calibrate_by_itself(
+    examples: Examples, photos: int, defaults: Defaults | None = None, head: str = USUAL_HEAD
+) -> Calibration:
     """Return the calibration of a database from its own photos, or the default where there are too few places.
 
     Args:
         examples: of ``PlaceDatabase``.
         photos: in the database.
         defaults: None takes those of progeo.
+        head: of the model.
     """
     defaults = defaults or load_defaults()
     if examples.places < FEWEST_PLACES:
+        units = defaults.units.get(head, defaults.units[USUAL_HEAD])
         return Calibration(
-            right=defaults.alone,
-            present=defaults.alone_present,
+            right=_express(defaults.alone, units),
+            present=_express(defaults.alone_present, units),
+            verified=_express(defaults.alone_verified, units),
+            verified_present=_express(defaults.alone_verified_present, units),
             radius_factor=defaults.radius_factor,
             queries=len(examples.outside),
             source="default",
@@ -116,9 +142,14 @@ def calibrate_by_itself(examples: Examples, photos: int, defaults: Defaults | No
                 f"calibration stands in, {defaults.origin}.",
             ),
         )
+    mean, deviation = measure_units(examples, STANDARDISED)
+    units = dict(zip(STANDARDISED, zip(mean.tolist(), deviation.tolist(), strict=True), strict=True))
+    found_again = {FOUND_AGAIN: examples.found_again}
     return Calibration(
-        right=_limit(_shift(defaults.right, examples), examples),
-        present=_shift(defaults.present, examples),
+        right=_limit(_express(defaults.right, units, found_again), examples),
+        present=_express(defaults.present, units),
+        verified=_express(defaults.verified, units, found_again),
+        verified_present=_express(defaults.verified_present, units),
         radius_factor=defaults.radius_factor,
         queries=len(examples.outside) + len(examples.inside),
         source="database",
@@ -127,21 +158,29 @@ def calibrate_by_itself(examples: Examples, photos: int, defaults: Defaults | No
     )
 
 
-def _shift(judge: Judge, examples: Examples) -> Judge:
-    """Return a judge of standardised features as one of the features themselves."""
-    names = [name for name in judge.features if name != "found_again"]
-    mean, deviation = measure_units(examples, names)
-    count = len(names)
+def _express(judge: Judge, units: Mapping[str, tuple[float, float]], known: Mapping[str, float] | None = None) -> Judge:
+    """Return a judge of standardised features as one of the features themselves.
+
+    Args:
+        judge: of features, those in ``units`` less their mean and divided by their deviation.
+        units: mean and deviation by a feature's name; one without is as it is.
+        known: features that are the same for all queries, and go into the intercept.
+    """
+    known = known or {}
     intercept = judge.intercept
-    if count < len(judge.features):
-        intercept += judge.coefficients[count] * (examples.found_again - judge.mean[count]) / judge.scale[count]
-    return Judge(
-        features=names,
-        mean=(mean + deviation * np.array(judge.mean[:count])).tolist(),
-        scale=(deviation * np.array(judge.scale[:count])).tolist(),
-        coefficients=judge.coefficients[:count],
-        intercept=intercept,
-    )
+    mean, scale, coefficients, kept = [], [], [], []
+    for name, middle, width, coefficient in zip(
+        judge.features, judge.mean, judge.scale, judge.coefficients, strict=True
+    ):
+        if name in known:
+            intercept += coefficient * (known[name] - middle) / width
+            continue
+        start, unit = units.get(name, (0.0, 1.0))
+        kept.append(name)
+        mean.append(start + unit * middle)
+        scale.append(unit * width)
+        coefficients.append(coefficient)
+    return Judge(kept, mean, scale, coefficients, intercept)
 
 
 def _limit(judge: Judge, examples: Examples) -> Judge:

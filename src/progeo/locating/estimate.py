@@ -79,6 +79,9 @@ class Estimate:
     x: float | None = None
     """Metres in a local frame; told as latitude and longitude are."""
     y: float | None = None
+    knows_verification: bool | None = None
+    """Whether the probability takes into account that matches were verified, point by point; False of calibrations
+    that were fitted without verification; None where matches were not verified, or nothing is calibrated."""
 
     @property
     def is_local(self) -> bool:
@@ -156,12 +159,13 @@ def make_estimate(
         threshold: that of ``choose_threshold``.
         even_unknown: tell positions also of places that are not known.
     """
-    probability = presence = radius = None
+    probability = presence = radius = knows_verification = None
     if calibration is not None:
         probabilities, presences = calibration.judge([evidence])
         probability = float(probabilities[0])
         presence = None if presences is None else float(presences[0])
         radius = calibration.limit_radius(evidence.radius)
+        knows_verification = calibration.knows_verification(evidence)
     known = None if threshold is None or probability is None else probability >= threshold
     is_told = known is True or even_unknown
     frame = find_frame(matches.columns)
@@ -185,4 +189,5 @@ def make_estimate(
                 rows, evidence.distances, evidence.weights, read_credits(matches), strict=True
             )
         ],
+        knows_verification=knows_verification,
     )

@@ -42,8 +42,8 @@ class Evidence:
     - ``best``: descriptor distance of the best match of the place; ``gap``: how much farther the next place is;
       ``relative_gap``: the gap as a share of the next; ``span``: from best to last match as a share of the last.
     - ``spread``: logarithm of the spread of the votes in metres; ``agreement``: see there.
-    - Of verified matches only: ``strength`` and ``coverage`` of the place's strongest match, and its ``lead``, the
-      logarithm of its strength over that of the strongest elsewhere.
+    - Of verified matches only, where a floor is known: ``strength`` and ``coverage`` of the place's strongest match,
+      and its ``lead``, the logarithm of its strength over that of the strongest elsewhere.
     """
 
     @property
@@ -108,7 +108,7 @@ def weigh_evidence(matches: pl.DataFrame, point: Floats | None = None) -> Eviden
         "spread": float(np.log(np.sqrt(np.average(distances**2, weights=weights)) + SOFTENING)),
         "agreement": min(1.0, float(weights[here].sum())),
     }
-    if "strength" in matches.columns:
+    if "strength" in matches.columns and matches["strength"].null_count() == 0:
         features |= describe_verified(matches["strength"].to_numpy(), matches["coverage"].to_numpy(), here)
     return Evidence(point, weights, distances, features)
 

@@ -26,7 +26,8 @@ from progeo.locating.calibration import (
 )
 from progeo.locating.evidence import RIGHT_WITHIN, weigh_evidence
 from progeo.places.photos import PhotoSet, format_failures
-from progeo.search.rerank import Reranker, no_rerank
+from progeo.search.methods import AUTO
+from progeo.search.rerank import Reranker
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
@@ -57,7 +58,7 @@ def calibrate(
     database: PlaceDatabase,
     queries: PhotoSet,
     say: Callable[[str], object] = logger.warning,
-    rerank: Reranker = no_rerank,
+    rerank: Reranker | str = AUTO,
 ) -> CalibrationReport:
     """Learn a calibration from photos of known position, and keep it with the database unless the one before is better.
 
@@ -65,7 +66,7 @@ def calibrate(
         database: whose estimates are judged.
         queries: of ``read_photo_set``.
         say: is told what is left out.
-        rerank: how estimates will be re-ranked.
+        rerank: how estimates will be re-ranked: as for ``PlaceDatabase.locate``.
 
     Raises:
         ProgeoError: there are too few queries with a position that are no photos of the database itself.
@@ -98,7 +99,7 @@ def calibrate(
     matches = database.search(
         np.stack([described[path] for path in paths]),
         queries=[partial(database.encoder.read, path) for path in paths],
-        rerank=rerank,
+        rerank=database.choose_reranker(rerank) if isinstance(rerank, str) else rerank,
     )
     evidence = [weigh_evidence(of_query) for of_query in matches]
     truth = read_points(table.select(database.frame))

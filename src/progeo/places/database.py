@@ -46,6 +46,7 @@ from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import rerank_matches, search_photos
 from progeo.places.tables import Tables
 from progeo.places.verifying import create_reranker, keep_local_features
+from progeo.search.methods import AUTO, NONE
 from progeo.search.rerank import Query, Reranker, no_rerank
 from progeo.search.verifier import CANDIDATES
 
@@ -83,6 +84,7 @@ class PlaceDatabase:
         """Use ``open`` or ``create``."""
         self._tables = tables
         self._model = model
+        self._rerankers: dict[str, Reranker] = {}
         self._loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device, "engine": engine}
         self._running: dict[str, Any] = {"device": device, "engine": engine, **running}
 
@@ -307,7 +309,8 @@ class PlaceDatabase:
             ProgeoError: the database cannot be read or written.
         """
         examples = locate_own_photos(self._tables.photos, self.address, MATCHES)
-        self.store_calibration(calibrate_by_itself(examples, len(self)))
+        head = self.spec.head_arguments.get("head", self.spec.head)  # that before principal components
+        self.store_calibration(calibrate_by_itself(examples, len(self), head=head))
         assert self.calibration is not None
         return self.calibration
 
@@ -438,6 +441,7 @@ class PlaceDatabase:
     def _follow(self) -> None:
         """Go over to the table of photos that is the database's now, and to its model."""
         fingerprint = self.fingerprint
+        self._rerankers.clear()
         self._tables.follow()
         if self.fingerprint != fingerprint:
             self._model = None
@@ -512,7 +516,7 @@ class PlaceDatabase:
         min_confidence: float | None = None,
         even_unknown: bool = False,
         exact: bool = False,
-        rerank: Reranker | str = no_rerank,
+        rerank: Reranker | str = AUTO,
     ) -> list[Estimate]:
         """Estimate where photos were taken.
 
@@ -524,8 +528,8 @@ class PlaceDatabase:
                 calibrated. Where it is not, nobody knows, and no place counts as known.
             even_unknown: give positions also of photos whose place is not known.
             exact: compare with every photo, even where there is an approximate index.
-            rerank: brings the photos found into another order: what ``create_reranker`` gives, its name (``dense``,
-                ``sift``, ``lightglue``, ``both``, ``none``), or a reranker of one's own.
+            rerank: brings the photos found into another order: what ``create_reranker`` gives, its name, or a reranker
+                of one's own.
 
         Raises:
             ProgeoError: a photo cannot be read, a confidence is asked for that the database cannot tell, or as
@@ -556,20 +560,20 @@ class PlaceDatabase:
         min_confidence: float | None = None,
         even_unknown: bool = False,
         exact: bool = False,
-        rerank: Reranker | str = no_rerank,
+        rerank: Reranker | str = AUTO,
     ) -> list[Estimate]:
         """Estimate where photos were taken from their descriptors, float32 (Q, D); else as ``locate``.
 
         Args:
             descriptors: of this database's ``encoder``.
-            queries: functions that give the photos' pixels, for a reranker.
+            queries: functions that give the photos' pixels, for a reranker; without them ``auto`` is ``none``.
             intervals: (Q,) seconds since the photo before, see ``measure_intervals``, of photos that follow each other
                 along a path; None takes each photo for itself.
             max_speed: metres per second that estimates along a path do not exceed, up to a slack of 50 metres.
         """
         threshold = choose_threshold(self.calibration, min_confidence)
         if isinstance(rerank, str):
-            rerank = self.create_reranker(rerank)
+            rerank = self.choose_reranker(NONE if rerank == AUTO and queries is None else rerank)
         candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
         matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
         path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
@@ -588,16 +592,23 @@ class PlaceDatabase:
         What it must know of photos that look alike and lie far apart, it learns the first time, and the database keeps.
 
         Args:
-            name: ``dense``, ``sift``, ``lightglue``, ``both`` (dense and sift) or ``none``.
+            name: ``dense``, ``sift``, ``lightglue``, ``both`` (dense and sift), ``none``, or ``auto``: dense, or none
+                where the model has no local features or OpenCV is missing, which is said.
             candidates: how many of the photos found are compared; those behind keep their places.
             cache_folder: where keypoints of the database's photos are kept; None keeps some in memory.
 
         Raises:
             ProgeoError: there is no such reranker, a library is missing, or the model has no local features.
         """
-        if name == "none":  # needs no model
+        if name == NONE:  # needs no model
             return no_rerank
         return create_reranker(self._tables, name, self.encoder, candidates, cache_folder)
+
+    def choose_reranker(self, name: str) -> Reranker:
+        """Return a reranker by its name; until the photos change the same one, with the keypoints it has in memory."""
+        if name not in self._rerankers:
+            self._rerankers[name] = self.create_reranker(name)
+        return self._rerankers[name]
 
     def keep_local_features(self, most: int) -> tuple[int, int]:
         """Keep at most so many local features of every photo, as re-ranking by ``dense`` compares them.

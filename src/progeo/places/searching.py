@@ -100,7 +100,7 @@ def rerank_matches(
     """Return the matches of each query as a reranker orders them; those that it leaves out are dropped.
 
     Those of a reranker that verifies have further columns, as in ``Verification``: ``verified_distance``, ``inliers``,
-    ``strength``, ``coverage``.
+    ``strength`` (null where no floor is known), ``coverage``.
 
     Raises:
         ProgeoError: there are no queries to look at.
@@ -115,4 +115,5 @@ def _rerank(table: pl.DataFrame, rerank: Reranker, query: Query) -> pl.DataFrame
     if not isinstance(found, Verification):
         return table[found]
     columns = {name: getattr(found, name) for name in ("inliers", "strength", "coverage")}
-    return table.with_columns(verified_distance=found.distances, **columns)[found.order]
+    verified = table.with_columns(verified_distance=found.distances, **columns)[found.order]
+    return verified.with_columns(pl.col("strength").fill_nan(None))

@@ -80,6 +80,7 @@ def fuse(
     """
     halves = distances.astype(np.float64) ** 2 / 2  # but for a constant, the cosine of unit vectors, negated
     spread = halves[min(SPREAD_OVER, len(halves)) - 1] - halves[0]
+    known = any(yardstick is not None for yardstick in yardsticks)
     strength, gains = np.zeros(inliers.shape), np.zeros(len(distances))
     for row, (yardstick, worth) in enumerate(zip(yardsticks, worths, strict=True)):
         if yardstick is not None:
@@ -91,7 +92,7 @@ def fuse(
         order=np.argsort(-scores, kind="stable"),
         distances=scores.max() - scores,
         inliers=inliers[says_most],
-        strength=strength[says_most],
+        strength=strength[says_most] if known else np.full(len(distances), np.nan),
         coverage=coverage[says_most],
     )
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from progeo.errors import ProgeoError
+from progeo.console import logger
+from progeo.errors import ProgeoError, require
 from progeo.models.encoder import Encoder
 from progeo.search.exact import Floats
 from progeo.search.matching import DenseMethod, LightGlueMethod, Method, Pixels, SiftMethod
 
-NONE = "none"
+NONE, AUTO = "none", "auto"
+DEFAULT = "dense"
+"""What ``auto`` takes: see ``docs/benchmarks.md``."""
 METHODS = {"dense": ("dense",), "sift": ("sift",), "lightglue": ("lightglue",), "both": ("dense", "sift")}
-RERANKERS = (*METHODS, NONE)
+RERANKERS = (AUTO, *METHODS, NONE)
 """Names of rerankers."""
 
 
 def create_methods(name: str, encoder: Encoder) -> list[Method]:
     """Return the methods of a reranker by its name; none for ``none``.
+
+    ``auto`` is the default; where the model or a library is missing for it, that is said, and there are none.
 
     Args:
         name: one of ``RERANKERS``.
@@ -27,9 +33,21 @@ def create_methods(name: str, encoder: Encoder) -> list[Method]:
     """
     if name == NONE:
         return []
+    if name == AUTO:
+        try:
+            return create_methods(DEFAULT, encoder)
+        except ProgeoError as error:
+            logger.warning(f"Photos are in the order of their descriptors, not verified. {error}")
+            return []
     if name not in METHODS:
-        raise ProgeoError(f"`rerank` is {', '.join(METHODS)} or {NONE}, not {name!r}.")
+        raise ProgeoError(f"`rerank` is {', '.join(RERANKERS[:-1])} or {NONE}, not {name!r}.")
     return [_create(method, encoder) for method in METHODS[name]]
+
+
+def name_methods(methods: Sequence[Method]) -> str:
+    """Return the name of the reranker that has these methods."""
+    names = tuple(method.name for method in methods)
+    return next(name for name, parts in {**METHODS, NONE: ()}.items() if parts == names)
 
 
 def _create(name: str, encoder: Encoder) -> Method:
@@ -43,6 +61,7 @@ def _create(name: str, encoder: Encoder) -> Method:
             f"The model {encoder.spec.backbone} gives no local features, which `rerank` dense compares. Take `rerank` "
             "sift, which needs none."
         )
+    require("cv2", "Re-ranking")
     return DenseMethod(partial(_describe, encoder), f"{encoder.fingerprint} {reading}")
 
 

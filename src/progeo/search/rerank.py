@@ -38,7 +38,8 @@ class Verification:
     inliers: Integers
     """(k,) points that agree with one geometry; of several methods, of the one that says most."""
     strength: Floats
-    """(k,) those points as a multiple of the floor, which hardly any wrong pair of this database reaches."""
+    """(k,) those points as a multiple of the floor, which hardly any wrong pair of this database reaches; NaN where no
+    floor is known."""
     coverage: Floats
     """(k,) share of the query's picture, 0 to 1, that they surround."""
 

@@ -71,6 +71,10 @@ class PhotoAnswer(BaseModel):
     calibration: Literal["queries", "database", "default"] | None = Field(
         description="what they were learned from: queries of known position, the database itself, or other towns"
     )
+    knows_verification: bool | None = Field(
+        description="false where the probability was fitted without verification, and the points that agree do not "
+        "count in it; null where photos were not compared point by point"
+    )
     matches: list[MatchAnswer] = Field(description="best first")
 
 

@@ -33,7 +33,7 @@ from progeo.console import logger
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.places.database import PlaceDatabase
-from progeo.search.rerank import Reranker, no_rerank
+from progeo.search.rerank import Reranker
 from progeo.serve.answers import (
     ComparisonAnswer,
     HealthAnswer,
@@ -77,7 +77,7 @@ def create_app(
     database: PlaceDatabase,
     *,
     limits: Limits | None = None,
-    make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: no_rerank,
+    make_reranker: Callable[[PlaceDatabase], Reranker] = lambda database: database.create_reranker("auto"),
     min_confidence: float | None = None,
     even_unknown: bool = False,
     token: str | None = None,

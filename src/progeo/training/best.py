@@ -20,6 +20,7 @@ from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
 from progeo.models.state_dicts import read_tensors
+from progeo.search.methods import NONE
 from progeo.training.method import Run
 from progeo.training.settings import TrainSettings
 
@@ -147,6 +148,7 @@ def evaluate_network(
         num_workers=settings.num_workers,
         description=description,
         explain=explain,
+        rerank=NONE,  # the network is what is judged
     )
 
 

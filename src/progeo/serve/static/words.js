@@ -23,10 +23,10 @@ const SOURCES = {
   default: ", judged by other towns, as the database has too few places to learn from",
 };
 
-export function explain({known, probability, presence, calibration, agreement, radius_metres}) {
+export function explain({known, probability, presence, calibration, agreement, radius_metres, knows_verification}) {
   const chance = probability === null
     ? `${percent(agreement)} of the votes of the most similar photos agree; how often that is right is not known, as the database is not calibrated`
-    : `${percent(probability)} chance of being right within 25 m${SOURCES[calibration] ?? ""}`;
+    : `${percent(probability)} chance of being right within 25 m${SOURCES[calibration] ?? ""}${knows_verification === false ? ", fitted without verification" : ""}`;
   if (known === false && presence !== null && presence >= 0.5) return `The database may show this place, but which of its places it is, is not clear. These photos look most like it; ${chance}.`;
   if (known === false) return `The database does not seem to show this place. These photos look most like it; ${chance}.`;
   return radius_metres === null ? `These photos look most like it; ${chance}.` : `Within about ${metres(radius_metres)}; ${chance}.`;
