@@ -155,7 +155,7 @@ def run(options: IndexOptions) -> None:
 
 
 def settle(database: PlaceDatabase, cache_folder: str, *, changed: bool) -> None:
-    """Bring index, calibration and re-ranking up to date; an earlier run may have been stopped before it came to this."""
+    """Bring index, calibration and re-ranking up to date; an earlier run may have been stopped before that."""
     if (changed or database.lacks_index) and (remark := database.refresh_index()):
         say(remark)
     calibrate(database, changed=changed)
