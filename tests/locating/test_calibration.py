@@ -24,6 +24,17 @@ from progeo.locating.evidence import RIGHT_WITHIN
 from .evidence import draw_queries, make_evidence
 
 
+def test_a_calibration_of_before_knows_no_verification() -> None:
+    judge = Judge(["best"], [0.0], [1.0], [-1.0], 0.0)
+    old = Calibration.from_dict(Calibration(judge, None, 1.0, 40).to_dict())
+    new = replace(old, verified=Judge(["strength"], [0.0], [1.0], [5.0], 0.0))
+    plain, verified = (make_evidence({"best": 1.0, **more}) for more in ({}, {"strength": 1.0}))
+    assert [old.knows_verification(plain), old.knows_verification(verified)] == [None, False]
+    assert [new.knows_verification(plain), new.knows_verification(verified)] == [None, True]
+    assert old.judge([verified])[0] == old.judge([plain])[0]
+    assert new.judge([verified])[0] > 0.9
+
+
 def everywhere(count: int) -> np.typing.NDArray[np.bool_]:
     return np.ones(count, dtype=bool)
 

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from progeo.locating.estimate import Estimate, Located, Match
 from progeo.locating.output.names import cut_middle, make_printable, tell_apart
 from progeo.locating.output.table import write_table
+from progeo.locating.output.wording import describe_calibration
 
 LONG = f"@0500005.12@4000005.50@31@S@036.1447@3.0001@{'x' * 90}@202005@a note@.jpg"
 HOSTILE = "[bold]pano[red]\x1b[31m\r\n\u202e写真.jpg"
@@ -52,6 +53,14 @@ def test_photos_of_one_name_are_told_apart() -> None:
     ]
     assert "    0.500, 3 m: a/x/1.jpg" in lines
     assert "    0.500, 3 m: b/x/1.jpg" in lines
+
+
+@pytest.mark.parametrize("knows", [True, False, None])
+def test_a_calibration_says_that_it_was_fitted_without_verification(knows: bool | None) -> None:
+    estimate = Estimate(1.0, 2.0, 5.0, 0.6, 0.9, 0.9, True, "queries", True, [], knows_verification=knows)
+    text = describe_calibration([estimate])
+    assert text.startswith("Probability: of being right within 25 m, learned from photos of known position")
+    assert ("fitted without verification" in text) == (knows is False)
 
 
 def test_names() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("cv2")
 
+from progeo import cli
 from progeo.data.table import read_photos
 from progeo.models.building import create_model
 from progeo.places.calibrating import calibrate
@@ -86,6 +87,23 @@ def test_wrong_pairs_are_compared_once(textured: Path, place: Path, monkeypatch:
     assert again.yardsticks == first.yardsticks and first.yardsticks["sift"] is not None
 
 
+def test_the_index_learns_so_that_estimates_are_verified_by_default(
+    textured: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PlaceDatabase.open(place) as database:
+        database.remove([min((textured / "set/database").iterdir())])
+    photos, folder = str(textured / "set/database"), ["--cache_folder", str(tmp_path), "--device", "cpu"]
+    assert cli.main(["index", photos, "--database", str(place), *folder]) == 0
+    monkeypatch.setattr(Verifier, "learn", lambda *arguments: pytest.fail("it is known"))
+    with PlaceDatabase.open(place) as database:
+        (first,), (same,), (plain,) = (
+            database.locate(queries_of(textured)[0], **settings)
+            for settings in ({}, {"rerank": "dense"}, {"rerank": "none"})
+        )
+    assert first.knows_verification is True and plain.knows_verification is None
+    assert (first.probability, first.matches) == (same.probability, same.matches)
+
+
 def test_photos_that_are_gone_are_compared_by_their_thumbnails(
     textured: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,14 +141,19 @@ def test_local_features_are_kept_with_the_database(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_database_of_a_place_or_two(count: int, textured: Path, tmp_path: Path) -> None:
+def test_a_database_of_a_place_or_two(
+    count: int, textured: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     network = create_model("timm:test_resnet", descriptor_dim=8, weights="none").eval()
     network.set_image_size(120)
     with PlaceDatabase.create(tmp_path / "places", network) as database:
         database.add(sorted((textured / "set/database").iterdir())[:count])
+        assert database.calibrate().source == "default"
         queries = queries_of(textured)[:2]
         plain, found = (database.locate(queries, rerank=name) for name in ("none", "both"))
     assert [estimate.matches[0].path for estimate in found] == [estimate.matches[0].path for estimate in plain]
+    assert [estimate.probability for estimate in found] == [estimate.probability for estimate in plain]
+    assert caplog.text.count("fewer than 20 pairs of photos that look alike and lie far apart") == 2  # dense and sift
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((120, 160, 3), np.uint8), np.full((32, 32, 3), 90, np.uint8)])

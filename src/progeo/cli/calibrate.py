@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from progeo.cli.options import REQUIRED, HeadingOptions, PlaceOptions, RerankOptions, option
-from progeo.cli.places import create_reranker, describe_engine, open_database
+from progeo.cli.places import describe_engine, open_database
 from progeo.cli.spelling import say
 
 SOURCES = {"queries": "from photos of known position", "database": "by itself", "default": "the default one"}
@@ -40,7 +40,14 @@ def run(options: CalibrateOptions) -> None:
         )
         for remark in queries.remarks:
             say(remark)
-        report = calibrate(database, queries, partial(say, style="yellow"), rerank=create_reranker(database, options))
+        report = calibrate(
+            database,
+            queries,
+            partial(say, style="yellow"),
+            options.rerank,
+            candidates=options.candidates,
+            cache_folder=options.cache_folder,
+        )
         describe_engine(database)  # loads the model, which a refusal needs not
     say(
         f"Learned from {report.calibration.queries} queries, of which {report.right} were located within "

@@ -10,7 +10,6 @@ from progeo.cli.spelling import say
 from progeo.errors import ProgeoError
 
 if TYPE_CHECKING:
-    from progeo.cli.calibrate import CalibrateOptions
     from progeo.places.database import PlaceDatabase
     from progeo.search.rerank import Reranker
 
@@ -75,7 +74,7 @@ def read_position(text: str, or_else: str = "") -> tuple[float, float]:
     return first, second
 
 
-def create_reranker(database: PlaceDatabase, options: CalibrateOptions | EstimateOptions) -> Reranker:
+def create_reranker(database: PlaceDatabase, options: EstimateOptions) -> Reranker:
     """Return the reranker that the options ask for."""
     return database.create_reranker(options.rerank, candidates=options.candidates, cache_folder=options.cache_folder)
 

@@ -28,6 +28,7 @@ from progeo.locating.evidence import RIGHT_WITHIN, weigh_evidence
 from progeo.places.photos import PhotoSet, format_failures
 from progeo.search.methods import AUTO
 from progeo.search.rerank import Reranker
+from progeo.search.verifier import CANDIDATES
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
@@ -59,6 +60,9 @@ def calibrate(
     queries: PhotoSet,
     say: Callable[[str], object] = logger.warning,
     rerank: Reranker | str = AUTO,
+    *,
+    candidates: int = CANDIDATES,
+    cache_folder: str | Path | None = None,
 ) -> CalibrationReport:
     """Learn a calibration from photos of known position, and keep it with the database unless the one before is better.
 
@@ -66,7 +70,9 @@ def calibrate(
         database: whose estimates are judged.
         queries: of ``read_photo_set``.
         say: is told what is left out.
-        rerank: how estimates will be re-ranked: as for ``PlaceDatabase.locate``.
+        rerank: how estimates will be re-ranked: a reranker, or the name of one.
+        candidates: of ``PlaceDatabase.create_reranker``.
+        cache_folder: likewise.
 
     Raises:
         ProgeoError: there are too few queries with a position that are no photos of the database itself.
@@ -96,10 +102,12 @@ def calibrate(
         )
     check_enough(len(table))
     paths = table["path"].to_list()
+    if isinstance(rerank, str):
+        rerank = database.create_reranker(rerank, candidates=candidates, cache_folder=cache_folder)
     matches = database.search(
         np.stack([described[path] for path in paths]),
         queries=[partial(database.encoder.read, path) for path in paths],
-        rerank=database.choose_reranker(rerank) if isinstance(rerank, str) else rerank,
+        rerank=rerank,
     )
     evidence = [weigh_evidence(of_query) for of_query in matches]
     truth = read_points(table.select(database.frame))

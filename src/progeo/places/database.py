@@ -573,7 +573,7 @@ class PlaceDatabase:
         """
         threshold = choose_threshold(self.calibration, min_confidence)
         if isinstance(rerank, str):
-            rerank = self.choose_reranker(NONE if rerank == AUTO and queries is None else rerank)
+            rerank = self._choose_reranker(NONE if rerank == AUTO and queries is None else rerank)
         candidates = k if intervals is None else max(k, SEQUENCE_MATCHES)
         matches = self.search(descriptors, candidates, prior, exact, queries=queries, rerank=rerank)
         path = [None] * len(matches) if intervals is None else find_path(matches, intervals, max_speed)
@@ -604,7 +604,7 @@ class PlaceDatabase:
             return no_rerank
         return create_reranker(self._tables, name, self.encoder, candidates, cache_folder)
 
-    def choose_reranker(self, name: str) -> Reranker:
+    def _choose_reranker(self, name: str) -> Reranker:
         """Return a reranker by its name; until the photos change the same one, with the keypoints it has in memory."""
         if name not in self._rerankers:
             self._rerankers[name] = self.create_reranker(name)

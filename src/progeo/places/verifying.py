@@ -19,7 +19,7 @@ from progeo.places.keypoints import keep_keypoints, read_keypoints
 from progeo.places.leaving_out import LEFT_OUT_WITHIN
 from progeo.places.searching import search_photos
 from progeo.places.tables import Tables
-from progeo.search.evidence import LOOKED_THROUGH, PAIRS_PER_PHOTO, Yardstick, choose_sample
+from progeo.search.evidence import FEWEST_PAIRS, LOOKED_THROUGH, PAIRS_PER_PHOTO, Yardstick, choose_sample
 from progeo.search.keypoint_cache import KeypointCache
 from progeo.search.keypoints import Keypoints
 from progeo.search.matching import Method
@@ -59,6 +59,11 @@ def create_reranker(
         for method in missing:
             yardstick = learner.yardsticks[method.name]
             known[method.key] = {"photos": count, "yardstick": None if yardstick is None else asdict(yardstick)}
+            if yardstick is None:
+                logger.warning(
+                    f"The database has fewer than {FEWEST_PAIRS} pairs of photos that look alike and lie far apart, so "
+                    f"how many points agree by chance ({method.name}) is not known: the descriptors alone decide"
+                )
         try:
             with storage.translate_errors(tables.address, "write to"):
                 storage.write_settings(tables.settings, {SETTING: known})
