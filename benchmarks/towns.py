@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,7 @@ class Town:
         """Return matches in the order of the reranker."""
         if self.rerank is no_rerank or self.encoder is None:
             return tables
-        read = self.encoder.read
-        return rerank_matches(tables, self.rerank, [lambda path=path: read(path) for path in paths])
+        return rerank_matches(tables, self.rerank, [partial(self.encoder.read, path) for path in paths])
 
     @cached_property
     def plain(self) -> list[pl.DataFrame]:
