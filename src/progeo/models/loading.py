@@ -29,8 +29,8 @@ def load_model(
 
     Args:
         name_or_path: a published model like ``cosplace:ResNet50:2048`` or ``megaloc`` (see ``list_models``), a model
-            file of progeo, a state dict, a backbone like ``ResNet18``, which is then a model without training, or a
-            graph of ``progeo export``.
+            of the Hugging Face Hub like ``hf:OWNER/NAME@REVISION``, a model file of progeo, a state dict, a backbone
+            like ``ResNet18``, which is then a model without training, or a graph of ``progeo export``.
         device: where it will be: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         trust_remote_code: let models of torch.hub run their own code.
         backbone: needed for a state dict, which does not say it (see ``load_model_file``).

@@ -21,6 +21,7 @@ from progeo.models.files import load_model_file, load_weights
 from progeo.models.hub import HUB_MODELS, is_hub_address, load_hub_model
 from progeo.models.network import PlaceNetwork
 from progeo.models.recipes import parse_recipe
+from progeo.models.repositories import is_repository, load_from_hub
 from progeo.models.state_dicts import read_tensors
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ def load_network(
     elif published := _find_published(name):
         _check_asked(published, backbone, descriptor_dim)
         network = load_published(published)
+    elif is_repository(name):
+        if backbone is not None or descriptor_dim is not None:
+            raise ProgeoError(f"{name} says what it is: leave out `backbone` and `descriptor_dim`.")
+        network = load_from_hub(name, trust_remote_code=trust_remote_code, device=device)
     elif is_hub_address(name):
         if backbone is not None or descriptor_dim is not None:
             raise ProgeoError(f"{name} is a model of torch.hub: it takes neither `backbone` nor `descriptor_dim`.")
