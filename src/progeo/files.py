@@ -8,19 +8,74 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from progeo.errors import ProgeoError
 
 RESULTS = "results.json"
 CONFIG = "config.yaml"
 REPORT = "report.html"
+
+
+class NotAFileError(ProgeoError, OSError):
+    """What should be read is no regular file: a pipe would be waited for, a device may never end."""
+
+    def __str__(self) -> str:
+        """Say what it is."""
+        return f"{self.filename} cannot be read: {self.strerror}."
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a file to read its bytes. All readers of the package open through this, or call ``check_file`` before.
+
+    Raises:
+        NotAFileError: it is a pipe, a device or a folder.
+        OSError: it cannot be opened.
+    """
+    # Opening a pipe waits for its other end without O_NONBLOCK, which regular files ignore and Windows lacks.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise _refuse(path)
+    return file
+
+
+def read_bytes(path: str | Path, at_most: int = -1) -> bytes:
+    """Return the content of a file, or its first bytes; raises as ``open_file`` does."""
+    with open_file(path) as file:
+        return file.read(at_most)
+
+
+def read_text(path: str | Path) -> str:
+    """Return the content of a file in UTF-8; raises as ``open_file`` does, and UnicodeDecodeError."""
+    return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_file(path: str | Path) -> None:
+    """Raise, as ``open_file`` does, unless ``path`` is a regular file: for libraries that open files themselves."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise _refuse(path)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise NotAFileError if anything below a folder is neither a folder nor a regular file."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # gone meanwhile, or a link that leads nowhere
+                check_file(path)
+
+
+def _refuse(path: str | Path) -> NotAFileError:
+    return NotAFileError(errno.EINVAL, "it is no regular file (a pipe, a device or a folder)", str(path))
 
 
 @contextmanager

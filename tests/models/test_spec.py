@@ -43,11 +43,29 @@ def test_a_spec_survives_json() -> None:
     [
         ({"head": 3}, "head is 3"),
         ({"descriptor_dim": True}, "descriptor_dim is True"),
-        ({"descriptor_dim": 0}, "descriptor_dim is 0"),
+        ({"descriptor_dim": 0}, "`descriptor_dim` must be .* not 0"),
+        ({"descriptor_dim": 512.7}, "descriptor_dim is 512.7, not a whole number"),
+        ({"descriptor_dim": 10**26}, "descriptor_dim is 1000"),
+        ({"backbone": "", "licence": None}, "licence is None, not a text"),
+        ({"head_arguments": {"p": float("nan")}}, "not JSON compliant"),
+        ({"provenance": {"packages": [1]}}, "packages is 1, not a text"),
         ({"provenance": None}, "provenance is None"),
-        ({"preprocessing": {}}, "KeyError: 'mean'"),
+        ({"preprocessing": {}}, "mean is missing"),
         ({"preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1], "colour": "red"}}, "colour"),
-        ({"preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1], "image_size": -1}}, "`image_size`"),
+        *(
+            ({"preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1], **part}}, next(iter(part)))
+            for part in (
+                *({"image_size": size} for size in (-1, 0, 0.5, "512", 10**9, 10**26, None, True, [1])),
+                *({"native_limit": size} for size in (-1, 0, 0.5, "512", 10**26, [])),
+                *({"interpolation": name} for name in ("nearest", 3, [], {})),
+                *(
+                    {"mean": mean}
+                    for mean in (1, "abc", [1, 2], ["a"] * 3, [True] * 3, [float("nan")] * 3, [1e308] * 3)
+                ),
+                *({"std": std} for std in (None, [0] * 3, [-1, 1, 1], [1e-300] * 3, [float("inf")] * 3, {"a": 1})),
+                *({"square": is_square} for is_square in (1, "yes", None, [])),
+            )
+        ),
     ],
 )
 def test_a_damaged_spec_says_where_it_stands(changes: dict[str, Any], message: str) -> None:

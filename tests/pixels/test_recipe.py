@@ -112,7 +112,7 @@ def test_sizes_and_pixels_are_those_of_torchvision() -> None:
 
 def test_only_what_can_be_is_a_preprocessing() -> None:
     for settings, message in (
-        ({"image_size": 0}, "`image_size` must be a positive whole number"),
+        ({"image_size": 0}, "`image_size` must be a whole number"),
         ({"interpolation": "nearest"}, "`interpolation` is bilinear or bicubic, not 'nearest'"),
         ({"std": (0.0, 1.0, 1.0)}, "`mean` and `std` are three numbers each"),
         ({"square": True, "native": True}, "512 x 512 pixels only"),

@@ -20,7 +20,7 @@ from progeo.cli.options import option
 from progeo.cli.train import TrainOptions
 from progeo.cli.train import run as run_train
 from progeo.console import console
-from progeo.files import CONFIG, RESULTS
+from progeo.files import CONFIG, RESULTS, read_text
 
 
 @dataclass(kw_only=True)
@@ -163,7 +163,7 @@ def _prepare(folder: Path, name: str) -> Path:
 def _read_results(folder: Path) -> dict[str, Any] | None:
     """Return the results that an earlier start of the demo left, if any."""
     path = folder / RESULTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return json.loads(read_text(path)) if path.is_file() else None
 
 
 def _print_summary(results: dict[str, dict[str, Any]], folder: Path) -> None:

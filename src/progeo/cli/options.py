@@ -27,7 +27,7 @@ from jsonargparse.typing import (
 
 from progeo.cli.spelling import spell_options
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_text
 
 REQUIRED: Any = dataclasses.MISSING
 Repeated = list[str] | str | None
@@ -322,6 +322,6 @@ def load_options(options_class: type[Options], path: Path) -> Options:
         ProgeoError: the file is missing or holds something else.
     """
     try:
-        return options_class(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        return options_class(**yaml.safe_load(read_text(path)))
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ProgeoError(f"Cannot read the options in {path}: {error}") from error

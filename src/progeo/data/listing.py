@@ -17,7 +17,7 @@ import polars as pl
 from progeo.console import format_count
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_text
 from progeo.pixels.decoding import IMAGE_EXTENSIONS
 
 logger = logging.getLogger("progeo")
@@ -249,7 +249,7 @@ def _read_list(list_file: Path) -> pl.Series:
         return paths.collect(engine="streaming")["path"]  # sorts long names twice as fast
     except pl.exceptions.ComputeError as error:
         try:
-            list_file.read_text(encoding="utf-8")  # Polars does not say where
+            read_text(list_file)  # Polars does not say where
         except UnicodeDecodeError as wrong:
             raise ProgeoError(f"{list_file} is not UTF-8 (at byte {wrong.start}): please save it as UTF-8.") from wrong
         raise ProgeoError(f"{list_file} cannot be read as paths, one on each line: {error}.") from error

@@ -17,7 +17,7 @@ import polars as pl
 
 from progeo.data.columns import find_field
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_bytes, read_text
 
 logger = logging.getLogger("progeo")
 
@@ -66,7 +66,7 @@ def write_table_file(table: pl.DataFrame, path: Path) -> None:
 
 def _read_csv(path: Path) -> pl.DataFrame:
     """Read a CSV file as texts; the separator is what ``sep=`` says, or the sign that its first line has most of."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as spreadsheets save "Unicode text"
     text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     if "\n" not in text:
@@ -113,7 +113,7 @@ def _read_ragged(path: Path, text: str, rows: str, separator: str) -> pl.DataFra
 
 def _read_geojson(path: Path) -> pl.DataFrame:
     """Read the points of a GeoJSON file (RFC 7946: longitude before latitude, on WGS 84)."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = json.loads(read_text(path))
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise ValueError("there is no list of features")

@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from progeo.data.listing import list_folders
+from progeo.files import read_bytes
 
 PHOTOS_OF_GOOGLE = (".json", ".supplemental-metadata.json")
 PROPERTY = r"""[<\s][\w-]+:(GPS\w+|Date\w+|CreateDate)\s*(?:=\s*["']|>)\s*([^"'<>\s][^"'<>]*?)\s*["'<]"""
@@ -49,7 +49,7 @@ def read_sidecars(files: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]
     said: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for file in files:
         with suppress(OSError, ValueError, RecursionError, AttributeError):
-            content = Path(file).read_bytes()[:1_000_000]
+            content = read_bytes(file, 1_000_000)
             is_json = file.lower().endswith(".json")
             found = _read_google(json.loads(content)) if is_json else read_xmp(content)
             said[is_json].update({name: value for name, value in found.items() if name not in said[is_json]})

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from progeo.data.sphere import EARTH_RADIUS, measure_distances, to_points
 from progeo.errors import ProgeoError
+from progeo.files import read_text
 
 METRES_PER_DEGREE = math.radians(1) * EARTH_RADIUS
 MOST_BOXES = 5_000
@@ -152,7 +153,7 @@ def _cut_at_date_line(west: float, south: float, east: float, north: float) -> l
 def _read_polygons(path: Path) -> Area:
     """Return the area of a GeoJSON file."""
     try:
-        polygons = list(_find_polygons(json.loads(path.read_text(encoding="utf-8"))))
+        polygons = list(_find_polygons(json.loads(read_text(path))))
         rings = [[np.asarray(ring, float)[:, :2] for ring in polygon] for polygon in polygons]
     except OSError as error:
         raise ProgeoError(f"`polygon` {path} cannot be read: {error.strerror}.") from error

@@ -18,6 +18,7 @@ import polars as pl
 
 from progeo.data.exif import read_exif
 from progeo.errors import ProgeoError
+from progeo.files import read_bytes, read_text
 from progeo.locating.estimate import Estimate, Located
 from progeo.locating.output import exif, xmp
 from progeo.locating.output.exif import PositionToWrite
@@ -111,7 +112,7 @@ def find_located(photos: Iterable[str]) -> set[str]:
 def _find_obstacle(photo: Path) -> str | None:
     """Return why EXIF data cannot be written into a photo, or None."""
     try:
-        exif.write_position(photo.read_bytes(), PositionToWrite(0.0, 0.0, 0.0))
+        exif.write_position(read_bytes(photo), PositionToWrite(0.0, 0.0, 0.0))
     except ProgeoError as error:
         return str(error)
     except OSError as error:
@@ -150,7 +151,7 @@ def write_positions(plans: Iterable[Writing], log: Path) -> Report:
 
 def _make_content(plan: Writing) -> tuple[bytes | None, bytes, Any]:
     """Return the content of a file before and after, and what is needed to put it back."""
-    before = plan.file.read_bytes() if plan.file.exists() else None
+    before = read_bytes(plan.file) if plan.file.exists() else None
     if plan.kind == "exif":
         assert before is not None
         return before, exif.write_position(before, plan.position), exif.describe_block(before)
@@ -168,7 +169,7 @@ def undo(log: Path) -> Report:
     for entry in reversed(list(_read_log(log))):
         file = Path(entry["file"])
         try:
-            content = file.read_bytes() if file.exists() else None
+            content = read_bytes(file) if file.exists() else None
             if (content and _hash(content)) == entry["before"]:
                 continue  # not written, or put back already
             if content is None or _hash(content) != entry["after"]:
@@ -189,7 +190,7 @@ def undo(log: Path) -> Report:
 def _read_log(log: Path) -> Iterator[dict[str, Any]]:
     log = log / LOG if log.is_dir() else log
     try:
-        lines = log.read_text(encoding="utf-8").splitlines()
+        lines = read_text(log).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ProgeoError(
             f"There is no log {log} of written positions: progeo locate names it when it writes."

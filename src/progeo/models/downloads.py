@@ -9,7 +9,7 @@ from pathlib import Path
 
 from progeo.console import progress_bar
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_bytes
 from progeo.models.state_dicts import is_web_page
 
 
@@ -34,7 +34,7 @@ def download(address: str, path: Path) -> None:
                 f"The download of {address} broke off: {received} of {announced} bytes arrived. Please try again, or "
                 f"fetch it by hand and put it at {path}."
             )
-        if is_web_page(temporary):
+        if is_web_page(read_bytes(temporary, 1024)):
             raise ProgeoError(
                 f"{address} answers with a web page in place of the weights, as a proxy or a login does. Fetch the "
                 f"file by hand and put it at {path}."

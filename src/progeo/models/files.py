@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +22,14 @@ from progeo.models.backbones.create import find_backbone, list_backbones
 from progeo.models.building import build
 from progeo.models.hub import find_hub_address
 from progeo.models.network import PlaceNetwork, fit_positions
-from progeo.models.spec import ModelSpec
+from progeo.models.spec import ModelSpec, explain_damage
 from progeo.models.state_dicts import check_tensors, read_tensors
+from progeo.plain import parse_json, read_value
 
 FORMAT_VERSION = 2
 HEAD_WEIGHT = "aggregation.3.weight"
+TENSORS_BESIDE = 4096
+"""Tensors that the whole network of a backbone may have beside those that are kept: a classifier, a text tower."""
 TEXT_TOWER = ("token_embedding.", "text_encoder.")
 """What published ProGEO checkpoints hold beside the image encoder."""
 
@@ -75,6 +80,7 @@ def load_model_file(
     descriptor_dim: int | None = None,
     trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
+    where: object = None,
 ) -> PlaceNetwork:
     """Load a trained network from a model file, or from a published state dict, in evaluation mode.
 
@@ -85,21 +91,23 @@ def load_model_file(
         descriptor_dim: likewise.
         trust_remote_code: let a model that came from torch.hub run its own code.
         device: where it will be used; only told to models of torch.hub that cannot be moved.
+        where: what errors call the file; without it its path.
 
     Raises:
         ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
     """
-    tensors, entries = read_tensors(path)
+    where = str(where or path)
+    tensors, entries = read_tensors(path, where)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(TEXT_TOWER)}
     if "format_version" in entries:
-        spec = _read_spec(entries, path)
-        _check_agreement(spec, {"backbone": backbone, "descriptor_dim": descriptor_dim}, path)
+        spec = _read_spec(entries, where)
+        _check_agreement(spec, {"backbone": backbone, "descriptor_dim": descriptor_dim}, where)
     elif backbone is None or descriptor_dim is None:
-        raise ProgeoError(_explain_missing_options(tensors, path))
+        raise ProgeoError(_explain_missing_options(tensors, where))
     else:
         entry = find_backbone(backbone)
         spec = ModelSpec(backbone, entry.head, entry.preprocessing, descriptor_dim)
-    return load_weights(spec, tensors, path, trust_remote_code=trust_remote_code, device=device)
+    return load_weights(spec, tensors, where, trust_remote_code=trust_remote_code, device=device)
 
 
 def load_weights(
@@ -122,7 +130,7 @@ def load_weights(
     network = (
         build(spec, trust_remote_code=trust_remote_code, device=device)
         if find_hub_address(spec)
-        else _build_empty(spec)
+        else _build_empty(spec, where, len(tensors))
     )
     fit_positions(network, tensors)
     expected = network.state_dict()
@@ -131,6 +139,7 @@ def load_weights(
     except ProgeoError as error:
         guess = identify(tensors)
         raise ProgeoError(f"{error}{f' The file looks like {guess}.' if guess else ''}") from error
+    _check_values(network, tensors, where)
     if any(tensor.is_meta for tensor in _find_lost_tensors(network)):
         network = build(spec)
         fit_positions(network, tensors)
@@ -139,13 +148,57 @@ def load_weights(
     return network.eval()
 
 
-def _build_empty(spec: ModelSpec) -> PlaceNetwork:
-    """Return the network without memory for its weights, where its parts can be made so."""
+def _build_empty(spec: ModelSpec, where: object, tensors: int) -> PlaceNetwork:
+    """Return the network without memory for its weights, where its parts can be made so.
+
+    Raises:
+        ProgeoError: it cannot be made, or has many more tensors than the file; the message names ``where`` that is.
+    """
     try:
-        with torch.device("meta"):
-            return build(spec)
-    except (NotImplementedError, RuntimeError):  # a constructor that computes with its tensors
-        return build(spec)
+        with _limit_tensors(TENSORS_BESIDE + 2 * tensors, where):
+            try:
+                with torch.device("meta"):
+                    return build(spec)
+            except (NotImplementedError, RuntimeError):  # a constructor that computes with its tensors
+                return build(spec)
+    except ProgeoError:
+        raise
+    except Exception as error:  # constructors raise anything on sizes that cannot be
+        reason = " ".join(str(error).split())[:200]
+        raise explain_damage(where, ValueError(f"no {spec.describe()} can be made: {reason}")) from error
+
+
+@contextmanager
+def _limit_tensors(most: int, where: object) -> Iterator[None]:
+    """Stop modules from registering more than so many tensors: one number in a file can ask for millions of layers."""
+    count = 0
+    thread = threading.get_ident()
+
+    def register(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        nonlocal count
+        count += threading.get_ident() == thread
+        if count > most:
+            raise explain_damage(where, ValueError("it describes a network with many more tensors than the file holds"))
+
+    handles = [
+        torch.nn.modules.module.register_module_parameter_registration_hook(register),
+        torch.nn.modules.module.register_module_buffer_registration_hook(register),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_values(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: object) -> None:
+    """Raise ProgeoError if a tensor is of another kind of number than the network's, or holds NaN."""
+    for name, tensor in network.state_dict().items():
+        given = tensors[name]
+        is_kind = given.is_floating_point() if tensor.is_floating_point() else given.dtype == tensor.dtype
+        if not is_kind or (tensor.is_floating_point() and bool(given.isnan().any())):
+            what = "holds NaN" if is_kind else f"is {given.dtype} instead of {tensor.dtype}"
+            raise ProgeoError(f"The weights in {where} are damaged: {name} {what}. Take another copy of the file.")
 
 
 def _find_lost_tensors(network: nn.Module) -> list[torch.Tensor]:
@@ -207,10 +260,10 @@ def _check_agreement(spec: ModelSpec, asked: Mapping[str, str | int | None], pat
 def _read_spec(entries: Mapping[str, str], path: str | Path) -> ModelSpec:
     """Return the spec of a model file of any format so far."""
     try:
-        content = {key: json.loads(value) for key, value in entries.items()}
-        version = int(content["format_version"])
-    except (TypeError, ValueError) as error:
-        raise ProgeoError(f"The description inside {path} is damaged ({type(error).__name__}: {error}).") from error
+        content = {key: parse_json(value) for key, value in entries.items()}
+        version = read_value(int, content["format_version"], "format_version")
+    except ValueError as error:
+        raise explain_damage(path, error) from error
     if version > FORMAT_VERSION:
         raise ProgeoError(
             f"{path} is a model file of format {version}, this progeo {_progeo_version()} reads up "
@@ -228,14 +281,14 @@ def _convert_card(card: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
             "head": find_backbone(str(card["backbone"])).head,
             "head_arguments": {},
             "preprocessing": card["preprocessing"],
-            "descriptor_dim": int(card["fc_output_dim"]),
+            "descriptor_dim": card["fc_output_dim"],
             "licence": str(card.get("licence", "")),
             "provenance": {
                 key: card[key] for key in ("training", "metrics", "created", "progeo_version") if key in card
             },
         }
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProgeoError(f"The description inside {path} is damaged ({type(error).__name__}: {error}).") from error
+    except KeyError as error:
+        raise explain_damage(path, ValueError(f"{error.args[0]} is missing")) from error
 
 
 def _progeo_version() -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from progeo.files import check_file
 from progeo.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def fingerprint_file(path: str | Path) -> tuple[str, ModelSpec] | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_file(path)
         with safe_open(path, framework="np") as file:
             entries = file.metadata() or {}
             if entries.get("format_version") != "2":
                 return None
-            spec = ModelSpec.from_dict(json.loads(entries["spec"]), path)
+            spec = ModelSpec.from_json(entries["spec"], path)
             tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
             described = ((name, array.shape, f"torch.{array.dtype}", array.tobytes()) for name, array in tensors)
             return _hash(_list_settings(spec), described), spec

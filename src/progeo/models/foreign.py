@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from progeo.errors import SIGNS_OF_LITTLE_MEMORY, ProgeoError
+from progeo.files import read_bytes
 
 logger = logging.getLogger("progeo")
 
@@ -53,7 +54,7 @@ class ForeignCode:
             inside = path.relative_to(self.folder)
             is_skipped = any(part.startswith(".") or part in ("__pycache__", "site-packages") for part in inside.parts)
             if path.suffix in CODE_SUFFIXES and not is_skipped and path.is_file():
-                digest.update(f"\n{inside.as_posix()} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+                digest.update(f"\n{inside.as_posix()} ".encode() + hashlib.sha256(read_bytes(path)).digest())
         return digest.hexdigest()
 
     @contextmanager

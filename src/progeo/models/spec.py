@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from progeo.errors import ProgeoError
 from progeo.pixels.recipe import Preprocessing
+from progeo.plain import parse_json, read_dataclass, read_value, show
+
+MAX_DIMENSION = 2**20
+"""Of descriptors. The longest in use have 49,152 dimensions."""
+_PROVENANCE = {
+    "packages": list[str],
+    "own_parts": bool,
+    "untrained": bool,
+    "batch_dependent": bool,
+    "files_hash": str,
+    "repository": str,
+    "training": dict[str, Any],
+    "fitted": dict[str, Any],
+    "metrics": dict[str, Any],
+}
+"""What parts of the provenance are, where others read them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,15 @@ class ModelSpec:
         }
 
     @classmethod
+    def from_json(cls, text: str | bytes, where: object) -> ModelSpec:
+        """Return what ``to_dict`` gave, from JSON; raises as ``from_dict`` does."""
+        try:
+            content = parse_json(text)
+        except ValueError as error:
+            raise explain_damage(where, error) from error
+        return cls.from_dict(content, where)
+
+    @classmethod
     def from_dict(cls, content: Any, where: object) -> ModelSpec:
         """Return what ``to_dict`` made plain.
 
@@ -58,31 +84,31 @@ class ModelSpec:
             ProgeoError: a part is missing or of the wrong kind; the message names ``where`` it stands.
         """
         try:
-            if not isinstance(content, Mapping):
-                raise TypeError(f"it is {type(content).__name__}")
-            for name, kind in _KINDS.items():
-                if isinstance(content[name], bool) or not isinstance(content[name], kind):
-                    raise TypeError(f"{name} is {content[name]!r}")
-            if content["descriptor_dim"] < 1:
-                raise ValueError(f"descriptor_dim is {content['descriptor_dim']}")
-            preprocessing = Preprocessing.from_dict(content["preprocessing"])
-        except (KeyError, TypeError, ValueError, ProgeoError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ProgeoError(f"The description inside {where} is damaged ({reason}).") from error
-        return cls(**{name: content[name] for name in _KINDS if name != "preprocessing"}, preprocessing=preprocessing)
+            if isinstance(content, Mapping) and "preprocessing" in content:
+                content = {**content, "preprocessing": Preprocessing.from_dict(content["preprocessing"])}
+            spec = read_dataclass(cls, content, required=[one.name for one in fields(cls)])
+            check_dimension(spec.descriptor_dim)
+            json.dumps([spec.backbone_arguments, spec.head_arguments], allow_nan=False)
+            for name, kind in _PROVENANCE.items():
+                if spec.provenance.get(name) is not None:
+                    read_value(kind, spec.provenance[name], name)
+        except (ValueError, ProgeoError) as error:
+            raise explain_damage(where, error) from error
+        return spec
 
     def describe(self) -> str:
         """Return backbone, head and dimension in words."""
         return f"{self.backbone}, head {self.head}, {self.descriptor_dim} dimensions"
 
 
-_KINDS: dict[str, type] = {
-    "backbone": str,
-    "backbone_arguments": dict,
-    "head": str,
-    "head_arguments": dict,
-    "preprocessing": dict,
-    "descriptor_dim": int,
-    "licence": str,
-    "provenance": dict,
-}
+def check_dimension(dimension: Any) -> None:
+    """Raise ProgeoError unless this is a dimension that descriptors can have."""
+    if isinstance(dimension, bool) or not isinstance(dimension, int) or not 1 <= dimension <= MAX_DIMENSION:
+        raise ProgeoError(f"`descriptor_dim` must be a whole number from 1 to {MAX_DIMENSION}, not {show(dimension)}.")
+
+
+def explain_damage(where: object, error: Exception) -> ProgeoError:
+    """Return the error of a description that cannot be, which stands somewhere."""
+    return ProgeoError(
+        f"The description inside {where} is damaged ({error}). Take another copy of the file, or make it anew."
+    )

@@ -15,17 +15,22 @@ import torch
 from safetensors import safe_open
 
 from progeo.errors import ProgeoError
+from progeo.files import read_bytes
 
 SHOWN = 3
 """How many differing tensors an error names."""
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: str | Path, where: object = None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a state dict from a safetensors file or a ``.pth`` file of plain tensors, onto the CPU.
 
     Checkpoints that hold the state dict under ``model_state_dict`` (as published CosPlace runs leave them) or
     ``state_dict`` (open_clip), names that start with ``module.`` (data parallel training), and TorchScript archives, as
     OpenAI publishes CLIP, are understood.
+
+    Args:
+        path: the file.
+        where: what errors call it; without it its path.
 
     Returns:
         The tensors by name, and the metadata of a safetensors file (empty for others).
@@ -33,15 +38,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
     Raises:
         ProgeoError: the file is missing, corrupt, truncated, or holds anything but tensors. No code of the file runs.
     """
-    path = Path(path)
+    path, where = Path(path), str(where or path)
     try:
-        with path.open("rb") as file:
-            is_safetensors = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
-        is_page = is_web_page(path)
+        start = read_bytes(path, 1024)
     except OSError as error:
-        raise ProgeoError(f"Cannot read the model file {path}: {error.strerror or error}.") from error
-    if is_page:
-        raise ProgeoError(f"{path} is a web page, not a model file. Follow its links to the file itself.")
+        raise ProgeoError(f"Cannot read the model file {where}: {error.strerror or error}.") from error
+    is_safetensors = start[8:9] == b"{"  # eight bytes of length, then a JSON object
+    if is_web_page(start):
+        raise ProgeoError(f"{where} is a web page, not a model file. Follow its links to the file itself.")
     try:
         if is_safetensors:
             with safe_open(path, framework="pt", device="cpu") as file:
@@ -55,16 +59,16 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:  # whose advice is to run the file's code
         raise ProgeoError(
-            f"{path} is no model file, or a damaged one, or holds more than plain tensors. Model files are safetensors "
-            "or .pth files of plain tensors."
+            f"{where} is no model file, or a damaged one, or holds more than plain tensors. Model files are "
+            "safetensors or .pth files of plain tensors."
         ) from error
     except Exception as error:  # the readers raise almost anything on a broken file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ProgeoError(
-            f"{path} is no model file, or a damaged one. Model files are safetensors or .pth files that hold plain "
+            f"{where} is no model file, or a damaged one. Model files are safetensors or .pth files that hold plain "
             f"tensors only. The reader says: {reason}"
         ) from error
-    return _unwrap(content, path), {}
+    return _unwrap(content, where), {}
 
 
 def check_tensors(
@@ -93,10 +97,9 @@ def check_tensors(
         raise ProgeoError(f"The tensors of {path} are not those of {what}: {details}.")
 
 
-def is_web_page(path: Path) -> bool:
-    """Tell a page (HTML), which servers give in place of a file that they do not give, from a model file."""
-    with path.open("rb") as file:
-        return file.read(1024).lstrip().startswith(b"<")
+def is_web_page(start: bytes) -> bool:
+    """Tell by its first bytes a page (HTML), which servers give in place of what they do not give, from a file."""
+    return start.lstrip().startswith(b"<")
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -107,7 +110,7 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
+def _unwrap(content: Any, path: str) -> dict[str, torch.Tensor]:
     for key in ("model_state_dict", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from progeo.pixels.decoding import (
     describe_source,
     open_image,
 )
+from progeo.plain import read_dataclass, show
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 THUMBNAIL_SIDE = 320
 MAX_SCALED_PIXELS = 2**25
+MAX_SIDE = math.isqrt(MAX_SCALED_PIXELS)
+"""Pixels that a model may ask for on the shorter side."""
+SMALLEST_STD = 1e-6
+LARGEST_MEAN = 1e6
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -61,13 +67,19 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Raise ProgeoError if a value cannot be."""
-        for name, size in (("image_size", self.image_size), ("native_limit", self.native_limit or 1)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ProgeoError(f"`{name}` must be a positive whole number of pixels, not {size!r}.")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ProgeoError(f"`interpolation` is {' or '.join(INTERPOLATIONS)}, not {self.interpolation!r}.")
-        if any(len(values) != 3 for values in (self.mean, self.std)) or not all(value > 0 for value in self.std):
-            raise ProgeoError(f"`mean` and `std` are three numbers each, not {self.mean} and {self.std}.")
+        limit = 1 if self.native_limit is None else self.native_limit
+        for name, size in (("image_size", self.image_size), ("native_limit", limit)):
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIDE:
+                raise ProgeoError(f"`{name}` must be a whole number of pixels from 1 to {MAX_SIDE}, not {show(size)}.")
+        if self.interpolation not in [*INTERPOLATIONS]:
+            raise ProgeoError(f"`interpolation` is {' or '.join(INTERPOLATIONS)}, not {show(self.interpolation)}.")
+        numbers = [*self.mean, *self.std]
+        are_three = len(self.mean) == len(self.std) == 3 and all(map(_is_number, numbers))
+        if not are_three or min(self.std) < SMALLEST_STD:
+            raise ProgeoError(
+                f"`mean` and `std` are three numbers each, for values in [0, 1], not "
+                f"{show(self.mean)} and {show(self.std)}."
+            )
         if self.square and self.native:
             raise ProgeoError(f"This model takes photos of {self.image_size} x {self.image_size} pixels only.")
 
@@ -80,8 +92,8 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Preprocessing:
-        """Return what ``to_dict`` made plain; raises TypeError or KeyError where it is damaged."""
-        return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+        """Return what ``to_dict`` made plain; raises ValueError or ProgeoError where it is damaged."""
+        return read_dataclass(cls, content, required=("mean", "std"))
 
     def describe(self) -> str:
         """Return the size in words."""
@@ -154,6 +166,11 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     if image.size != size:
         image = image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
     return np.array(image)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number that pixels can be shifted or divided by."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_MEAN
 
 
 def _find_shorter_side(preprocessing: Preprocessing) -> int | None:

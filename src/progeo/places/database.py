@@ -271,9 +271,15 @@ class PlaceDatabase:
                 that it was put together from, or runs code that is not trusted.
         """
         if self._model is None:
-            return Encoder.create(
-                self._find_exported() or decode_model(self._tables.read_model(), **self._loading), **self._running
-            )
+            kept = f"the model that the place database {self.address} keeps"
+            model = self._find_exported() or decode_model(self._tables.read_model(), kept, **self._loading)
+            encoder = Encoder.create(model, **self._running)
+            if encoder.fingerprint != self.fingerprint:
+                raise ProgeoError(
+                    f"{kept[0].upper()}{kept[1:]} is not the one that made its descriptors: it was replaced or is "
+                    "damaged. Give that one as `model`, or make the database anew."
+                )
+            return encoder
         encoder = Encoder.create(load_model(self._model, **self._loading), **self._running)
         if encoder.fingerprint != self.fingerprint:
             raise refuse_model(self.address, describe_model(self._model))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from progeo.errors import ProgeoError
+from progeo.files import read_bytes
 from progeo.models.encoder import Encoder, Pixels
 from progeo.pixels.recipe import to_pixels
 from progeo.pixels.thumbnails import make_thumbnail
@@ -73,7 +74,7 @@ def read_candidate(candidate: Values, encoder: Encoder) -> Reading:
         status = Path(path).stat()
         if same_place and (status.st_size, status.st_mtime_ns) == (candidate["file_size"], candidate["file_time"]):
             return Reading(path)
-        content = Path(path).read_bytes()
+        content = read_bytes(path)
         content_hash = hash_content(content)
         if same_place and content_hash == candidate["content_hash"]:
             return Reading(path)

@@ -65,17 +65,17 @@ def encode_model(model: Model) -> bytes:
 
 
 def decode_model(
-    content: bytes, *, trust_remote_code: bool = False, device: str = "cpu", engine: str | None = None
+    content: bytes, where: str, *, trust_remote_code: bool = False, device: str = "cpu", engine: str | None = None
 ) -> Model:
-    """Return the model of ``encode_model``, in evaluation mode."""
+    """Return the model of ``encode_model``, in evaluation mode; errors call it ``where``."""
     if is_graph(content):
-        return open_graph(content, device=device, engine=engine)
+        return open_graph(content, device=device, engine=engine, where=where)
     from progeo.models.files import load_model_file
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         path.write_bytes(content)
-        return load_model_file(path, trust_remote_code=trust_remote_code, device=device)
+        return load_model_file(path, trust_remote_code=trust_remote_code, device=device, where=where)
 
 
 def refuse_model(address: str, name: str) -> ProgeoError:

@@ -12,6 +12,7 @@ import polars as pl
 from progeo.data.credits import CREDIT_COLUMNS
 from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
+from progeo.files import read_bytes
 from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
 from progeo.models.spec import ModelSpec
@@ -215,7 +216,7 @@ class Tables:
         Raises:
             OSError: a file cannot be read.
         """
-        hashes = {str(path): hash_content(Path(path).read_bytes()) for path in paths}
+        hashes = {str(path): hash_content(read_bytes(path)) for path in paths}
         stored: set[str] = set()
         for batch in scan(self.photos, ["content_hash"], self.address):
             stored |= set(hashes.values()) & set(batch["content_hash"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from progeo.console import logger
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_bytes
 from progeo.search.keypoints import DamagedKeypointsError, Keypoints
 from progeo.search.matching import Method
 
@@ -82,7 +82,7 @@ class KeypointCache:
             return None
         path = self._place(self._folder, key)
         try:
-            found = Keypoints.from_bytes(path.read_bytes())
+            found = Keypoints.from_bytes(read_bytes(path))
             os.utime(path)  # used now: it goes last when the cache is full
         except (OSError, DamagedKeypointsError):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -98,7 +97,7 @@ class BestModel:
         tensors, entries = read_tensors(self.path)
         self.run.network.load_state_dict(tensors)
         if "spec" in entries:
-            self.run.network.spec = ModelSpec.from_dict(json.loads(entries["spec"]), self.path)
+            self.run.network.spec = ModelSpec.from_json(entries["spec"], self.path)
         return self.run.network.eval()
 
     def test(self, test_set: EvaluationSet, name: str | None, measured: dict[str, Any]) -> dict[str, Any]:

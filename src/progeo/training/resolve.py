@@ -13,7 +13,7 @@ import yaml
 
 from progeo.devices import derive_seed
 from progeo.errors import ProgeoError
-from progeo.files import CONFIG
+from progeo.files import CONFIG, read_text
 from progeo.models.backbones.create import find_backbone
 from progeo.models.building import create_model, find_usual_dimension
 from progeo.models.heads import find_head
@@ -164,7 +164,7 @@ def check_kept_settings(settings: TrainSettings, folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        before = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        before = dict(yaml.safe_load(read_text(path)))
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ProgeoError(f"Cannot read the settings in {path}: {error}") from error
     kept = dict.fromkeys((*KEPT_SETTINGS, *(TEXT_SETTINGS if settings.text_targets != "none" else ())))

@@ -11,7 +11,7 @@ from typing import Any
 
 from progeo.console import format_count, logger
 from progeo.errors import ProgeoError
-from progeo.files import CONFIG, REPORT, RESULTS, write_json
+from progeo.files import CONFIG, REPORT, RESULTS, read_text, write_json
 from progeo.training.interrupt import StoppedError, interrupt_on_termination
 from progeo.training.run import Training
 
@@ -54,7 +54,7 @@ def run_seed(training: Training, folder: Path, seed: int) -> dict[str, Any]:
     own = folder / f"seed_{seed}"
     own.mkdir(exist_ok=True)
     if (own / RESULTS).is_file() and (settings.stage == 1 or (own / REPORT).is_file()):
-        content: dict[str, Any] = json.loads((own / RESULTS).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_text(own / RESULTS))
         return content
     # What all seeds see alike is extracted once.
     features = settings.cache_feature_folder or str(folder)

@@ -14,6 +14,7 @@ import polars as pl
 from progeo.data.datasets.rows import drop_unlocated
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
+from progeo.files import read_text
 
 NAME = "Eynsham"
 TILES = 5
@@ -55,7 +56,7 @@ def read(relative_paths: pl.Series, folder: Path, faults: Faults | None) -> pl.D
 
 def _read_positions(source: Path) -> pl.DataFrame:
     """Return latitudes and longitudes of the longest line in a KML file."""
-    lines = re.findall(r"<coordinates>(.*?)</coordinates>", source.read_text(encoding="utf-8"), re.DOTALL)
+    lines = re.findall(r"<coordinates>(.*?)</coordinates>", read_text(source), re.DOTALL)
     points = [point.split(",") for point in max(lines, key=len, default="").split()]
     try:
         return pl.DataFrame({"longitude": [float(x) for x, *_ in points], "latitude": [float(p[1]) for p in points]})

@@ -13,6 +13,7 @@ import polars as pl
 from progeo.console import format_count
 from progeo.data.faults import Fault, Faults, set_aside
 from progeo.errors import ProgeoError
+from progeo.files import read_text
 
 NAME = "Nordland"
 ROLES = {"summer": "database", "winter": "queries", "spring": "queries_spring", "fall": "queries_fall"}
@@ -59,7 +60,7 @@ def _take_listed(table: pl.DataFrame, source: Path, faults: Faults | None) -> pl
     Raises:
         ProgeoError: a season lacks one of them, and there is no list for faults.
     """
-    lines = pl.Series("name", source.read_text(encoding="utf-8").split(), dtype=pl.String).unique()
+    lines = pl.Series("name", read_text(source).split(), dtype=pl.String).unique()
     for season in table["season"].unique().sort():
         missing = lines.filter(~lines.is_in(table["name"].filter(table["season"] == season).implode())).sort()
         if faults is not None:

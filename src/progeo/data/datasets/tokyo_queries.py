@@ -13,6 +13,7 @@ import polars as pl
 from progeo.data.datasets.rows import drop_unlocated
 from progeo.data.faults import Faults, set_aside
 from progeo.errors import ProgeoError
+from progeo.files import read_text
 
 NAME = "Tokyo 24/7, queries"
 COLUMNS = {"path": pl.String, "latitude": pl.Float64, "longitude": pl.Float64, "problem": pl.String}
@@ -49,7 +50,7 @@ def _read_position(photo: Path) -> tuple[float, float]:
     """Return latitude and longitude from the CSV file beside a photo."""
     source = photo.with_suffix(".csv")
     try:
-        _, latitude, longitude = source.read_text(encoding="utf-8").split("\n")[0].split(",")[:3]
+        _, latitude, longitude = read_text(source).split("\n")[0].split(",")[:3]
         return float(latitude), float(longitude)
     except FileNotFoundError as error:
         raise ProgeoError(f"{photo} has no {source.name} beside it, as the other photos have") from error

@@ -16,7 +16,7 @@ from progeo.data.tools.footage import Footage, open_footage
 from progeo.data.tools.gpx import Track, format_moment, read_track
 from progeo.data.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS, find_course
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_text
 
 logger = logging.getLogger("progeo")
 
@@ -173,7 +173,7 @@ def _claim(out: Path, source: Path) -> None:
     described = {"source": str(source.resolve()), "bytes": status.st_size, "changed": status.st_mtime_ns}
     note = out / SOURCE
     if note.is_file():
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = json.loads(read_text(note))
         if found != described:
             raise ProgeoError(f"{out} holds frames of {found.get('source')}: please choose another folder.")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

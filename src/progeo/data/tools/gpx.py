@@ -22,6 +22,7 @@ from progeo.data.geodesy import Floats, Zone, describe_impossible, find_zone_num
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
 from progeo.data.track import LONGEST_STEP_METRES, LONGEST_STEP_SECONDS
 from progeo.errors import ProgeoError
+from progeo.files import read_bytes
 
 logger = logging.getLogger("progeo")
 
@@ -66,7 +67,7 @@ def read_track(path: Path) -> Track:
         ProgeoError: the file is missing, is of another kind, or has fewer than two points with a time.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError as error:
         raise ProgeoError(f"There is no track {path}. Check the path (the current folder is {Path.cwd()}).") from error
     except OSError as error:

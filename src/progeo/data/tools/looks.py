@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import polars as pl
 from PIL import Image, ImageOps
 
 from progeo.console import progress_bar
+from progeo.files import read_bytes
 from progeo.pixels.decoding import open_image
 from progeo.pixels.prefetch import read_ahead
 
@@ -72,7 +72,7 @@ def describe_look(image: Image.Image) -> tuple[npt.NDArray[np.uint16], bool]:
 
 def _read_photo(path: str) -> dict[str, Any]:
     try:
-        content = blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+        content = blake2b(read_bytes(path), digest_size=16).hexdigest()
     except OSError as error:
         return {"problem": error.strerror or str(error)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,12 +111,19 @@ def find_family(name: str) -> str:
     return name[: name.find(":") + 1]
 
 
-def find_backbone(name: str, **arguments: Any) -> BackboneEntry:
-    """Return the entry of backbone ``name``; ProgeoError with the nearest names when there is none.
+def find_backbone(name: str, /, **arguments: Any) -> BackboneEntry:
+    """Return the entry of backbone ``name``; ``arguments`` are further ones of the function that describes it.
 
-    ``arguments`` are further ones of the function that describes it.
+    Raises:
+        ProgeoError: there is none, with the nearest names, or it does not take these arguments.
     """
     if not is_backbone(name):
         known = ", ".join(list_backbones())
         raise ProgeoError(f"There is no backbone '{name}'{suggest(name, _DESCRIPTIONS)}. The backbones are: {known}.")
-    return _DESCRIPTIONS[find_family(name) or name](name, **arguments)
+    describe = _DESCRIPTIONS[find_family(name) or name]
+    if arguments:
+        try:
+            inspect.signature(describe).bind(name, **arguments)
+        except TypeError as error:
+            raise ProgeoError(f"Backbone {name} does not take `backbone_arguments` {arguments}: {error}.") from error
+    return describe(name, **arguments)

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError, explain_lack_of_memory
-from progeo.models.spec import ModelSpec
-from progeo.pixels.recipe import Preprocessing, list_sources
+from progeo.files import read_bytes
+from progeo.models.spec import ModelSpec, explain_damage
+from progeo.pixels.recipe import MAX_SIDE, Preprocessing, list_sources
+from progeo.plain import parse_json, read_value
 
 if TYPE_CHECKING:
     from progeo.pixels.recipe import Source
@@ -73,13 +75,14 @@ class GraphCard:
             version = int(metadata["progeo_format"])
             if version > FORMAT_VERSION:
                 raise ProgeoError(f"{where} is a graph of format {version}, of a newer progeo. Please update progeo.")
-            size = json.loads(metadata["progeo_size"])
-            spec = ModelSpec.from_dict(json.loads(metadata["progeo_spec"]), where)
-            return cls(spec, metadata["progeo_fingerprint"], None if size is None else (int(size[0]), int(size[1])))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ProgeoError(
-                f"The description inside {where} is damaged ({type(error).__name__}: {error})."
-            ) from error
+            size = read_value(tuple[int, int] | None, parse_json(metadata["progeo_size"]), "progeo_size")
+            if size and not all(1 <= side <= MAX_SIDE for side in size):
+                raise ValueError(f"progeo_size is {size}")
+            return cls(ModelSpec.from_json(metadata["progeo_spec"], where), metadata["progeo_fingerprint"], size)
+        except KeyError as error:
+            raise explain_damage(where, ValueError(f"{error.args[0]} is missing")) from error
+        except ValueError as error:
+            raise explain_damage(where, error) from error
 
 
 class GraphEngine(ABC):
@@ -191,7 +194,7 @@ class ExportedModel:
         if not isinstance(self._kept, Path):
             return self._kept if isinstance(self._kept, bytes) else self._kept()
         if self._kept.suffix != OPENVINO:
-            return self._kept.read_bytes()
+            return read_bytes(self._kept)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for path in (self._kept, self._kept.with_suffix(".bin")):

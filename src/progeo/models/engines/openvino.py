@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from progeo.devices import count_processors
 from progeo.errors import ProgeoError, require
+from progeo.files import read_bytes
 from progeo.models.engines.graphs import (
     INPUT,
     LOCAL_OUTPUT,
@@ -83,13 +84,13 @@ def _read(core: Any, graph: Path | bytes, where: object) -> tuple[Any, dict[str,
         weights = graph.with_suffix(".bin")
         if not weights.is_file():
             raise ProgeoError(f"The weights {weights} are missing: a graph of OpenVINO is an .xml and a .bin file.")
-        content = weights.read_bytes()
-        model = core.read_model(graph.read_bytes(), content)
+        content = read_bytes(weights)
+        model = core.read_model(read_bytes(graph), content)
         own = model.rt_info[RT_INFO] if RT_INFO in model.rt_info else {}  # noqa: SIM401 (it has no get)
         metadata = {key: str(entry.value) for key, entry in own.items()}
         if WEIGHTS_HASH in metadata and metadata[WEIGHTS_HASH] != hashlib.sha256(content).hexdigest():
             raise ProgeoError(f"{weights} does not belong to {graph}, or is damaged: export the model again.")
         return model, metadata
     onnx = require("onnx", "Reading ONNX in OpenVINO")
-    content = graph if isinstance(graph, bytes) else graph.read_bytes()
+    content = graph if isinstance(graph, bytes) else read_bytes(graph)
     return core.read_model(content), join_metadata(onnx.load_model_from_string(content).metadata_props)

@@ -17,6 +17,8 @@ from progeo.errors import ProgeoError
 from progeo.models.features import Features, FeatureShapes
 from progeo.models.heads.registry import register_head
 
+MAX_ITERATIONS = 100
+
 
 def choose_dimension(
     shapes: FeatureShapes, *, clusters: int = 64, cluster_dim: int = 128, token_dim: int = 256, **_: Any
@@ -52,7 +54,10 @@ class SaladHead(nn.Module):
             token_dim: dimensions of the class token.
             hidden_dim: width between the two layers of each of the three projections.
             dropout: of scores and local features, in training.
-            iterations: of Sinkhorn's algorithm.
+            iterations: of Sinkhorn's algorithm, at most MAX_ITERATIONS.
+
+        Raises:
+            ProgeoError: there are too many iterations, or none.
         """
         super().__init__()
         assert shapes.map is not None and shapes.cls is not None
@@ -61,6 +66,8 @@ class SaladHead(nn.Module):
             layers = [nn.Conv2d(shapes.map or 0, hidden_dim, 1), nn.Dropout(dropout), nn.ReLU()]
             return nn.Sequential(*layers, nn.Conv2d(hidden_dim, width, 1))
 
+        if not 1 <= iterations <= MAX_ITERATIONS:
+            raise ProgeoError(f"Head 'salad': `iterations` is a number from 1 to {MAX_ITERATIONS}, not {iterations}.")
         self.clusters = clusters
         self.iterations = iterations
         self.score = project(clusters)
