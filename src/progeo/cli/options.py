@@ -27,7 +27,8 @@ from jsonargparse.typing import (
 
 from progeo.cli.spelling import spell_options
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write, read_text
+from progeo.files import atomic_write, read_bytes, read_text
+from progeo.plain import LARGEST, show
 
 REQUIRED: Any = dataclasses.MISSING
 Repeated = list[str] | str | None
@@ -36,6 +37,8 @@ PortNumber: Any = restricted_number_type("PortNumber", int, [(">=", 0), ("<=", 6
 HalfTurn: Any = restricted_number_type("HalfTurn", float, [(">=", 0), ("<=", 0.5)])
 NUM_WORKERS = "threads that read images, 0 for none beside the main one; without it one per core, at most 8"
 Options = TypeVar("Options")
+MAX_CONFIG_BYTES = 1_000_000
+MAX_CONFIG_DEPTH = 16
 
 if TYPE_CHECKING:
     from progeo.models.encoder import Timings
@@ -306,7 +309,50 @@ def create_options(options_class: type[Options], namespace: Namespace) -> Option
     names = [option_field.name for option_field in dataclasses.fields(options_class)]  # type: ignore[arg-type]
     # Through JSON, because the parser's own number types cannot be written to YAML and checkpoints.
     values: dict[str, Any] = json.loads(json.dumps({name: namespace[name] for name in names}))
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int | float) and not abs(one) < LARGEST:
+                raise ProgeoError(f"--{name} is {show(one)}: give a smaller number.")
     return options_class(**values)
+
+
+def check_config(path: str, *, may_lead_out: bool) -> None:
+    """Check a file of options before a parser sees it: it may be somebody else's.
+
+    Args:
+        path: of the file.
+        may_lead_out: whether results may go elsewhere than below ``logs``, as where the file does not decide it.
+
+    Raises:
+        ProgeoError: it is no small file of YAML in UTF-8, or its results would lead out of ``logs``.
+    """
+    try:
+        content = read_bytes(path, MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {MAX_CONFIG_BYTES:,} bytes")
+        depth = 0
+        for event in yaml.parse(content.decode("utf-8-sig")):  # without recursion, unlike loading
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_CONFIG_DEPTH or isinstance(event, yaml.AliasEvent):
+                raise ValueError("it is nested too deep, or refers to itself")
+        options = yaml.safe_load(content)
+        if not isinstance(options, dict | NoneType):
+            raise ValueError(f"it holds {show(options)} in place of names and values")
+        if options and "config" in options:
+            raise ValueError("it names another one, which only the command line may")
+    except UnicodeDecodeError as error:
+        raise ProgeoError(f"--config {path} is not written in UTF-8 ({error}): please save it in UTF-8.") from error
+    except OSError as error:
+        raise ProgeoError(f"--config {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ProgeoError(f"--config {path} is no file of options in YAML: {reason}.") from error
+    folder = str((options or {}).get("save_dir") or "")
+    if not may_lead_out and (Path(folder).is_absolute() or ".." in Path(folder).parts):
+        raise ProgeoError(
+            f"--config {path} would put results into {folder}, out of logs. If that is what you want, give --save_dir "
+            "yourself."
+        )
 
 
 def save_options(options: Any, path: Path) -> None:

@@ -233,23 +233,36 @@ def parse_options(name: str, arguments: list[str]) -> Any:
         if {"-h", "--help"} & set(arguments):
             names = [field.name for field in dataclasses.fields(options_class)]
             print(spell_options(describe_recipe(recipe), names), end="\n\n")
+    says_where = any(
+        argument.partition("=")[0] in ("--save_dir", "--exp_name", "--resume_train") for argument in arguments
+    )
     try:
         arguments = _join_negative_values(_take_over_resumed_options(arguments))
+        for path in _list_values(arguments, "--config"):
+            config.check_config(path, may_lead_out=bool(says_where))
         namespace = parser.parse_args(config.join_repeated(arguments, options_class))
     except ArgumentError as error:
         raise ProgeoError(_explain(str(error), name, parser)) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits
+        raise ProgeoError(f"An option has a value that cannot be: {' '.join(str(error).split())[:200]}.") from error
     return config.create_options(options_class, namespace)
+
+
+def _list_values(arguments: list[str], option: str) -> list[str]:
+    """Return the values that an option is given, one for each time."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return [
+        value or following
+        for (name, _, value), following in ((argument.partition("="), following) for argument, following in pairs)
+        if name == option
+    ]
 
 
 def _find_recipe(arguments: list[str], options_class: type) -> str | None:
     """Return the recipe that the arguments of a command name, which sets its defaults."""
     if all(field.name != "recipe" for field in dataclasses.fields(options_class)):
         return None
-    for position, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--recipe":
-            return value or next(iter(arguments[position + 1 :]), None)
-    return None
+    return next(iter(_list_values(arguments, "--recipe")), None) or None
 
 
 def _split_command(arguments: list[str]) -> tuple[str, list[str]]:

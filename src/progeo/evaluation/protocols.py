@@ -7,6 +7,7 @@ code or file lists, or are the ones that the papers state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,9 +225,11 @@ def find_rule(protocol: Protocol | None, positive_dist_threshold: float = PUBLIS
     """Return what is right: as a protocol has it, or else within so many metres.
 
     Raises:
-        ProgeoError: a protocol and another distance are asked for.
+        ProgeoError: the distance is none, or another than the protocol has.
     """
     if protocol is None:
+        if not 0 <= positive_dist_threshold < math.inf:
+            raise ProgeoError(f"`positive_dist_threshold` is in metres, and not {positive_dist_threshold:g}.")
         return PositiveRule("metres", positive_dist_threshold)
     if positive_dist_threshold != PUBLISHED_RULE.limit:
         raise ProgeoError(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
-from progeo.locating.evidence import RIGHT_WITHIN, Evidence, stack_features
+from progeo.locating.evidence import FEATURES, RIGHT_WITHIN, Evidence, stack_features
+from progeo.plain import read_dataclass
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -41,6 +42,12 @@ class Judge:
     scale: list[float]
     coefficients: list[float]
     intercept: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if the parts do not belong together."""
+        lengths = {len(values) for values in (self.features, self.mean, self.scale, self.coefficients)}
+        if len(lengths) > 1 or not all(value > 0 for value in self.scale):
+            raise ValueError("mean, scale and coefficients are not those of the features")
 
     def predict(self, features: Floats) -> Floats:
         """Return the probability (...), 0 to 1, of features (..., F)."""
@@ -109,18 +116,25 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        """Return a calibration from the values of ``to_dict``, or from those that progeo 0.1.0 kept."""
-        if "right" not in content:
-            judge = {name: content[name] for name in ("mean", "scale", "coefficients", "intercept")}
+        """Return a calibration from the values of ``to_dict``, or from those that progeo 0.1.0 kept.
+
+        Raises:
+            ValueError: a value is missing or of another kind.
+        """
+        if isinstance(content, Mapping) and "right" not in content:
+            judge = {name: content[name] for name in ("mean", "scale", "coefficients", "intercept") if name in content}
             # It learned the factor, so that nine of ten circles held the truth, for radii of at least five metres.
-            return cls(
-                Judge(list(DESCRIPTOR_FEATURES), **judge), None, content["radius_factor"], content["queries"], holds=0.9
-            )
-        judges = {
-            name: content[name] and Judge(**content[name])
-            for name in ("right", "present", "verified", "verified_present")
-        }
-        return cls(**{**content, **judges, "notes": tuple(content["notes"])})
+            content = {
+                "right": {"features": list(DESCRIPTOR_FEATURES), **judge},
+                "present": None,
+                "holds": 0.9,
+                **{name: content[name] for name in ("radius_factor", "queries") if name in content},
+            }
+        calibration = read_dataclass(cls, content)
+        judges = (calibration.right, calibration.present, calibration.verified, calibration.verified_present)
+        if unknown := [name for judge in judges if judge for name in judge.features if name not in FEATURES]:
+            raise ValueError(f"there is no feature {unknown[0]}")
+        return calibration
 
 
 def check_enough(queries: int) -> None:

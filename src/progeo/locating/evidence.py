@@ -124,6 +124,10 @@ def describe_verified(strength: Floats, coverage: Floats, here: NDArray[np.bool_
     }
 
 
+FEATURES = ("best", "gap", "spread", "span", "relative_gap", "agreement", "strength", "lead", "coverage")
+"""Names of all features, those of verified matches last."""
+
+
 def stack_features(evidence: Sequence[Evidence], names: Sequence[str]) -> Floats:
     """Return these features (Q, F) of several queries."""
     return np.array([[item.features[name] for name in names] for item in evidence], dtype=np.float64)

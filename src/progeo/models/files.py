@@ -139,7 +139,7 @@ def load_weights(
     except ProgeoError as error:
         guess = identify(tensors)
         raise ProgeoError(f"{error}{f' The file looks like {guess}.' if guess else ''}") from error
-    _check_values(network, tensors, where)
+    check_values(network, tensors, where)
     if any(tensor.is_meta for tensor in _find_lost_tensors(network)):
         network = build(spec)
         fit_positions(network, tensors)
@@ -191,7 +191,7 @@ def _limit_tensors(most: int, where: object) -> Iterator[None]:
             handle.remove()
 
 
-def _check_values(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: object) -> None:
+def check_values(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: object) -> None:
     """Raise ProgeoError if a tensor is of another kind of number than the network's, or holds NaN."""
     for name, tensor in network.state_dict().items():
         given = tensors[name]

@@ -54,7 +54,7 @@ def read_tensors(path: str | Path, where: object = None) -> tuple[dict[str, torc
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # TorchScript is no longer developed, but CLIP is published in it
                 return dict(torch.jit.load(path, map_location="cpu").state_dict()), {}  # type: ignore[no-untyped-call]
-        with _numpy_scalars_allowed():
+        with allow_numpy_scalars():
             # Mapped, so that tensors of the wrong names and shapes are never read.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:  # whose advice is to run the file's code
@@ -126,7 +126,7 @@ def _unwrap(content: Any, path: str) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def _numpy_scalars_allowed() -> Iterator[None]:
+def allow_numpy_scalars() -> Iterator[None]:
     """Let torch read numpy scalars: published checkpoints keep their best recall as one."""
     scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from progeo.console import logger
 from progeo.data.credits import SHOT_COLUMNS, complete_credits
 from progeo.data.frames import find_frame, take_placed
 from progeo.data.timestamps import normalise_timestamps, parse_timestamps
@@ -78,7 +80,35 @@ def scan(photos: Any, columns: Sequence[str], address: str, condition: str | Non
         present = [name for name in columns if name in photos.schema.names]
         batches = (query.where(condition) if condition else query).select(present).to_batches()
         while (batch := next(batches, None)) is not None:
-            yield complete(_to_frame(batch), columns)
+            yield complete(drop_damaged(_to_frame(batch), address), columns)
+
+
+def drop_damaged(rows: pl.DataFrame, address: str) -> pl.DataFrame:
+    """Return rows of photos without those that cannot be used: no path or id, no place on earth, no descriptor.
+
+    Nothing that progeo writes is like that. The log says so once; indexing the photos again mends them.
+    """
+    needed = [name for name in ("path", "id", "descriptor") if name in rows.columns]
+    whole = [pl.col(name).is_not_null() for name in needed]
+    whole += [
+        pl.col(name).is_between(-limit, limit) & pl.col(name).is_not_nan()
+        for name, limit in (("latitude", 90), ("longitude", 180))
+        if name in rows.columns
+    ]
+    if "descriptor_distance" in rows.columns:
+        whole.append(pl.col("descriptor_distance").is_finite())
+    kept = rows.filter(pl.all_horizontal(whole).fill_null(False)) if whole else rows
+    if len(kept) < len(rows):
+        _warn_of_damage(address)
+    return kept
+
+
+@cache
+def _warn_of_damage(address: str) -> None:
+    logger.warning(
+        f"The place database {address} is damaged: photos without a path, a place or a descriptor are left out. "
+        "Index the photos again."
+    )
 
 
 def find_missing(photos: Any, others: Any, address: str) -> Iterator[str]:

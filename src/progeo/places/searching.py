@@ -15,6 +15,7 @@ from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.models.encoder import Descriptors
 from progeo.places import cells, storage
+from progeo.places.plan import drop_damaged
 from progeo.search.rerank import Query, Reranker, Verification
 
 if TYPE_CHECKING:
@@ -44,22 +45,24 @@ def search_photos(
         raise ProgeoError(f"`near` must be {kind}, as the positions of {tables.address} are (`local_frame` of Prior).")
     with storage.translate_errors(tables.address, "search"):
         condition = cells.to_filter(tables.photos, prior)
-        matches = [find_matches(tables.photos, descriptor, k, condition, exact) for descriptor in descriptors]
+        matches = [find_matches(tables, descriptor, k, condition, exact) for descriptor in descriptors]
     if matches and matches[0].is_empty():
         tables.check_not_empty()
-        raise NoPhotoFitsError(f"No photo of the database is {prior and prior.describe()}. Please widen the search.")
+        if prior is None:
+            raise ProgeoError(f"No photo in {tables.address} can be used: index the photos again.")
+        raise NoPhotoFitsError(f"No photo of the database is {prior.describe()}. Please widen the search.")
     return matches
 
 
 def find_matches(
-    photos: Any, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
+    tables: Tables, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
 ) -> pl.DataFrame:
     """Return the ``k`` photos nearest to a descriptor (D,), as ``PlaceDatabase.search`` gives them.
 
     Of several views of one panorama only the nearest counts, or a single place would fill the list.
 
     Args:
-        photos: the Lance table.
+        tables: of the database.
         descriptor: float32 (D,).
         k: how many.
         condition: of SQL, that the photos must fulfil.
@@ -67,8 +70,8 @@ def find_matches(
     """
     limit = k
     while True:
-        found = _find_nearest(photos, descriptor, limit, condition, exact)
-        distinct = found.unique("shot", keep="first", maintain_order=True)
+        found = _find_nearest(tables.photos, descriptor, limit, condition, exact)
+        distinct = drop_damaged(found, tables.address).unique("shot", keep="first", maintain_order=True)
         if len(distinct) >= k or len(found) < limit:
             return distinct.head(k).drop("shot")
         limit *= 4

@@ -22,6 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
 from progeo.places import cells
 from progeo.places.lance import lancedb
+from progeo.plain import parse_json
 
 try:
     import fcntl
@@ -173,13 +174,13 @@ def is_remote(address: str) -> bool:
 def read_setting(settings: Any, key: str) -> bytes:
     """Return what is stored under a key, nothing if there is nothing."""
     rows = settings.search().where(f"key = '{key}'").select(["value"]).limit(1).to_arrow()
-    return rows["value"][0].as_py() if len(rows) else b""
+    return (rows["value"][0].as_py() or b"") if len(rows) else b""
 
 
 def read_description(settings: Any, key: str) -> dict[str, Any] | None:
-    """Return the JSON object stored under a key, or None."""
+    """Return the JSON object stored under a key, or None; ValueError where it is none."""
     content = read_setting(settings, key)
-    return json.loads(content) if content else None
+    return parse_json(content) if content else None
 
 
 def write_settings(settings: Any, values: dict[str, bytes | dict[str, Any]]) -> None:

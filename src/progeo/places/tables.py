@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from progeo.console import logger
 from progeo.data.credits import CREDIT_COLUMNS
 from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
-from progeo.files import read_bytes
+from progeo.files import check_folder, read_bytes
 from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
-from progeo.models.spec import ModelSpec
+from progeo.models.spec import ModelSpec, check_dimension
 from progeo.pixels.recipe import Preprocessing
 from progeo.places import storage, thumbnails
 from progeo.places.commit import Target
 from progeo.places.encode import hash_content
-from progeo.places.plan import scan
+from progeo.places.plan import drop_damaged, scan
+from progeo.plain import parse_json, read_dataclass, read_value
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a place database says of itself."""
+
+    format_version: int
+    fingerprint: str
+    photos: str
+    descriptor_dim: int
+    preprocessing: Preprocessing
+    spec: ModelSpec | None = None
+
+    @classmethod
+    def read(cls, settings: Any, address: str) -> Description:
+        """Return the description of a database at an address.
+
+        Raises:
+            ProgeoError: there is none, or it is damaged or of a newer progeo.
+        """
+        where = f"the place database {address}"
+        try:
+            content = storage.read_description(settings, "database")
+            if not isinstance(content, dict):
+                raise ValueError("it does not say what it holds")
+            if read_value(int, content.get("format_version"), "format_version") > storage.FORMAT_VERSION:
+                raise ProgeoError(f"The place database {address} is of a newer progeo. Please update progeo.")
+            if "spec" in content:
+                spec = ModelSpec.from_dict(content["spec"], where)
+                model = {"descriptor_dim": spec.descriptor_dim, "preprocessing": spec.preprocessing, "spec": spec}
+            else:  # of progeo 0.1.0
+                preprocessing = Preprocessing.from_dict(content.get("preprocessing"))
+                model = {"descriptor_dim": content.get("fc_output_dim"), "preprocessing": preprocessing}
+            own = {name: content[name] for name in ("format_version", "fingerprint", "photos") if name in content}
+            description = read_dataclass(cls, own | model)
+            check_dimension(description.descriptor_dim)
+        except ValueError as error:
+            raise ProgeoError(
+                f"The place database {address} is damaged: {error}. Bring it back from a copy, or make it anew."
+            ) from error
+        return description
 
 
 class Tables:
@@ -50,19 +94,11 @@ class Tables:
         """Take over the database's note: its format, model and table."""
         with storage.translate_errors(self.address, "open"):
             self._version = storage.find_latest_version(self.settings, self.address)
-            description = storage.read_description(self.settings, "database")
-            if description is None:
-                raise ProgeoError(f"The place database {self.address} is damaged: it does not say what it holds.")
-            if description["format_version"] > storage.FORMAT_VERSION:
-                raise ProgeoError(f"The place database {self.address} is of a newer progeo. Please update progeo.")
-            self.photos = self.connection.open_table(description["photos"])
-        self.fingerprint: str = description["fingerprint"]
-        if "spec" in description:
-            self.spec = ModelSpec.from_dict(description["spec"], self.address)
-            self.descriptor_dim, self.preprocessing = self.spec.descriptor_dim, self.spec.preprocessing
-        else:  # of progeo 0.1.0
-            self.descriptor_dim = description["fc_output_dim"]
-            self.preprocessing = Preprocessing.from_dict(description["preprocessing"])
+            description = Description.read(self.settings, self.address)
+            self.photos = self.connection.open_table(description.photos)
+        self.fingerprint = description.fingerprint
+        self.descriptor_dim, self.preprocessing = description.descriptor_dim, description.preprocessing
+        self.spec = description.spec
         self.__dict__.pop("calibration", None)
 
     @classmethod
@@ -114,6 +150,8 @@ class Tables:
         """Whether there is a place database; nothing is made or changed where there is none."""
         if not storage.is_remote(address) and not Path(address).is_dir():
             return False
+        if not storage.is_remote(address):
+            check_folder(address)
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):
             if storage.SETTINGS not in connection.list_tables().tables:
@@ -154,8 +192,15 @@ class Tables:
     def calibration(self) -> Calibration | None:
         """What was learned of the confidence of this database's estimates, if anything."""
         with storage.translate_errors(self.address, "read"):
-            content = storage.read_description(self.settings, "calibration")
-        return Calibration.from_dict(content) if content else None
+            content = storage.read_setting(self.settings, "calibration")
+        try:
+            return Calibration.from_dict(parse_json(content)) if content else None
+        except ValueError as error:
+            logger.warning(
+                f"The calibration of the place database {self.address} is damaged ({error}) and is left aside: make it "
+                "anew with progeo calibrate."
+            )
+            return None
 
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database."""
@@ -194,7 +239,7 @@ class Tables:
         with storage.translate_errors(self.address, "read"):
             table = pl.from_arrow(self.photos.search().select(list(columns)).to_arrow())
         assert isinstance(table, pl.DataFrame)
-        return table
+        return drop_damaged(table, self.address)
 
     def count_credits(self) -> pl.DataFrame:
         """Do what ``PlaceDatabase.credits`` says."""

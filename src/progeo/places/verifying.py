@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from progeo.places.keypoints import keep_keypoints, read_keypoints
 from progeo.places.leaving_out import LEFT_OUT_WITHIN
 from progeo.places.searching import search_photos
 from progeo.places.tables import Tables
+from progeo.plain import read_dataclass
 from progeo.search.evidence import FEWEST_PAIRS, LOOKED_THROUGH, PAIRS_PER_PHOTO, Yardstick, choose_sample
 from progeo.search.keypoint_cache import KeypointCache
 from progeo.search.keypoints import Keypoints
@@ -31,6 +32,14 @@ from progeo.search.verifier import Verifier
 SETTING = "wrong_pairs"
 GROWTH = 1.2
 """So many times as many photos, or as few, and the wrong pairs are compared again."""
+
+
+@dataclass(frozen=True)
+class WrongPairs:
+    """What a database keeps of pairs of photos that look alike and lie far apart."""
+
+    photos: int
+    yardstick: Yardstick | None
 
 
 def create_reranker(
@@ -48,7 +57,8 @@ def create_reranker(
     verifier = Verifier(methods, photos, candidates=candidates, num_workers=encoder.num_workers)
     count = tables.count_photos()
     with storage.translate_errors(tables.address, "read"):
-        known = storage.read_description(tables.settings, SETTING) or {}
+        known = storage.read_description(tables.settings, SETTING)
+        known = known if isinstance(known, dict) else {}
     missing = [method for method in methods if not _is_known(known.get(method.key), count)]
     if missing:
         pairs = find_wrong_pairs(tables)
@@ -75,9 +85,13 @@ def create_reranker(
     return verifier
 
 
-def _is_known(content: dict[str, Any] | None, photos: int) -> bool:
+def _is_known(content: Any, photos: int) -> bool:
     """Whether what was learned is of about as many photos as there are."""
-    return content is not None and photos / GROWTH <= content["photos"] <= photos * GROWTH
+    try:
+        known = read_dataclass(WrongPairs, content)
+    except ValueError:  # nothing, or something damaged
+        return False
+    return photos / GROWTH <= known.photos <= photos * GROWTH
 
 
 def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +14,14 @@ import torch
 from torch import nn
 
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, check_file
+from progeo.models.files import check_values
+from progeo.models.state_dicts import allow_numpy_scalars
+from progeo.plain import read_dataclass, read_value
 
 LAST_CHECKPOINT = "last_checkpoint.pth"
 FORMAT_VERSION = 2
+ADVICE = "To start from a trained model use `resume_model` instead."
 
 # Settings that a run must keep to continue: with others the weights would not fit, or the batches would not follow on.
 # batch_size is not among them, for a smaller one is how a run goes on that ran out of memory.
@@ -122,19 +128,50 @@ class Checkpoint:
                 f"{path} was written with other classes: the training images have changed since. "
                 "Bring back the same training set, or start a new run from the model with `resume_model`."
             )
-        if "phase" not in content:
-            content = _convert_first_format(content)
-        self.phase.load_state_dict(content["phase"])
-        for optimizer, source in zip(self.optimizers, content["optimizers"], strict=True):
+        try:
+            if "phase" not in content:
+                content = _convert_first_format(content)
+            self._take(content, path)
+            return _read_state(content)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (
+                f"{error.args[0]} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+            )
+            raise explain_damage(path, reason) from error
+
+    def _take(self, content: Mapping[str, Any], path: Path) -> None:
+        """Take over weights and the state of the optimisers."""
+        phase = read_value(dict[str, torch.Tensor], content["phase"], "phase")
+        self.phase.load_state_dict(phase)
+        check_values(self.phase, phase, path)
+        sources = read_value(list[dict[str, Any]], content["optimizers"], "optimizers")
+        for optimizer, source in zip(self.optimizers, sources, strict=True):
             current = [
                 {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
             ]
             optimizer.load_state_dict(source)
             for group, values in zip(optimizer.param_groups, current, strict=True):
                 group.update(values)
+            for weight, moments in optimizer.state.items():
+                for name, value in moments.items():
+                    if isinstance(value, torch.Tensor) and value.shape not in (weight.shape, ()):
+                        raise ValueError(f"{name} of an optimiser is {tuple(value.shape)}, not {tuple(weight.shape)}")
         if self.scaler.is_enabled() and content["scaler"]:
             self.scaler.load_state_dict(content["scaler"])
-        return State(**{one.name: content[one.name] for one in dataclasses.fields(State) if one.name in content})
+
+
+def _read_state(content: Mapping[str, Any]) -> State:
+    """Return the state of a phase; ValueError where it cannot be one."""
+    names = [one.name for one in dataclasses.fields(State) if one.name in content and one.name != "history"]
+    state = read_dataclass(State, {name: content[name] for name in names}, required=("epoch", "step"))
+    state.history = read_value(list[dict[str, Any]], content.get("history", []), "history")
+    lowest = {"epoch": 0, "step": 0, "best_epoch": -1, "best_recall": -1, "epochs_without_improvement": 0}
+    for name, least in lowest.items():
+        if getattr(state, name) < least:
+            raise ValueError(f"{name} is {getattr(state, name)}")
+    if any(values.ndim != 1 or len(values) < state.step for values in state.losses.values()):
+        raise ValueError(f"step is {state.step}, but there are not so many losses")
+    return state
 
 
 def read_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
@@ -144,16 +181,32 @@ def read_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
         ProgeoError: the file is damaged or no checkpoint.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        check_file(path)
+        with allow_numpy_scalars():  # published checkpoints hold some
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:  # whose advice is to run the file's code
+        raise ProgeoError(f"{path} is no checkpoint of this program, or a damaged one. {ADVICE}") from error
     except Exception as error:  # torch raises many kinds on damaged files
-        raise ProgeoError(f"The checkpoint {path} cannot be read, it may be damaged: {error}") from error
+        raise explain_damage(path, error) from error
     if not isinstance(content, dict) or not {"options", "groups", "epoch"} <= content.keys():
-        raise ProgeoError(
-            f"{path} is no checkpoint of this program. To start from a trained model use `resume_model` instead."
-        )
-    if content.get("format_version", 1) > FORMAT_VERSION:
-        raise ProgeoError(f"{path} was written by a later version of progeo. Please update progeo.")
+        published = isinstance(content, dict) and "model_state_dict" in content
+        what = "a checkpoint of the published code" if published else "no checkpoint of this program"
+        raise ProgeoError(f"{path} is {what}: `resume_train` continues progeo's own runs. {ADVICE}")
+    try:
+        if read_value(int, content.get("format_version", 1), "format_version") > FORMAT_VERSION:
+            raise ProgeoError(f"{path} was written by a later version of progeo. Please update progeo.")
+        read_value(dict[str, Any], content["options"], "options")
+    except ValueError as error:
+        raise explain_damage(path, error) from error
     return content
+
+
+def explain_damage(path: Path, reason: object) -> ProgeoError:
+    """Return the error of a checkpoint that cannot be continued from."""
+    said = " ".join(str(reason).split())[:300]
+    return ProgeoError(
+        f"The checkpoint {path} cannot be read, it may be damaged: {said}. Bring back a copy of it, or start a new run."
+    )
 
 
 def _convert_first_format(content: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from safetensors.torch import save
 
 from progeo.console import format_count
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write
+from progeo.files import atomic_write, check_file
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
+from progeo.plain import parse_json, read_value
 from progeo.training.groups import Group
 from progeo.training.methods.prompts import PromptTemplate
 from progeo.training.settings import TrainSettings
@@ -28,7 +29,7 @@ FORMAT_VERSION = 1
 
 # What prompts depend on: with other values they belong to other classes, or to other texts.
 KEPT_SETTINGS = ("backbone", "prompt_template", "M", "alpha", "N", "L", "groups_num", "min_images_per_class")
-NEEDED_OF_CARD = ("options", "template", "model", "measured")
+NEEDED_OF_CARD = {"options": dict[str, Any], "template": str, "model": str, "measured": dict[str, Any] | None}
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,38 @@ def load_prompts(path: str | Path) -> PromptFile:
     if not path.is_file():
         raise ProgeoError(f"There are no prompts {path}. Stage 1 writes them as {PROMPTS} into its run folder.")
     try:
+        check_file(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata["format_version"] != str(FORMAT_VERSION):
             raise ValueError(f"format {metadata['format_version']}, this version reads {FORMAT_VERSION}")
-        card = json.loads(metadata["card"])
+        card = read_value(dict[str, Any], parse_json(metadata["card"]), "card")
+        if missing := [name for name in NEEDED_OF_CARD if name not in card]:
+            raise KeyError(", ".join(missing))
+        for name, kind in NEEDED_OF_CARD.items():
+            read_value(kind, card[name], name)
         numbers = range(-(-len(tensors) // 2))
-        tokens = [tensors[f"tokens.{number}"].float() for number in numbers]
+        tokens = [_to_float(tensors[f"tokens.{number}"]) for number in numbers]
         classes = [tensors[f"classes.{number}"].numpy() for number in numbers]
         shape = (PromptTemplate.parse(card["template"]).count, tokens[0].shape[-1])
         for group, rows in zip(tokens, classes, strict=True):
             if tuple(group.shape) != (len(rows), *shape) or rows.shape[1:] not in ((3,), (1,)):
                 raise ValueError(f"tokens {tuple(group.shape)} of classes {rows.shape}")
-        if missing := [name for name in NEEDED_OF_CARD if name not in card]:
-            raise KeyError(", ".join(missing))
+            if not bool(group.isfinite().all()) or rows.dtype != np.int64:
+                raise ValueError("its tokens or classes are no numbers")
         return PromptFile(tokens, classes, card)
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+    except (SafetensorError, ProgeoError, OSError, LookupError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ProgeoError(
             f"{path} holds no prompts of this program, or is damaged ({reason}). Stage 1 writes {PROMPTS}."
         ) from error
+
+
+def _to_float(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        raise ValueError(f"its tokens are {tensor.dtype}")
+    return tensor.float()
 
 
 def check_prompts(prompts: PromptFile, path: str | Path, settings: TrainSettings, groups: list[Group]) -> None:
