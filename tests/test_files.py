@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 
 from progeo import files
 from progeo.errors import ProgeoError
-from progeo.files import atomic_write, create_run_folder, write_json
+from progeo.files import (
+    atomic_write,
+    check_file,
+    check_folder,
+    create_run_folder,
+    open_file,
+    read_bytes,
+    read_text,
+    write_json,
+)
 
 
 def test_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
@@ -95,3 +105,24 @@ def test_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "my_city").write_text("in the way")
     with pytest.raises(ProgeoError, match=r"Cannot create the run folder .*my_city.*Start where you may write"):
         create_run_folder("my_city", tmp_path)
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    pipe, device, file = tmp_path / "pipe", tmp_path / "device", tmp_path / "file"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    file.write_bytes(b"\xef\xbb\xbfa\r\nb")
+    (tmp_path / "link").symlink_to(file)
+    for path in (pipe, device, Path("/dev/urandom")):
+        for read in (open_file, read_bytes, read_text, check_file):
+            with pytest.raises(ProgeoError, match="no regular file") as raised:
+                read(path)
+            assert str(path) in str(raised.value) and isinstance(raised.value, OSError)
+    assert read_text(tmp_path / "link") == "a\nb" and read_bytes(file, 3) == b"\xef\xbb\xbf"
+    with pytest.raises(ProgeoError, match="no regular file"):
+        check_folder(tmp_path)
+    pipe.unlink()
+    device.unlink()
+    check_folder(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        open_file(tmp_path / "none")

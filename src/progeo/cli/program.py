@@ -233,9 +233,7 @@ def parse_options(name: str, arguments: list[str]) -> Any:
         if {"-h", "--help"} & set(arguments):
             names = [field.name for field in dataclasses.fields(options_class)]
             print(spell_options(describe_recipe(recipe), names), end="\n\n")
-    says_where = any(
-        argument.partition("=")[0] in ("--save_dir", "--exp_name", "--resume_train") for argument in arguments
-    )
+    says_where = {"--save_dir", "--exp_name", "--resume_train"} & {argument.partition("=")[0] for argument in arguments}
     try:
         arguments = _join_negative_values(_take_over_resumed_options(arguments))
         for path in _list_values(arguments, "--config"):

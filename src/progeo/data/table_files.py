@@ -18,11 +18,15 @@ import polars as pl
 from progeo.data.columns import find_field
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write, read_bytes, read_text
+from progeo.plain import show
 
 logger = logging.getLogger("progeo")
 
 SEPARATORS = ",;\t|"
 DEGREES = ("latitude", "longitude")
+MAX_COLUMNS = 1000
+COMMENT = re.compile(r"[^\S\n]*(#[^\n]*)?\n")
+"""A line that is blank or begins with #."""
 
 
 def read_table_file(path: Path) -> pl.DataFrame:
@@ -42,6 +46,8 @@ def read_table_file(path: Path) -> pl.DataFrame:
         raise ProgeoError(f"{path} is not written in UTF-8 ({error}): please save it in UTF-8.") from error
     except RecursionError as error:
         raise ProgeoError(f"{path} cannot be read, it is nested too deep.") from error
+    except KeyError as error:
+        raise ProgeoError(f"{path} cannot be read, it may be damaged: {error} is missing.") from error
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
         raise ProgeoError(f"{path} cannot be read, it may be damaged: {error}") from error
     except pl.exceptions.PolarsError as error:
@@ -73,14 +79,16 @@ def _read_csv(path: Path) -> pl.DataFrame:
         text = text.replace("\r", "\n")  # the line ends of old Macs
     declared = re.match(r'"?sep=(.)"?\r?\n', text)
     text = text[declared.end() :] if declared else text
-    while re.match(r"\s*(#|\n)", text) and "\n" in text.strip():
-        comment, _, rest = text.partition("\n")
-        if any(sign in comment and comment.count(sign) == rest.partition("\n")[0].count(sign) for sign in SEPARATORS):
-            text = text.lstrip("# ")  # the names of the columns
-            break
-        text = rest
+    start = 0
+    while (comment := COMMENT.match(text, start)) and comment.end() < len(text):
+        following = text[comment.end() : text.find("\n", comment.end()) % (len(text) + 1)]
+        if any(sign in comment[0] and comment[0].count(sign) == following.count(sign) for sign in SEPARATORS):
+            break  # the names of the columns
+        start = comment.end()
+    text = text[start:].lstrip("# ") if comment else text[start:]
     header, _, rows = text.partition("\n")
     separator = declared[1] if declared else max(SEPARATORS, key=header.count)
+    check_width(header.count(separator) + 1)
     try:
         table = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
     except pl.exceptions.ComputeError:
@@ -125,17 +133,37 @@ def _read_geojson(path: Path) -> pl.DataFrame:
             logger.warning(f"Left out: feature {number} of {path}, which is null")
             continue
         if not isinstance(feature, dict):
-            raise ValueError(f"feature {number} is no feature but {str(feature)[:40]!r}")
-        geometry = feature.get("geometry") or {}
-        coordinates = geometry.get("coordinates") or [None, None]
-        if geometry.get("type") == "MultiPoint" and len(coordinates) == 1:
-            coordinates = coordinates[0]
-        elif geometry and geometry.get("type") != "Point":
-            raise ValueError(f"feature {number} is a {geometry.get('type')}, not a Point")
-        longitude, latitude = (None if value is None else float(value) for value in coordinates[:2])
-        rows.append({**(feature.get("properties") or {}), "latitude": latitude, "longitude": longitude})
+            raise ValueError(f"feature {number} is no feature but {show(feature)}")
+        properties, geometry = feature.get("properties") or {}, feature.get("geometry") or {}
+        if not isinstance(properties, dict) or not isinstance(geometry, dict):
+            wrong = geometry if isinstance(properties, dict) else properties
+            raise ValueError(f"feature {number} has {show(wrong)} where an object belongs")
+        longitude, latitude = _read_coordinates(geometry, number)
+        rows.append({**properties, "latitude": latitude, "longitude": longitude})
     names = dict.fromkeys(name for row in rows for name in row)
+    check_width(len(names))
     return pl.DataFrame([_make_column(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _read_coordinates(geometry: dict[str, Any], number: int) -> tuple[float | None, float | None]:
+    """Return longitude and latitude of the geometry of a feature; ValueError where it is no point."""
+    coordinates = geometry.get("coordinates") or [None, None]
+    if geometry.get("type") == "MultiPoint" and isinstance(coordinates, list) and len(coordinates) == 1:
+        coordinates = coordinates[0]
+    elif geometry and geometry.get("type") != "Point":
+        raise ValueError(f"feature {number} is a {str(geometry.get('type'))[:40]}, not a Point")
+    try:
+        pair = coordinates[:2] if isinstance(coordinates, list) else ()
+        longitude, latitude = (None if value is None or isinstance(value, bool) else float(value) for value in pair)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"feature {number} has {show(coordinates)} in place of longitude and latitude") from error
+    return longitude, latitude
+
+
+def check_width(columns: int) -> None:
+    """Raise ValueError if a table has so many columns that it is none of photos: each is looked at by its name."""
+    if columns > MAX_COLUMNS:
+        raise ValueError(f"it has {columns:,} columns, more than {MAX_COLUMNS:,}: keep those that are needed")
 
 
 def _make_column(name: str, values: list[Any]) -> pl.Series:
@@ -159,6 +187,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
     Lists and structures become JSON texts, decimals numbers, and binary columns are left out with a word.
     """
+    check_width(len(pl.read_parquet_schema(path)))
     table = pl.read_parquet(path)
     # Columns of geometries have types of their own, from Polars 1.36 on.
     table = table.with_columns(
