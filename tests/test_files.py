@@ -13,6 +13,7 @@ import pytest
 from progeo import files
 from progeo.errors import ProgeoError
 from progeo.files import (
+    atomic_folder,
     atomic_write,
     check_file,
     check_folder,
@@ -126,3 +127,26 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     check_folder(tmp_path)
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "none")
+
+
+def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError("No space left on device (os error 28)")):
+        with pytest.raises(ProgeoError, match="Please free some space"), atomic_write(tmp_path / "a.csv"):
+            raise error
+        with pytest.raises(ProgeoError, match="Please free some space"), atomic_folder(tmp_path / "folder"):
+            raise error
+    with pytest.raises(ProgeoError, match="who may write there"), atomic_folder(tmp_path / "folder"):
+        raise OSError(errno.EACCES, "Permission denied")
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left, other, named = tmp_path / ".out.0123abcd.tmp", tmp_path / ".else.0123abcd.tmp", tmp_path / ".out.mine.tmp"
+    for folder in (left, other, named):
+        (folder / "train").mkdir(parents=True)
+    with atomic_folder(tmp_path / "out"):
+        assert not left.exists()
+        at_work = next(tmp_path.glob(".out.????????.tmp"))
+        with pytest.raises(ProgeoError, match="out"), atomic_folder(tmp_path / "out"):
+            assert at_work.exists()  # of a run that is not done
+            raise OSError("stopped")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".else.0123abcd.tmp", ".out.mine.tmp", "out"]

@@ -23,8 +23,8 @@ logger = logging.getLogger("progeo")
 PACKAGES = ("progeo", "torch", "torchvision", "timm", "faiss-cpu", "numpy", "pillow")
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device for ``device``: auto takes the GPU where there is one.
+def choose_device(name: str, argument: str = "device") -> torch.device:
+    """Return the device for an argument, such as ``device``: auto takes the GPU where there is one.
 
     Raises:
         ProgeoError: the device asked for is not there.
@@ -37,7 +37,7 @@ def choose_device(name: str) -> torch.device:
     if not available.get(name.partition(":")[0]):
         others = ", ".join(device for device, there in available.items() if there)
         raise ProgeoError(
-            f"`device` {name}: PyTorch finds no such device here. Available: {others} (or `device` auto)."
+            f"`{argument}` {name}: PyTorch finds no such device here. Available: {others} (or `device` auto)."
         )
     return torch.device(name)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -19,6 +21,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from progeo.errors import ProgeoError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 RESULTS = "results.json"
 CONFIG = "config.yaml"
@@ -95,8 +102,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         kept = f"; the {path.name} written before is kept" if path.is_file() else ""
-        advice = "free some space" if error.errno == errno.ENOSPC else "check the place"
-        raise ProgeoError(f"Cannot write {path}: {error.strerror or error}{kept}. Please {advice}.") from error
+        raise ProgeoError(f"Cannot write {path}: {error.strerror or error}{kept}. Please {_advise(error)}.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -117,14 +123,47 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        temporary.replace(path)
+        with _claim(temporary):
+            _remove_stale(path)
+            yield temporary
+            if path.exists():
+                path.rmdir()
+            temporary.replace(path)
     except OSError as error:
-        raise ProgeoError(f"Cannot write {path}: {error.strerror or error} ({error.filename}).") from error
+        place = f" ({error.filename})" if error.filename else ""
+        reason, advice = error.strerror or error, _advise(error)
+        raise ProgeoError(f"Cannot write {path}: {reason}{place}. Please {advice}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which goes with the process: what is locked by nobody was left by a run that is gone."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed runs have left of their folders for ``path``."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        is_ours = re.fullmatch(r"[0-9a-f]{8}", folder.name.removesuffix(".tmp").rpartition(".")[2])
+        if fcntl is not None and is_ours and folder.is_dir() and not folder.is_symlink():
+            with suppress(OSError), _claim(folder):  # that of a run at work cannot be claimed
+                shutil.rmtree(folder)
+
+
+def _advise(error: OSError) -> str:
+    """Return what to do about a file that cannot be written; Polars says only in words that a disk is full."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return "free some space and run the same command again" if is_full else "check the place, and who may write there"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

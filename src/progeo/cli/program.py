@@ -157,6 +157,8 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
         if not {"-h", "--help"} & set(rest):
             print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
         names = [field.name for field in dataclasses.fields(find_options_class(name))]
+        if published:
+            rest = _leave_out_published(rest, name)
         options = parse_options(name, rest)
         names = list(vars(options))
         remedy = _find_remedy(names)
@@ -244,6 +246,38 @@ def parse_options(name: str, arguments: list[str]) -> Any:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits
         raise ProgeoError(f"An option has a value that cannot be: {' '.join(str(error).split())[:200]}.") from error
     return config.create_options(options_class, namespace)
+
+
+PUBLISHED_ONLY = ("checkpoint_period_stage1", "checkpoint_period_stage2", "resume_model_stage1")
+"""Options of the published code that have no meaning here: a checkpoint is written whenever it is worth it, and
+prompts are read by ``prompts`` alone."""
+
+
+def _leave_out_published(arguments: list[str], name: str) -> list[str]:
+    """Return the arguments of a published command without the options that have no meaning for it, and say so.
+
+    The published ``eval.py`` takes, and does not use, the options of training.
+    """
+    others = set(PUBLISHED_ONLY)
+    if name == "eval":
+        own = {one.name for one in dataclasses.fields(find_options_class("eval"))}
+        others |= {one.name for one in dataclasses.fields(find_options_class("train"))} - own
+    kept: list[str] = []
+    ignored: list[str] = []
+    is_value = False
+    for argument in arguments:
+        option, equals, _ = argument.partition("=")
+        if option.startswith("--"):
+            is_value = option.removeprefix("--") in others and not equals
+            if option.removeprefix("--") in others:
+                ignored.append(option)
+                continue
+        elif is_value:
+            continue
+        kept.append(argument)
+    if ignored:
+        print(f"Ignored, as progeo {name} has no use for them: {', '.join(ignored)}", file=sys.stderr, flush=True)
+    return kept
 
 
 def _list_values(arguments: list[str], option: str) -> list[str]:

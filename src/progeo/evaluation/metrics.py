@@ -94,7 +94,7 @@ class Measurements:
     def describe_intervals(self) -> str:
         """Return the intervals as one line."""
         intervals = ", ".join(f"R@{rank}: {low:.1f} to {high:.1f}" for rank, (low, high) in self.intervals.items())
-        return f"95 % intervals: {intervals}; one query is worth {self.points_per_query:.2g} points"
+        return f"95 % intervals: {intervals}; one query is worth {float(f'{self.points_per_query:.2g}'):g} points"
 
 
 def measure(

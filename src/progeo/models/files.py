@@ -102,6 +102,9 @@ def load_model_file(
     if "format_version" in entries:
         spec = _read_spec(entries, where)
         _check_agreement(spec, {"backbone": backbone, "descriptor_dim": descriptor_dim}, where)
+    elif backbone is not None and descriptor_dim is None and find_backbone(backbone).text_dimension:
+        entry = find_backbone(backbone)  # of ProGEO, whose descriptors are as long as text features unless it is said
+        spec = ModelSpec(backbone, entry.head, entry.preprocessing, entry.text_dimension or 0)
     elif backbone is None or descriptor_dim is None:
         raise ProgeoError(_explain_missing_options(tensors, where))
     else:

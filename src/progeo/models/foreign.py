@@ -62,7 +62,7 @@ class ForeignCode:
         """Let the code run in the block: with its own modules, its prints in the log, its errors as one message.
 
         Raises:
-            ProgeoError: ``failure``, the reason, ``advice``.
+            ProgeoError: ``failure``, the reason, and ``advice`` where that may be the network, or what is missing.
         """
         with _lock:
             if self._is_running:  # a model that is tried out while it is loaded
@@ -117,6 +117,10 @@ def explain_foreign_errors(failure: str, advice: str = "") -> Iterator[None]:
             raise  # which has a remedy of its own
         if isinstance(error, SystemExit):
             reason = f"it exits with {reason}"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            advice = f" It needs the package that gives {error.name}: install that first, for example with pip."
+        elif not isinstance(error, OSError):  # those of networks are among them
+            advice = ""
         raise ProgeoError(f"{failure} ({reason}).{advice}") from error
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -260,7 +261,9 @@ def _parse_address(address: str) -> HubModel:
 
 def _parse_hub_address(address: str) -> HubModel:
     form = f"{PREFIX}<repository>:<entry>[:key=value...], such as {PREFIX}gmberton/MegaLoc:get_trained_model"
-    repository, *rest = address.removeprefix(PREFIX).split(":")
+    drive, path = re.match(r"([A-Za-z]:(?=[\\/]))?(.*)", address.removeprefix(PREFIX), re.DOTALL).groups()  # type: ignore[union-attr]
+    repository, *rest = path.split(":")
+    repository = f"{drive or ''}{repository}"
     entry, *pairs = rest or [""]
     if not repository or not entry or not all("=" in pair for pair in pairs):
         raise ProgeoError(f"'{address}' is no address of torch.hub. The form is {form}.")

@@ -182,7 +182,7 @@ class Training:
             check_kept_settings(self.settings, earlier)
         self.device = choose_device(settings.device)
         if settings.augmentation_device:
-            choose_device(settings.augmentation_device)
+            choose_device(settings.augmentation_device, "augmentation_device")
         self._read(photos, val, test, given)
 
     def _read(self, photos: Photos, val: str | Path | None, test: str | Path | None, given: list[str]) -> None:
