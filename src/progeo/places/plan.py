@@ -28,6 +28,8 @@ SAME_POSITION = 1e-9
 START_OF_YEAR = "YYYY-01-01T00:00:00"
 SAID = ("heading", "timestamp", *SHOT_COLUMNS)
 FROM_TABLE = ("path", "latitude", "longitude", "utm_east", "utm_north", "utm_zone", "x", "y", *SAID)
+LIMITS = {"latitude": 90.0, "longitude": 180.0, "x": 1e12, "y": 1e12}
+"""Of positions, in degrees or in metres of a local frame."""
 TO_COMPARE = ("path", "content_hash", "file_size", "file_time", "latitude", "longitude", "x", "y", *SAID)
 
 
@@ -92,7 +94,7 @@ def drop_damaged(rows: pl.DataFrame, address: str) -> pl.DataFrame:
     whole = [pl.col(name).is_not_null() for name in needed]
     whole += [
         pl.col(name).is_between(-limit, limit) & pl.col(name).is_not_nan()
-        for name, limit in (("latitude", 90), ("longitude", 180))
+        for name, limit in LIMITS.items()
         if name in rows.columns
     ]
     if "descriptor_distance" in rows.columns:
