@@ -138,15 +138,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _claim(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which goes with the process: what is locked by nobody was left by a run that is gone."""
+def _claim(folder: Path) -> Iterator[bool]:
+    """Hold a lock on a folder, and say whether that was possible: not where another run has it, nor on all systems.
+
+    The lock goes with the process, so that a folder which can be locked was left by a run that is gone.
+    """
     if fcntl is None:
-        yield
+        yield False
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        is_claimed = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            is_claimed = False
+        yield is_claimed
     finally:
         os.close(handle)
 
@@ -155,9 +162,10 @@ def _remove_stale(path: Path) -> None:
     """Remove what killed runs have left of their folders for ``path``."""
     for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         is_ours = re.fullmatch(r"[0-9a-f]{8}", folder.name.removesuffix(".tmp").rpartition(".")[2])
-        if fcntl is not None and is_ours and folder.is_dir() and not folder.is_symlink():
-            with suppress(OSError), _claim(folder):  # that of a run at work cannot be claimed
-                shutil.rmtree(folder)
+        if is_ours and folder.is_dir() and not folder.is_symlink():
+            with suppress(OSError), _claim(folder) as is_stale:
+                if is_stale:
+                    shutil.rmtree(folder)
 
 
 def _advise(error: OSError) -> str:

@@ -130,3 +130,17 @@ def test_the_size_of_a_graph_is_checked(size: str, change: Change) -> None:
     assert GraphCard.from_metadata({**card, "progeo_size": "[32, 48]"}, "here").size == (32, 48)
     with pytest.raises(ProgeoError, match=r"The description inside city\.onnx is damaged"):
         GraphCard.from_metadata({**copy.copy(card), "progeo_size": size}, "city.onnx")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_pickle_is_not_run_and_nothing_is_printed(
+    legacy: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return print, ("run",)
+
+    path = tmp_path / "model.pth"
+    torch.save({"weight": Evil()}, path, _use_new_zipfile_serialization=not legacy)
+    refuse(path, "no model file")
+    assert capfd.readouterr() == ("", "")

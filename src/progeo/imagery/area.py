@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from progeo.data.sphere import EARTH_RADIUS, measure_distances, to_points
 from progeo.errors import ProgeoError
 from progeo.files import read_text
+from progeo.plain import parse_json
 
 METRES_PER_DEGREE = math.radians(1) * EARTH_RADIUS
 MOST_BOXES = 5_000
@@ -153,11 +153,11 @@ def _cut_at_date_line(west: float, south: float, east: float, north: float) -> l
 def _read_polygons(path: Path) -> Area:
     """Return the area of a GeoJSON file."""
     try:
-        polygons = list(_find_polygons(json.loads(read_text(path))))
+        polygons = list(_find_polygons(parse_json(read_text(path))))
         rings = [[np.asarray(ring, float)[:, :2] for ring in polygon] for polygon in polygons]
     except OSError as error:
         raise ProgeoError(f"`polygon` {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise ProgeoError(f"`polygon` {path} is no GeoJSON that can be read: {error}.") from error
     if not rings or not all(len(ring) >= 4 and np.isfinite(ring).all() for polygon in rings for ring in polygon):
         raise ProgeoError(f"`polygon` {path} holds no polygon: please draw one, and save it as GeoJSON.")

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write
+from progeo.plain import parse_json
 
 try:
     import fcntl
@@ -55,7 +56,7 @@ class Journal:
         entries = []
         for line in lines:
             try:
-                entries.append(json.loads(line))
+                entries.append(parse_json(line))
             except ValueError:
                 continue  # the end of a run that was killed
         before = entries[0]["settings"] if entries else settings
@@ -124,7 +125,7 @@ def open_journal(folder: Path, settings: dict[str, Any]) -> Iterator[Journal]:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True

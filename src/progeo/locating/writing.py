@@ -24,6 +24,7 @@ from progeo.locating.output import exif, xmp
 from progeo.locating.output.exif import PositionToWrite
 from progeo.locating.output.files import replace_file
 from progeo.locating.output.marked import refuse_local_frame
+from progeo.plain import parse_json
 
 Kind = Literal["sidecar", "exif"]
 LOG = "written.jsonl"
@@ -197,7 +198,7 @@ def _read_log(log: Path) -> Iterator[dict[str, Any]]:
         ) from error
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             yield {name: entry[name] for name in ("file", "kind", "before", "after", "restore")}
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):

@@ -8,7 +8,6 @@ after epoch: training. It is refused where it belongs to other photos or another
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from safetensors.numpy import save
 
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write, read_text, write_json
+from progeo.plain import parse_json
 
 FORMAT_VERSION = 1
 MAX_CHUNK_IMAGES = 1024
@@ -176,7 +176,7 @@ class FeatureFile:
             return 0
         remedy = f"Remove {self.path}, and it is made anew (or {self.remedy})."
         try:
-            written = json.loads(read_text(self._note_path))
+            written = parse_json(read_text(self._note_path))
             done = int(written["done"])
             different = [name for name in ("model", "images", "count") if written[name] != note[name]]
             # A few photos may have been repaired since; another set of photos has most of them otherwise.

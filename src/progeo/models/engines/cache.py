@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from progeo.files import atomic_write, read_bytes, read_text, write_json
+from progeo.plain import parse_json
 
 CACHE_VERSION = 1
 """Raised where progeo exports otherwise than before: older graphs are not used any more."""
@@ -24,7 +24,7 @@ def find_cached(fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
     """Return the graph of a model and the note on it; None where there is none that is whole and was checked."""
     path = _place(fingerprint)
     try:
-        note = json.loads(read_text(_note(path)))
+        note = parse_json(read_text(_note(path)))
         if note["fingerprint"] == fingerprint and note["sha256"] == hashlib.sha256(read_bytes(path)).hexdigest():
             return path, note
     except (OSError, ValueError, KeyError, TypeError):
