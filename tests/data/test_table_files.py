@@ -55,18 +55,18 @@ def test_too_many_columns_are_refused_at_once(end: str, tmp_path: Path) -> None:
         path.write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n", encoding="utf-8")
     else:
         pl.DataFrame({name: [1] for name in names}).write_parquet(path)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ProgeoError, match="columns, more than 1,000: keep those that are needed"):
         read_table_file(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_many_comments_take_no_time(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("# x\n\n" * 100_000 + "#path,latitude,longitude\na.jpg,59,18\n", encoding="utf-8")
-    start = time.monotonic()
+    start = time.process_time()
     assert read_table_file(path).columns == ["path", "latitude", "longitude"]
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.geojson", "m.parquet"])
