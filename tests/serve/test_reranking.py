@@ -13,6 +13,7 @@ pytest.importorskip("cv2")
 from progeo.data.table import read_photos
 from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
+from progeo.search.rerank import no_rerank
 from tests.serve.conftest import connect, make_app, serve
 from tests.textures import PLACES, write_set
 
@@ -75,6 +76,6 @@ def test_details_of_a_photo_and_a_match_are_compared(textured: Path) -> None:
             assert ask(other).json()["count"] < found["count"]
             assert ask("0" * 64).status_code == 404
             assert ask(same, b"Dear diary").status_code == 415
-        with connect(make_app(database)) as client:
+        with connect(make_app(database, make_reranker=lambda opened: no_rerank)) as client:
             refused = client.post("/api/compare", files={"photo": query.read_bytes()}, data={"id": same})
             assert refused.status_code == 404 and "without re-ranking" in refused.json()["detail"]
