@@ -102,6 +102,11 @@ def count_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, int(min(limits)))
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun or SLURM has started together."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
 def copy_to(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     """Return a tensor on a device; on CUDA without waiting until it is there, from pinned memory in parallel."""
     import torch

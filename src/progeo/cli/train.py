@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import NonNegativeInt
 
-from progeo.cli.options import REQUIRED, HeadingOptions, InferenceOptions, MachineOptions, option
+from progeo.cli.options import REQUIRED, HeadingOptions, InferenceOptions, MachineOptions, option, save_options
 from progeo.training.settings import (
     AugmentationSettings,
+    DeviceSettings,
     GroupSettings,
     ModelSettings,
     OptimizerSettings,
@@ -69,6 +72,7 @@ class TrainOptions(
     OptimizerSettings,
     AugmentationSettings,
     TrainingSettings,
+    DeviceSettings,
     InferenceOptions,
     HeadingOptions,
     MachineOptions,
@@ -88,6 +92,33 @@ def run(
     Raises:
         ProgeoError: the training cannot start, or could not go on; then with the command that continues it.
     """
+    from progeo.training.launching import find_launched
+    from progeo.training.ranks import end_with_one_message
+
+    if options.devices * options.num_nodes > 1 and folder is None and not find_launched():
+        raise SystemExit(launch(options, published=published))
+    with end_with_one_message():
+        return train(options, folder, published=published)
+
+
+def launch(options: TrainOptions, *, published: bool) -> int:
+    """Train in a process for each device; return their exit code.
+
+    Raises:
+        ProgeoError: there are fewer devices, or a batch does not divide.
+    """
+    from progeo.training.launching import check_devices, launch
+
+    devices, nodes = check_devices(read_settings(options))
+    with TemporaryDirectory(prefix="progeo-") as place:
+        config = Path(place) / "options.yaml"
+        save_options(options, config)
+        script = f"import sys; from progeo.cli import main; sys.exit(main(published={published}))"
+        return launch([sys.executable, "-c", script, "train", "--config", str(config)], devices, nodes)
+
+
+def train(options: TrainOptions, folder: Path | None = None, *, published: bool = False) -> dict[str, Any]:
+    """Train in this process, alone or as one of several."""
     from progeo.console import log_to, logger
     from progeo.files import create_run_folder
     from progeo.training.interrupt import StoppedError

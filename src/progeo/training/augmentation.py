@@ -19,6 +19,10 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R BT.601 luma, as torchvision round
 CROP_RATIOS = (3 / 4, 4 / 3)  # width to height, as torchvision's RandomResizedCrop
 CROP_ATTEMPTS = 10
 
+Share = tuple[int, int]
+"""Which of how many equal shares of a batch."""
+WHOLE: Share = (0, 1)
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -40,28 +44,35 @@ class Augmentation:
     random_resized_crop: float = 0.5
     order: str = "fast"
 
-    def __call__(self, images: torch.Tensor, sizes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Augment a batch.
+    def __call__(
+        self, images: torch.Tensor, sizes: torch.Tensor, generator: torch.Generator, share: Share = WHOLE
+    ) -> torch.Tensor:
+        """Augment a batch, or a share of one as the whole batch would be.
 
         Args:
             images: uint8 (B, 3, H, W) on any device; each image fills the upper left corner, the rest is padding.
             sizes: int64 (B, 2) on the CPU, height and width of each image in its padded frame.
             generator: CPU generator that all random numbers are drawn from.
+            share: which of how many equal shares of a batch these images are.
 
         Returns:
             float (B, 3, image_size, image_size) in [0, 1] on the device of ``images``.
         """
-        boxes = draw_crops(sizes, self.random_resized_crop, generator)
+        boxes = draw_crops(sizes, self.random_resized_crop, generator, share)
         if self.order == "published":
-            colored = self.jitter_colors(_to_float(images), generator, sizes.prod(dim=1))
+            colored = self.jitter_colors(_to_float(images), generator, sizes.prod(dim=1), share=share)
             return crop_and_resize(colored, sizes, boxes, self.image_size)
         # Cropped first, the colours are changed on image_size pixels, whatever the size of the photo. Contrast takes
         # its mean over the crop instead of the whole photo, all else commutes.
         cropped = crop_and_resize(images, sizes, boxes, self.image_size)
-        return self.jitter_colors(cropped, generator)
+        return self.jitter_colors(cropped, generator, share=share)
 
     def jitter_colors(
-        self, images: torch.Tensor, generator: torch.Generator, pixels: torch.Tensor | None = None
+        self,
+        images: torch.Tensor,
+        generator: torch.Generator,
+        pixels: torch.Tensor | None = None,
+        share: Share = WHOLE,
     ) -> torch.Tensor:
         """Change brightness, contrast, saturation and hue, each image with factors and an order of its own.
 
@@ -69,14 +80,15 @@ class Augmentation:
             images: float (B, 3, H, W) in [0, 1].
             generator: CPU generator.
             pixels: int64 (B,) on the CPU, how many pixels of each image are not padding, which is black; None is all.
+            share: which of how many equal shares of a batch these images are.
         """
         count = len(images)
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
         lows = [max(0.0, 1 - value) for value in strengths[:3]] + [-self.hue]
         highs = [1 + value for value in strengths[:3]] + [self.hue]
         low, high = torch.tensor(lows), torch.tensor(highs)
-        factors = copy_to(low + (high - low) * torch.rand(count, 4, generator=generator), images.device)
-        orders = torch.rand(count, 4, generator=generator).argsort(dim=1)
+        factors = copy_to(low + (high - low) * _draw(count, 4, generator=generator, share=share), images.device)
+        orders = _draw(count, 4, generator=generator, share=share).argsort(dim=1)
         operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
         frame = images.shape[2] * images.shape[3]
         shares = torch.ones(count) if pixels is None else pixels / frame
@@ -132,7 +144,7 @@ def adjust_hue(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     return brightest.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
-def draw_crops(sizes: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+def draw_crops(sizes: torch.Tensor, strength: float, generator: torch.Generator, share: Share = WHOLE) -> torch.Tensor:
     """Draw a crop for each image: a share of the area in [1 - strength, 1], aspect ratio in [3/4, 4/3], any place.
 
     As torchvision's RandomResizedCrop, the first of ten draws that fits is taken, and the middle of the image at the
@@ -142,13 +154,14 @@ def draw_crops(sizes: torch.Tensor, strength: float, generator: torch.Generator)
         sizes: int64 (B, 2), heights and widths in pixels.
         strength: 0 keeps the whole area.
         generator: CPU generator.
+        share: which of how many equal shares of a batch these images are.
 
     Returns:
         float (B, 4): top, left, height and width in pixels, within the image.
     """
     count = len(sizes)
     heights, widths = sizes[:, :1].double(), sizes[:, 1:].double()
-    random = torch.rand(count, CROP_ATTEMPTS, 4, generator=generator, dtype=torch.float64)
+    random = _draw(count, CROP_ATTEMPTS, 4, generator=generator, share=share, dtype=torch.float64)
     area = heights * widths * (1 - strength * random[..., 0])
     low, high = math.log(CROP_RATIOS[0]), math.log(CROP_RATIOS[1])
     ratio = torch.exp(low + (high - low) * random[..., 1])
@@ -197,7 +210,16 @@ def crop_and_resize(images: torch.Tensor, sizes: torch.Tensor, boxes: torch.Tens
 
 
 def _to_float(images: torch.Tensor) -> torch.Tensor:
-    return images if images.is_floating_point() else images.float().div_(255)
+    return images if images.is_floating_point() else images.to(torch.get_default_dtype()).div_(255)
+
+
+def _draw(
+    count: int, *shape: int, generator: torch.Generator, share: Share, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Draw uniform numbers (``count``, …): those of a share of a batch, which takes drawing those of all."""
+    number, shares = share
+    drawn = torch.rand(count * shares, *shape, generator=generator, dtype=dtype)
+    return drawn[number * count : (number + 1) * count]
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.evaluate import evaluate
+from progeo.evaluation.evaluate import evaluate, with_preprocessing
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
 from progeo.evaluation.report import EXAMPLES
 from progeo.evaluation.results import make_title, save_results
+from progeo.models.encoder import Descriptors, Encoder
 from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
 from progeo.models.state_dicts import read_tensors
+from progeo.pixels.recipe import Preprocessing
 from progeo.search.methods import NONE
+from progeo.training import ranks
 from progeo.training.method import Run
 from progeo.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from progeo.pixels.recipe import Source
 
 BEST_MODEL = "best_model.safetensors"
 START_MODEL = "start_model.safetensors"
 """The model before its first step, which ``keep_start`` mixes with what training makes of it."""
+
+PHOTOS_AT_ONCE = 512
+"""Photos of a validation or test that a rank encodes before the ranks meet again."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -94,6 +104,7 @@ class BestModel:
 
     def load(self) -> PlaceNetwork:
         """Return the run's network with the weights of the best model, in evaluation mode."""
+        ranks.wait()  # until the first rank has written it
         tensors, entries = read_tensors(self.path)
         self.run.network.load_state_dict(tensors)
         if "spec" in entries:
@@ -119,36 +130,79 @@ class BestModel:
             "seed": settings.seed,
             **measured,
         }
-        return save_results(
-            evaluation,
-            test_set,
-            run.folder,
-            title=make_title(best.spec, test_set.folder),
-            settings=described,
-            spec=best.spec.to_dict(),
-            num_preds_to_save=settings.num_preds_to_save,
-            save_only_wrong_preds=settings.save_only_wrong_preds,
+        return ranks.ask_first(
+            lambda: save_results(
+                evaluation,
+                test_set,
+                run.folder,
+                title=make_title(best.spec, test_set.folder),
+                settings=described,
+                spec=best.spec.to_dict(),
+                num_preds_to_save=settings.num_preds_to_save,
+                save_only_wrong_preds=settings.save_only_wrong_preds,
+            )
         )
+
+
+class SharedEncoder(Encoder):
+    """An encoder that leaves photos to all ranks.
+
+    Attributes:
+        share_out: has all ranks encode some photos; returns the descriptors of each.
+    """
+
+    share_out: Callable[[Sequence[tuple[Preprocessing, Source]]], list[Descriptors]]
+
+    def encode(
+        self,
+        photos: Sequence[Source],
+        *,
+        description: str | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Descriptors:
+        """Describe photos, a good many at a time."""
+        size = PHOTOS_AT_ONCE * ranks.count()
+        found = []
+        for first in range(0, len(photos), size):
+            some = photos[first : first + size]
+            found += self.share_out([(self.preprocessing, photo) for photo in some])
+            if advance:
+                advance(len(some))
+        return np.concatenate(found)
 
 
 def evaluate_network(
     network: PlaceNetwork, evaluation_set: EvaluationSet, run: Run, description: str, explain: int = 0
 ) -> Evaluation:
-    """Evaluate a network on the device as the settings ask for; ``explain``: see ``evaluate``."""
+    """Evaluate a network on the device as the settings ask for; all ranks encode, the first one does the rest.
+
+    For ``explain`` see ``evaluate``.
+    """
     settings = run.settings
-    return evaluate(
-        network,
-        evaluation_set,
-        native=wants_native_size(network, settings),
-        positive_dist_threshold=settings.positive_dist_threshold,
-        k=max(20, settings.num_preds_to_save),
-        device=str(run.device),
-        batch_size=settings.infer_batch_size,
-        num_workers=settings.num_workers,
-        description=description,
-        explain=explain,
-        rerank=NONE,  # the network is what is judged
-    )
+    arguments: dict[str, Any] = {"batch_size": settings.infer_batch_size, "num_workers": settings.num_workers}
+    kind = Encoder if ranks.count() == 1 else SharedEncoder
+    encoder = kind.create(network.eval(), device=str(run.device), **arguments)
+
+    def encode(photos: Sequence[tuple[Preprocessing, Source]]) -> Descriptors:
+        if not photos:
+            return np.empty((0, encoder.descriptor_dim), dtype=np.float32)
+        return Encoder.encode(with_preprocessing(encoder, photos[0][0]), [photo for _, photo in photos])
+
+    def lead(share_out: Callable[[Sequence[tuple[Preprocessing, Source]]], list[Descriptors]]) -> Evaluation:
+        if isinstance(encoder, SharedEncoder):
+            encoder.share_out = share_out
+        return evaluate(
+            encoder,
+            evaluation_set,
+            native=wants_native_size(network, settings),
+            positive_dist_threshold=settings.positive_dist_threshold,
+            k=max(20, settings.num_preds_to_save),
+            description=description,
+            explain=explain,
+            rerank=NONE,  # the network is what is judged
+        )
+
+    return ranks.lead(lead, encode)
 
 
 def wants_native_size(network: PlaceNetwork, settings: TrainSettings) -> bool | None:

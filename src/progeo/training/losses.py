@@ -7,6 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def widen(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor at full precision, which is PyTorch's default: float32 unless somebody wants float64."""
+    return tensor.to(torch.get_default_dtype())
+
+
 class CosFaceClassifier(nn.Module):
     """Logits with a large cosine margin: s * (cos(theta) - m * onehot(label)).
 
@@ -44,7 +49,7 @@ def contrast_images_and_texts(
         text_features: (U, D), the texts of the classes in the batch, each class once.
         classes: (B,) int64, for each image the row of its class in ``text_features``; every row occurs.
     """
-    logits = image_features.float() @ text_features.float().T
+    logits = widen(image_features) @ widen(text_features).T
     counts = torch.bincount(classes, minlength=len(text_features)).to(logits.dtype)
     of_own_text = logits.gather(1, classes.unsqueeze(1)).squeeze(1)
     image_to_text = ((logits + counts.log()).logsumexp(dim=1) - of_own_text).mean()
@@ -60,10 +65,10 @@ def compare_with_texts(descriptors: torch.Tensor, text_features: torch.Tensor, l
 
     Args:
         descriptors: (B, D).
-        text_features: (classes, D), float32, fixed.
+        text_features: (classes, D), at full precision, fixed.
         labels: (B,) int64.
     """
-    return F.cross_entropy(descriptors.float() @ text_features.T, labels, label_smoothing=0.1)
+    return F.cross_entropy(widen(descriptors) @ text_features.T, labels, label_smoothing=0.1)
 
 
 def weighted_soft_margin_triplet(descriptors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -76,8 +81,9 @@ def weighted_soft_margin_triplet(descriptors: torch.Tensor, labels: torch.Tensor
     Source: Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017 (soft margin), with the
     weights of Ristani and Tomasi, "Features for Multi-Target Multi-Camera Tracking and Re-Identification", CVPR 2018.
     """
-    squares = descriptors.float().square().sum(dim=1)
-    squared = squares[:, None] + squares[None, :] - 2 * descriptors.float() @ descriptors.float().T
+    descriptors = widen(descriptors)
+    squares = descriptors.square().sum(dim=1)
+    squared = squares[:, None] + squares[None, :] - 2 * descriptors @ descriptors.T
     distances = squared.clamp(min=1e-12).sqrt()
     same = labels[:, None] == labels[None, :]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +20,8 @@ from torch import nn
 from progeo.console import format_count
 from progeo.devices import copy_to, derive_seed
 from progeo.models.network import PlaceNetwork
-from progeo.training.augmentation import Augmentation
+from progeo.training import ranks
+from progeo.training.augmentation import WHOLE, Augmentation
 from progeo.training.groups import Group
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
 from progeo.training.sampling import Batch, BatchReader, draw_batches
@@ -80,6 +82,7 @@ class Phase(nn.Module):
         kept: settings with which alone it can continue.
         remedy, memory_remedy: what to lower where it runs out of bounds, or out of memory.
         optimizers: all that it uses.
+        local_steps: steps that each rank trains on a group of its own before the weights are averaged; 0 in common.
         history: the figures of its finished epochs.
     """
 
@@ -88,6 +91,7 @@ class Phase(nn.Module):
     gives_model = False
     seconds_between_checkpoints = 0.0
     kept: tuple[str, ...] = ()
+    local_steps = 0
     remedy = "lower `lr`"
     memory_remedy = "lower `batch_size`, `infer_batch_size` or `image_size`, or use `use_amp16`"
 
@@ -162,6 +166,7 @@ class ImagePhase(Phase):
 
     Attributes:
         group: the number of the group that ``compute_losses`` is asked about.
+        share: which of how many equal shares of each batch this rank reads and encodes.
     """
 
     gives_model = True
@@ -172,9 +177,19 @@ class ImagePhase(Phase):
         super().__init__(run)
         settings = run.settings
         self.network = run.network.to(run.device)
+        self.local_steps = settings.local_steps if settings.local_steps and ranks.count() > 1 else 0
+        self.share = WHOLE if self.local_steps else (ranks.number(), ranks.count())
+        if self.share != WHOLE:
+            ranks.synchronise(self.network, run.device)
         compiled: Any = torch.compile(self.network) if settings.compile else self.network
         wrapped = run.fabric.setup_module(compiled, _reapply_compile=False)
-        self.encode: Callable[[torch.Tensor], torch.Tensor] = lambda images: wrapped(images)
+
+        def encode(images: torch.Tensor) -> torch.Tensor:
+            with run.fabric.no_backward_sync(wrapped) if self.local_steps else nullcontext():
+                descriptors: torch.Tensor = wrapped(images)
+                return descriptors
+
+        self.encode = encode
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         kind = OPTIMIZERS[settings.optimizer or "adam"]
         self.optimizers = [kind(trained, lr=settings.lr, weight_decay=settings.weight_decay)]
@@ -215,7 +230,8 @@ class ImagePhase(Phase):
     def groups_of(self, epoch: int) -> list[int]:
         """Return the numbers of the groups that an epoch trains on: one, or several side by side."""
         side_by_side = self.run.settings.parallel_groups
-        return [(epoch * side_by_side + number) % len(self.run.groups) for number in range(side_by_side)]
+        turn = epoch * ranks.count() + ranks.number() if self.local_steps else epoch
+        return [(turn * side_by_side + number) % len(self.run.groups) for number in range(side_by_side)]
 
     def draw(self, group: Group, epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Yield batches without end: pairs of class index and position in ``group.images``."""
@@ -229,17 +245,21 @@ class ImagePhase(Phase):
         )
 
     def batches(self, epoch: int, step: int) -> Iterator[GroupBatches]:
-        """Yield for each step the photos of each group, and the seed of their augmentation."""
+        """Yield for each step this rank's photos of each group, and the seed of their augmentation."""
         numbers = self.groups_of(epoch)
+        own = slice(None) if self.share == WHOLE else ranks.own_rows(self.run.settings.batch_size)
+
+        def draw(group: Group) -> Iterator[list[tuple[int, int]]]:
+            for batch in islice(self.draw(group, epoch), step, self.steps(epoch)):
+                yield batch[own]
+
         groups = [self.run.groups[number] for number in numbers]
-        read = [
-            self.reader.read_batches(group, islice(self.draw(group, epoch), step, self.steps(epoch)))
-            for group in groups
-        ]
+        read = [self.reader.read_batches(group, draw(group)) for group in groups]
         for done, batches in enumerate(zip(*read, strict=True), start=step):
+            first = ranks.number() * len(numbers) if self.local_steps else 0
             seeds = [
                 derive_seed(self.run.settings.seed, epoch, done, *([place] if place else []))
-                for place in range(len(numbers))
+                for place in range(first, first + len(numbers))
             ]
             yield list(zip(numbers, batches, seeds, strict=True))
 
@@ -248,12 +268,29 @@ class ImagePhase(Phase):
         of_groups = []
         for self.group, photos, seed in batch:
             pixels = copy_to(photos.images, self.augmentation_device)
-            images = self.augment(pixels, photos.sizes, torch.Generator().manual_seed(seed))
+            images = self.augment(pixels, photos.sizes, torch.Generator().manual_seed(seed), self.share)
             images = copy_to(self.network.normalize(images), self.run.device)
-            of_groups.append(self.compute_losses(self.encode(images), copy_to(photos.labels, self.run.device)))
+            labels = copy_to(photos.labels, self.run.device)
+            of_groups.append(self.compute_losses(*self.encode_all(images, labels, seed)))
         if len(of_groups) == 1:
             return of_groups[0]
         return {name: torch.stack([losses[name] for losses in of_groups]).mean() for name in of_groups[0]}
+
+    def encode_all(self, images: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode this rank's images; return the descriptors and labels of all ranks'."""
+        if self.share == WHOLE:
+            return self.encode(images), labels
+        size = self.run.settings.batch_size
+        torch.manual_seed(derive_seed(seed, self.share[0]))  # dropout differs from rank to rank
+        descriptors = ranks.gather(self.encode(images), size)
+        torch.manual_seed(seed)  # what losses draw does not
+        return descriptors, ranks.gather(labels, size)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Name the unreadable images that other ranks have met."""
+        for unreadable in ranks.collect(dict(self.reader.unreadable)):
+            for path, reason in unreadable.items():
+                self.reader.note_unreadable(path, reason)
 
     def figures(self, epoch: int) -> dict[str, float]:
         """Return the first group of an epoch."""
@@ -272,7 +309,7 @@ class ImagePhase(Phase):
         settings, groups, device = self.run.settings, self.run.groups, self.run.device
         size = self.augment.image_size
         photos = settings.batch_size * settings.parallel_groups
-        images = torch.rand(photos, 3, size, size, device=device)
+        images = torch.rand(photos // self.share[1], 3, size, size, device=device)
 
         def step() -> torch.Tensor:
             with self.run.fabric.autocast():
@@ -287,7 +324,8 @@ class ImagePhase(Phase):
             "descriptors": f"{self.network.descriptor_dim} dimensions, compared with {self.learns()}",
             "steps": f"{format_count(self.epochs, 'epoch')} of {settings.iterations_per_epoch:,}, "
             f"{photos} images of {size} px each, {settings.images_per_class} of a class"
-            + (f", from {settings.parallel_groups} groups" if settings.parallel_groups > 1 else ""),
+            + (f", from {settings.parallel_groups} groups" if settings.parallel_groups > 1 else "")
+            + (f", on {ranks.count()} devices" if ranks.count() > 1 else ""),
             "memory": estimate_memory(parts, cost),
             "time": estimate_time(cost.seconds * settings.iterations_per_epoch * (self.epochs - state.epoch))
             + ", without validation",

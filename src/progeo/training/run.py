@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from progeo.files import CONFIG, REPORT, RESULTS, atomic_write, write_json
 from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_network
 from progeo.models.spec import ModelSpec
+from progeo.training import ranks
 from progeo.training.best import BEST_MODEL, BestModel
 from progeo.training.groups import check_groups, count_images, group_places, make_groups
 from progeo.training.interrupt import StoppedError, interrupt_on_termination, say_what_is_left
+from progeo.training.launching import check_devices, find_launched
 from progeo.training.method import Method, Run
 from progeo.training.resolve import (
     PUBLISHED_CELLS,
@@ -158,6 +160,15 @@ class Training:
             ProgeoError: settings do not go together or with those of the earlier run, or a set cannot be read.
         """
         check_values(settings)
+        self.device = choose_device(settings.device)
+        devices, nodes = check_devices(settings)
+        if devices * nodes > 1 and not find_launched():
+            raise ProgeoError(
+                f"`devices` {devices} and `num_nodes` {nodes} need a process for each device: progeo train starts "
+                f"them, and torchrun --nproc_per_node {devices} those of a script of your own."
+            )
+        create_fabric(self.device, use_amp16=False)  # so that the ranks know each other before anything is read
+        ranks.hush()
         given = [name for name in PUBLISHED_CELLS if getattr(settings, name) is not None]
         self.network, self.earlier, self.checkpoint = network, earlier, checkpoint
         self.recorded = {**(recorded or {}), "train_set_folder": str(photos) if not _is_table(photos) else None}
@@ -173,17 +184,16 @@ class Training:
                 backbone=settings.backbone if settings.backbone and is_backbone(settings.backbone) else None,
                 descriptor_dim=settings.fc_output_dim if settings.backbone and is_backbone(settings.backbone) else None,
                 trust_remote_code=settings.trust_remote_code,
-                device=choose_device(settings.device),
+                device=self.device,
             )
         self.settings = resolve(settings, self.network, resumed=earlier is not None, spec=self.spec)
         if native and self.settings.resize_test_imgs is None and not takes_squares(self.settings, self.network):
             self.settings = dataclasses.replace(self.settings, resize_test_imgs=False)
         if earlier:
             check_kept_settings(self.settings, earlier)
-        self.device = choose_device(settings.device)
         if settings.augmentation_device:
             choose_device(settings.augmentation_device, "augmentation_device")
-        self._read(photos, val, test, given)
+        ranks.take_turns(lambda: self._read(photos, val, test, given))
 
     def _read(self, photos: Photos, val: str | Path | None, test: str | Path | None, given: list[str]) -> None:
         settings = self.settings
@@ -214,7 +224,8 @@ class Training:
         else:
             cells = {name: getattr(settings, name) for name in PUBLISHED_CELLS}
             self.groups = make_groups(self.table, **cells, **classes)
-        check_groups(self.groups, settings.parallel_groups)
+        side_by_side = settings.parallel_groups * (ranks.count() if settings.local_steps else 1)
+        check_groups(self.groups, side_by_side)
         self.validation_set = read_evaluation_set(val, **reading, split="val") if val else None
         self.test_set = read_evaluation_set(test, **reading, queries_folder=settings.queries_folder) if test else None
         if settings.patience and not self.validation_set:
@@ -239,7 +250,7 @@ class Training:
     ) -> TrainResult:
         """Train with one seed, from where an earlier start has come to, then test the best model."""
         resumed = bool(checkpoint or (earlier and (earlier / LAST_CHECKPOINT).is_file()))
-        with torch.random.fork_rng(devices=[0] if self.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if self.device.type == "cuda" else []):
             run = Run(
                 settings=settings,
                 table=self.table,
@@ -254,8 +265,8 @@ class Training:
             )
             method = make_method(settings)
             method.prepare(run)
-            run.folder = folder if isinstance(folder, Path) else folder()
-            with log_file(run.folder):
+            run.folder = ranks.ask_first(lambda: folder if isinstance(folder, Path) else folder())
+            with log_file(run.folder) if run.fabric.is_global_zero else nullcontext():
                 if run.fabric.is_global_zero:
                     self.write_config(settings, run.folder)
                 self._describe_inputs(run.folder)
@@ -267,7 +278,7 @@ class Training:
         folder = run.folder
         trainer = None
         best = BestModel(run, self.validation_set, resumed=resumed)
-        with say_what_is_left(folder):
+        with say_what_is_left(folder), ranks.explain_a_lost_rank():
             for phase in method.phases(run):
                 if phase.gives_model:
                     trainer = Trainer(phase, best.validate if self.validation_set else None, best.keep)
@@ -275,11 +286,11 @@ class Training:
                 else:
                     Trainer(phase).fit()
             if trainer is None:
-                write_json(folder / RESULTS, method.results)
+                ranks.ask_first(lambda: write_json(folder / RESULTS, method.results))
                 return TrainResult(None, method.results, folder=folder)
         state = trainer.state
         best_epoch = state.best_epoch if state.best_epoch >= 0 else None
-        with say_what_is_left(folder, "The training is done, only the test is left."):
+        with say_what_is_left(folder, "The training is done, only the test is left."), ranks.explain_a_lost_rank():
             model, results = best.load(), {}
             if self.test_set:
                 measured = {

@@ -132,13 +132,18 @@ class BatchReader:
             try:
                 return torch.from_numpy(read_pixels(path, self._preprocessing)).permute(2, 0, 1)
             except ProgeoError as error:
-                self._note_unreadable(path, str(error))
+                self.note_unreadable(path, str(error))
         raise ProgeoError(
             f"None of the {end - start} images of the class at {group.classes[class_index].tolist()} can be read, "
             f"for example: {self.unreadable[paths[position]]}"
         )
 
-    def _note_unreadable(self, path: str, reason: str) -> None:
+    def note_unreadable(self, path: str, reason: str) -> None:
+        """Name an image that cannot be read, once.
+
+        Raises:
+            ProgeoError: there are too many of them.
+        """
         with self._lock:
             if path in self.unreadable:
                 return

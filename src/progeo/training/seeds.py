@@ -12,6 +12,7 @@ from typing import Any
 from progeo.console import format_count, logger
 from progeo.errors import ProgeoError
 from progeo.files import CONFIG, REPORT, RESULTS, read_text, write_json
+from progeo.training import ranks
 from progeo.training.interrupt import StoppedError, interrupt_on_termination
 from progeo.training.run import Training
 
@@ -32,16 +33,18 @@ def run_seeds(training: Training, make_folder: Callable[[], Path], seeds: list[i
     """
     check_seeds(seeds)
     with interrupt_on_termination():
-        folder = make_folder()
-        training.write_config(training.settings, folder, seeds)
+        folder = ranks.ask_first(make_folder)
+        ranks.ask_first(lambda: training.write_config(training.settings, folder, seeds))
         results, failed = {}, {}
         for seed in seeds:
             try:
                 results[seed] = run_seed(training, folder, seed)
             except ProgeoError as error:
+                if ranks.count() > 1:  # the others may not have failed, and wait
+                    raise
                 failed[seed] = str(error)
                 logger.error(f"Seed {seed} failed: {error}")
-        summary = summarise_seeds(results, folder) if results else {}
+        summary = ranks.ask_first(lambda: summarise_seeds(results, folder) if results else {})
     if failed:
         reasons = " ".join(f"Seed {seed}: {reason}" for seed, reason in failed.items())
         raise StoppedError(f"{format_count(len(failed), 'seed')} failed, {len(results)} done. {reasons}", folder)
@@ -53,6 +56,7 @@ def run_seed(training: Training, folder: Path, seed: int) -> dict[str, Any]:
     settings = training.settings
     own = folder / f"seed_{seed}"
     own.mkdir(exist_ok=True)
+    ranks.wait()
     if (own / RESULTS).is_file() and (settings.stage == 1 or (own / REPORT).is_file()):
         content: dict[str, Any] = json.loads(read_text(own / RESULTS))
         return content

@@ -221,7 +221,7 @@ class TrainingSettings:
         False,
         "compile the image encoder with torch.compile: the first step takes a minute or more, the others less time",
     )
-    batch_size: int = setting(32, "training images per step", minimum=1)
+    batch_size: int = setting(32, "training images per step, of all devices together", minimum=1)
     images_per_class: int | None = setting(
         None,
         "images of each class in a batch; batch_size must be a multiple. Without it 1, and 4 with metric and with "
@@ -251,8 +251,33 @@ class TrainingSettings:
 
 
 @dataclass(kw_only=True)
+class DeviceSettings:
+    """Several devices"""
+
+    devices: int = setting(
+        1,
+        "devices of this machine to train on, a process on each; the batches are those of one device. torchrun and "
+        "SLURM say it themselves",
+        minimum=1,
+    )
+    num_nodes: int = setting(1, "machines to train on, with `devices` devices each", minimum=1)
+    local_steps: int | None = setting(
+        None,
+        "an experiment: each device trains a group of its own, with batches of its own, for this many steps; then the "
+        "weights of all are averaged",
+        minimum=1,
+    )
+
+
+@dataclass(kw_only=True)
 class TrainSettings(
-    GroupSettings, ModelSettings, PromptSettings, OptimizerSettings, AugmentationSettings, TrainingSettings
+    GroupSettings,
+    ModelSettings,
+    PromptSettings,
+    OptimizerSettings,
+    AugmentationSettings,
+    TrainingSettings,
+    DeviceSettings,
 ):
     """All settings of a training: those above, and what other commands have too."""
 

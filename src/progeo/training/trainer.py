@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.strategies import DDPStrategy
 from rich.progress import Progress, TaskID
 
 from progeo.console import logger, progress_bar
 from progeo.devices import choose_precision, derive_seed
 from progeo.errors import ProgeoError, explain_lack_of_memory
 from progeo.files import write_csv
+from progeo.training import ranks
 from progeo.training.groups import describe_groups
 from progeo.training.interrupt import Interruption, delay_interruption
+from progeo.training.launching import find_launched
 from progeo.training.method import Optimizers, Phase
 from progeo.training.state import KEPT_SETTINGS, Checkpoint, State
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading the loss waits for the device, so it is done this often and not at every step."""
 COMPILER = ("torch._dynamo", "torch._inductor")
+PATIENCE_WITH_RANKS = timedelta(days=1)
+"""One that is gone closes its connections, which the others notice at once; one that works alone may take hours."""
 
 Recalls = dict[int, float]
 
@@ -116,7 +123,7 @@ class Trainer:
                         recalls = self.validate("Validating")
                         with delay_interruption() as interruption:
                             self.finish_epoch(figures, recalls, seconds)
-                        interruption.raise_if_requested()
+                        self.raise_if_requested(interruption)
                         bar.start()
         except KeyboardInterrupt:
             # A second Ctrl-C may stop in the middle of a step: then the checkpoint before is the good one.
@@ -142,14 +149,16 @@ class Trainer:
         bar.reset(task, total=phase.steps(state.epoch), completed=state.step)
         bar.update(task, description=f"{phase.title} {state.epoch + 1}/{phase.epochs}")
         optimizers = phase.start_epoch(state.epoch)
+        ranks.align(optimizers[:1] if phase.local_steps else optimizers)
         last_reading = time.monotonic()
         for batch in phase.batches(state.epoch, state.step):
-            self.raise_if_requested(interruption)
+            if self.is_between_steps:
+                self.raise_if_requested(interruption)
             self.is_between_steps = False
             with explain_compiler():
                 self.note_loss("loss", self.train_step(batch, optimizers))
             state.step += 1
-            self.is_between_steps = True
+            self.is_between_steps = self.meet()
             bar.advance(task)
             if time.monotonic() - last_reading > SECONDS_BETWEEN_READINGS:
                 bar.update(task, loss=f"{self.read_losses()['loss']:.3f}")
@@ -295,11 +304,23 @@ class Trainer:
                 if name.startswith("validation"):
                     events.add_scalar(name, value, first_step + len(state.losses.get("loss", ())))
 
+    def meet(self) -> bool:
+        """Return whether all ranks have the same weights; average them where each trains by itself and it is time."""
+        phase, state = self.phase, self.state
+        if not phase.local_steps:
+            return True
+        if state.step % phase.local_steps and state.step < phase.steps(state.epoch):
+            return False
+        ranks.average(self.run.network, phase.optimizers[:1])
+        first = (state.step - 1) // phase.local_steps * phase.local_steps
+        ranks.average_tensors([losses[first : state.step] for losses in state.losses.values()])
+        return True
+
     def raise_if_requested(self, interruption: Interruption) -> None:
-        """Raise KeyboardInterrupt if a stop was asked for, in all processes after the same step."""
-        if self.fabric.world_size > 1:
-            requested = self.fabric.all_reduce(torch.tensor(float(interruption.requested)), reduce_op="max")
-            interruption.requested = bool(requested)
+        """Raise KeyboardInterrupt if a stop was asked for, in all ranks after the same step."""
+        interruption.requested = ranks.agree(interruption.requested)
+        if interruption.requested and self.phase.local_steps:
+            self.phase.end_epoch(self.state.epoch)
         interruption.raise_if_requested()
 
 
@@ -322,9 +343,10 @@ class SteadyMixedPrecision(MixedPrecision):
 
 
 def create_fabric(device: torch.device, use_amp16: bool, precision_name: str | None = None) -> Fabric:
-    """Return Lightning Fabric for one device, in the precision that ``choose_precision`` gives for this name.
+    """Return Lightning Fabric, in the precision that ``choose_precision`` gives for this name.
 
-    Without a name ``use_amp16`` means half, and else float32.
+    Without a name ``use_amp16`` means half, and else float32. Where several processes were launched it connects them,
+    each with a device of the kind of ``device``.
     """
     precision = Precision()
     kind = choose_precision(precision_name or ("half" if use_amp16 else "float32"), device)
@@ -332,7 +354,19 @@ def create_fabric(device: torch.device, use_amp16: bool, precision_name: str | N
         precision = SteadyMixedPrecision("16-mixed", device.type, torch.amp.GradScaler(device.type))
     elif kind == "bf16":
         precision = SteadyMixedPrecision("bf16-mixed", device.type)
-    fabric = Fabric(accelerator=device.type, devices=1, plugins=[precision])
+    devices, nodes = find_launched() or (1, 1)
+    strategy: Any = "auto"
+    if devices * nodes > 1:
+        for what in ("find_unused_parameters=True was specified", "`broadcast_buffers` is deprecated"):
+            warnings.filterwarnings("ignore", what)
+        strategy = DDPStrategy(
+            # What is on processors goes by gloo everywhere, and waits for no GPU.
+            process_group_backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=PATIENCE_WITH_RANKS,
+            broadcast_buffers=False,
+            find_unused_parameters=True,  # of networks of others, and of layers that a head leaves out
+        )
+    fabric = Fabric(accelerator=device.type, devices=devices, num_nodes=nodes, strategy=strategy, plugins=[precision])
     fabric.launch()
     return fabric
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from progeo.devices import derive_seed
+from progeo.training import ranks
 from progeo.training.losses import CosFaceClassifier, weighted_soft_margin_triplet
 from progeo.training.method import ImagePhase, Optimizers, Run, register_method
 from progeo.training.overview import count_parameters
@@ -42,8 +43,18 @@ class CosPlace(ImagePhase):
         return [self.optimizers[0], *self.move_classifiers(epoch, self.run.device)]
 
     def end_epoch(self, epoch: int) -> None:
-        """Take them back."""
+        """Take them back; ranks with groups of their own give each other what they have trained."""
+        super().end_epoch(epoch)
         self.move_classifiers(epoch, torch.device("cpu"))
+        if self.local_steps:
+            own = {
+                group: (self.classifiers[group].state_dict(), self.optimizers[1 + group].state_dict())
+                for group in self.groups_of(epoch)
+            }
+            for trained in ranks.collect(own):
+                for group, (weights, moments) in trained.items():
+                    self.classifiers[group].load_state_dict(weights)
+                    self.optimizers[1 + group].load_state_dict(moments)
 
     def move_classifiers(self, epoch: int, device: torch.device) -> Optimizers:
         """Move the classifiers of the epoch's groups and the state of their optimisers, which are returned."""

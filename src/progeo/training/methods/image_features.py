@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from progeo.models.network import PlaceNetwork
 from progeo.models.spec import ModelSpec
 from progeo.models.text import ImageTextModel
 from progeo.search.store import FeatureFile, Half
+from progeo.training import ranks
 from progeo.training.groups import Group
 
 FEATURES = "image_features.npy"
@@ -29,6 +30,8 @@ IMAGES_AT_ONCE = 32
 FEWEST_IMAGES_TO_HOLD_OUT = 4
 
 Features = Half
+Readable = dict[str, npt.NDArray[np.float32]]
+Failures = dict[str, str]
 
 
 class ImageTower(nn.Module):
@@ -82,15 +85,21 @@ def extract_image_features(
     )
     unreadable = np.full(encoder.descriptor_dim, np.nan, dtype=np.float32)
 
-    def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
-        encoded, failures = encoder.encode_readable(some)
-        for reason in failures.values():
-            logger.warning(f"Skipped: {reason}")
-        return np.stack([encoded.get(path, unreadable) for path in some])
+    def fill(share_out: Callable[[Sequence[str]], list[tuple[Readable, Failures]]]) -> None:
+        def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
+            encoded: Readable = {}
+            for readable, failures in share_out(some):
+                encoded |= readable
+                for reason in failures.values():
+                    logger.warning(f"Skipped: {reason}")
+            return np.stack([encoded.get(path, unreadable) for path in some])
 
-    with progress_bar() as progress:
-        task = progress.add_task("Image features", total=len(paths))
-        features = file.fill(paths, encode, lambda rows: progress.advance(task, rows))
+        with progress_bar() as progress:
+            task = progress.add_task("Image features", total=len(paths))
+            file.fill(paths, encode, lambda rows: progress.advance(task, rows))
+
+    ranks.lead(fill, encoder.encode_readable)
+    features: Features = np.load(file.path, mmap_mode="r")
     missing = int(np.isnan(features[:, 0]).sum())
     if missing > max_unreadable_images:
         raise ProgeoError(

@@ -20,6 +20,7 @@ import torch
 
 from progeo.errors import ProgeoError, require
 from progeo.training.groups import Group
+from progeo.training.losses import widen
 from progeo.training.method import ImagePhase, Method, Run, register_method
 from progeo.training.settings import TrainSettings
 
@@ -68,7 +69,7 @@ class MetricPhase(ImagePhase):
 
     def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the loss of a batch: of descriptors (B, D), at full precision."""
-        descriptors = descriptors.float()
+        descriptors = widen(descriptors)
         return {"multi_similarity": self.loss(descriptors, labels, self.miner(descriptors, labels))}
 
     def learns(self) -> str:

@@ -19,7 +19,8 @@ from progeo.models.backbones.create import create_image_text_model, find_backbon
 from progeo.models.encoder import Encoder
 from progeo.models.fingerprint import fingerprint_model
 from progeo.models.text import ImageTextModel
-from progeo.training.losses import compare_with_texts
+from progeo.training import ranks
+from progeo.training.losses import compare_with_texts, widen
 from progeo.training.method import Method, Phase, Run, register_method
 from progeo.training.methods.cosplace import CosPlace
 from progeo.training.methods.image_features import Features, create_image_encoder, extract_image_features
@@ -63,7 +64,7 @@ class TextPhase(CosPlace):
 
     def start_epoch(self, epoch: int) -> list[torch.optim.Optimizer]:
         """Take the groups' targets to the device."""
-        self.texts = {group: self.targets[group].to(self.run.device).float() for group in self.groups_of(epoch)}
+        self.texts = {group: widen(self.targets[group].to(self.run.device)) for group in self.groups_of(epoch)}
         return super().start_epoch(epoch)
 
     def compute_losses(self, descriptors: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -169,7 +170,7 @@ class ProGEO(Method):
         fabric = create_fabric(run.device, settings.use_amp16 or run.device.type == "cuda", settings.precision)
         phase = PromptPhase(dataclasses.replace(run, fabric=fabric), self.model, self.extract_features(run))
         yield phase
-        measured = phase.measure()
+        measured = ranks.ask_first(phase.measure)
         logger.info(describe_measure(measured))
         card = {
             "options": {name: getattr(settings, name) for name in KEPT_SETTINGS},
@@ -180,7 +181,8 @@ class ProGEO(Method):
             "measured": measured,
         }
         tokens = [tokens.detach() for tokens in phase.prompts.parameters()]
-        save_prompts(run.folder / PROMPTS, tokens, run.groups, card)
+        if run.fabric.is_global_zero:
+            save_prompts(run.folder / PROMPTS, tokens, run.groups, card)
         logger.info(f"The prompts are {run.folder / PROMPTS}")
         return PromptFile(tokens, [group.classes for group in run.groups], card)
 

@@ -17,7 +17,8 @@ from torch import nn
 from progeo.console import format_count
 from progeo.devices import copy_to, derive_seed
 from progeo.models.text import ImageTextModel
-from progeo.training.losses import contrast_images_and_texts
+from progeo.training import ranks
+from progeo.training.losses import contrast_images_and_texts, widen
 from progeo.training.methods.image_features import Features, split_features
 from progeo.training.methods.prompts import Prompts, PromptTemplate, compute_text_features
 from progeo.training.overview import count_parameters, estimate_memory, estimate_time, format_overview, measure_step
@@ -99,12 +100,13 @@ class PromptPhase(Phase):
         move_optimizer(self.optimizers[self.group], device)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the contrastive losses of a batch in both directions; each text is computed once."""
+        """Return the contrastive losses of a batch in both directions; each text is computed once, by one rank."""
         features, labels = batch
         classes, positions = np.unique(labels, return_inverse=True)
-        image_features = copy_to(torch.from_numpy(np.asarray(features)), self.run.device).float()
+        image_features = widen(copy_to(torch.from_numpy(np.asarray(features)), self.run.device))
+        prompts = self.prompts[self.group](copy_to(torch.from_numpy(classes), self.run.device))
         with self.run.fabric.autocast():
-            texts = self._model[0].text(self.prompts[self.group](copy_to(torch.from_numpy(classes), self.run.device)))
+            texts = ranks.gather(self._model[0].text(ranks.spread(prompts)), len(classes))
         image_to_text, text_to_image = contrast_images_and_texts(
             image_features, texts, copy_to(torch.from_numpy(positions), self.run.device)
         )

@@ -30,9 +30,10 @@ def describe_targets(run: Run) -> dict[str, str]:
 def save_targets(targets: Targets, run: Run) -> Targets:
     """Write the targets to the run folder; return them as they are read again."""
     targets = [target.half().cpu() for target in targets]
-    tensors = {str(number): target.contiguous() for number, target in enumerate(targets)}
-    with atomic_write(run.folder / TEXT_TARGETS) as temporary:
-        temporary.write_bytes(save(tensors, describe_targets(run)))
+    if run.fabric.is_global_zero:
+        tensors = {str(number): target.contiguous() for number, target in enumerate(targets)}
+        with atomic_write(run.folder / TEXT_TARGETS) as temporary:
+            temporary.write_bytes(save(tensors, describe_targets(run)))
     return targets
 
 
