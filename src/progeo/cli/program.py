@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
     names: list[str] = []
     try:
         name, rest = _split_command(arguments)
-        if not is_first_process():
+        if name == "train" and not is_first_process():
             import_module("progeo.console").console.quiet = True
         elif not {"-h", "--help"} & set(rest):
             print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load
