@@ -85,6 +85,8 @@ def run(
 ) -> dict[str, Any]:
     """Run ``progeo train`` and return the results of the test; everything else is in the run folder.
 
+    Where it starts processes of its own, one a device, the results are in that folder too, and nothing is returned.
+
     That is a new folder below ``logs``, the folder that ``--resume_train`` names, or ``folder``, which exists. With
     ``published``, test photos keep their size where nothing else is asked for. ``again`` is the command that continues
     what was stopped; without it that of this run.
@@ -96,7 +98,9 @@ def run(
     from progeo.training.ranks import end_with_one_message
 
     if options.devices * options.num_nodes > 1 and folder is None and not find_launched():
-        raise SystemExit(launch(options, published=published))
+        if code := launch(options, published=published):
+            raise SystemExit(code)  # the processes have said why
+        return {}
     with end_with_one_message():
         return train(options, folder, published=published)
 

@@ -64,8 +64,6 @@ def check_devices(settings: TrainSettings) -> tuple[int, int]:
             f"`batch_size` {size} is that of all devices together, and cannot be shared out evenly among {ranks}: use "
             f"{fitting}."
         )
-    if settings.local_steps and ranks == 1:
-        raise ProgeoError("`local_steps` needs several devices: give `devices` 2 or more, or leave it out.")
     return here, nodes
 
 
