@@ -65,8 +65,8 @@ class Counter:
             self.steps += 1
             return loss
 
-        DistributedDataParallel.__init__ = wrap_and_watch  # type: ignore[method-assign]
-        Trainer.train_step = step  # type: ignore[method-assign]
+        DistributedDataParallel.__init__ = wrap_and_watch  # type: ignore[assignment, method-assign]
+        Trainer.train_step = step  # type: ignore[assignment, method-assign]
 
     def watch(self, operation: Any, position: int) -> Any:
         def watched(*arguments: Any, **options: Any) -> Any:

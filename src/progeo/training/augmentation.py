@@ -100,8 +100,8 @@ class Augmentation:
                 rows = copy_to((orders[:, position] == index).nonzero().squeeze(1), images.device)
                 if len(rows):
                     arguments = images.index_select(0, rows), factors[rows, index].view(-1, 1, 1, 1)
-                    share = (shares[rows],) if operation is adjust_contrast else ()
-                    changed = operation(*arguments, *share)
+                    further = (shares[rows],) if operation is adjust_contrast else ()
+                    changed = operation(*arguments, *further)
                     images = images.index_copy(0, rows, changed)
         return images
 
