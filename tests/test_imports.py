@@ -21,7 +21,9 @@ ROOMS = (
 """From the lowest to the highest; ``base`` are the files of the package that are in no room."""
 WITHOUT_TORCH = {"pixels", "data", "search", "html", "imagery", "locating", "places", "serve"}
 SPELLS_OPTIONS = {"cli", "serve"}
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
+"""The two ways in, which lead to rooms above."""
+MODULES = sorted(set(PACKAGE.rglob("*.py")) - DOORS)
 
 
 def room_of(module: str) -> str:

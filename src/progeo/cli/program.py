@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from progeo.cli.spelling import spell_log, spell_options
-from progeo.devices import is_first_process
 from progeo.errors import ProgeoError, explain_lack_of_memory, explain_missing_library
 
 
@@ -155,7 +154,7 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
     names: list[str] = []
     try:
         name, rest = _split_command(arguments)
-        if name == "train" and not is_first_process():
+        if name == "train" and not import_module("progeo.devices").is_first_process():
             import_module("progeo.console").console.quiet = True
         elif not {"-h", "--help"} & set(rest):
             print(f"progeo {name}: starting", file=sys.stderr, flush=True)  # its libraries may take seconds to load

@@ -92,6 +92,7 @@ def launch(command: Sequence[str], devices: int, nodes: int) -> int:
         # As torchrun sets them: the store is there already.
         **{"TORCHELASTIC_RUN_ID": "progeo", "TORCHELASTIC_USE_AGENT_STORE": "True"},
         **{"TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0"},
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # warnings of each process
     }
     processes: list[subprocess.Popen[bytes]] = []
 

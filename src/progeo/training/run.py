@@ -165,7 +165,7 @@ class Training:
         if devices * nodes > 1 and not find_launched():
             raise ProgeoError(
                 f"`devices` {devices} and `num_nodes` {nodes} need a process for each device: progeo train starts "
-                f"them, and torchrun --nproc_per_node {devices} those of a script of your own."
+                "them, and torchrun those of a script of your own."
             )
         create_fabric(self.device, use_amp16=False)  # so that the ranks know each other before anything is read
         ranks.hush()
