@@ -102,7 +102,7 @@ def run(
             raise SystemExit(code)  # the processes have said why
         return {}
     with end_with_one_message():
-        return train(options, folder, published=published)
+        return train(options, folder, published=published, again=again)
 
 
 def launch(options: TrainOptions, *, published: bool) -> int:
@@ -121,7 +121,9 @@ def launch(options: TrainOptions, *, published: bool) -> int:
         return launch([sys.executable, "-c", script, "train", "--config", str(config)], devices, nodes)
 
 
-def train(options: TrainOptions, folder: Path | None = None, *, published: bool = False) -> dict[str, Any]:
+def train(
+    options: TrainOptions, folder: Path | None = None, *, published: bool = False, again: str | None = None
+) -> dict[str, Any]:
     """Train in this process, alone or as one of several."""
     from progeo.console import log_to, logger
     from progeo.files import create_run_folder
