@@ -5,13 +5,23 @@ import {Card} from "./card.js";
 import {compare} from "./compare.js";
 import {find} from "./dom.js";
 import {PlacesMap} from "./places.js";
+import {Review} from "./review.js";
 import {judge, position} from "./words.js";
 
 const AT_ONCE = 4;
 const settings = JSON.parse(document.body.dataset.settings);
-const map = new PlacesMap(find("map"), settings, {onPick: pick, onCompare: compare});
 const items = [];
 const rerank = find("rerank"); // where the service compares details
+const map = new PlacesMap(find("map"), settings, {onPick: pick, onCompare: compare, onMove: (item, at) => review.move(item, at)});
+const review = new Review(items, settings, {
+  getCentre: () => map.middle,
+  onFilter: () => draw(),
+  onMove: item => {
+    item.card.update();
+    pick(item, false);
+    say(`${item.name}: placed by hand, ${position(item.answer)}`);
+  },
+});
 let current = null;
 let running = 0;
 
@@ -20,6 +30,7 @@ function add(files) {
   if (!added.length) return;
   for (const item of added) {
     item.card = new Card(item, {onPick: picked => pick(picked === current ? null : picked), onRemove: remove, onLook: (rank, on) => map.highlight(rank, on)});
+    review.attach(item);
     find("photos").append(item.card.element);
   }
   items.push(...added);
@@ -55,10 +66,10 @@ async function search(item) {
   work();
 }
 
-function pick(item) {
+function pick(item, move = true) {
   current = item;
   draw();
-  if (item?.answer) map.focus(item.answer);
+  if (item?.answer && move) map.focus(item.answer);
 }
 
 function remove(item) {
@@ -75,6 +86,7 @@ function remove(item) {
 function draw() {
   items.forEach((item, index) => item.card.arrange({number: items.length > 1 ? index + 1 : null, open: item === current}));
   document.body.classList.toggle("busy", items.length > 0);
+  review.update();
   map.show(items, current);
 }
 
@@ -88,7 +100,7 @@ function readPrior() {
 }
 
 function searchAgain() {
-  for (const item of items) if (item.state !== "working") item.state = "waiting";
+  for (const item of items) if (item.state !== "working" && !item.answer?.byHand) item.state = "waiting";
   work();
 }
 

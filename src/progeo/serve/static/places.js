@@ -10,9 +10,10 @@ const EQUATOR = 40075016.686; // metres; at each zoom a local frame is as large 
 const narrow = matchMedia("(max-width: 760px)");
 
 export class PlacesMap {
-  constructor(element, {tiles, localFrame}, {onPick, onCompare}) {
+  constructor(element, {tiles, localFrame}, {onPick, onCompare, onMove}) {
     this.onPick = onPick;
     this.onCompare = onCompare;
+    this.onMove = onMove;
     this.localFrame = localFrame;
     this.closest = localFrame ? MOST_ZOOM : CLOSEST;
     const crs = localFrame ? {...L.CRS.Simple, transformation: new L.Transformation(256 / EQUATOR, 128, -256 / EQUATOR, 128)} : L.CRS.EPSG3857;
@@ -31,11 +32,15 @@ export class PlacesMap {
     return total;
   }
 
+  get middle() {
+    const middle = this.map.containerPointToLatLng(this.visible().getCenter());
+    return this.localFrame ? middle : middle.wrap();
+  }
+
   // As two numbers for the field "near".
   get centre() {
-    const middle = this.map.containerPointToLatLng(this.visible().getCenter());
-    if (this.localFrame) return `${middle.lng.toFixed(2)}, ${middle.lat.toFixed(2)}`;
-    const {lat, lng} = middle.wrap();
+    const {lat, lng} = this.middle;
+    if (this.localFrame) return `${lng.toFixed(2)}, ${lat.toFixed(2)}`;
     return position({latitude: lat, longitude: lng});
   }
 
@@ -79,7 +84,7 @@ export class PlacesMap {
     this.answers.clearLayers();
     this.matches = [];
     items.forEach((item, index) => {
-      if (!item.answer) return;
+      if (!item.answer || item.card.element.hidden) return;
       const {known, radius_metres, matches} = item.answer;
       const at = place(item.answer);
       const chosen = item === current;
@@ -92,8 +97,23 @@ export class PlacesMap {
       const label = items.length > 1 ? String(index + 1) : "";
       const className = [chosen ? "chosen" : "", known === false ? "unknown" : ""].join(" ");
       const title = `Estimate for ${item.name}`;
-      makePin(at, className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000})
-        .on("click", () => this.onPick(item)).addTo(this.answers);
+      const pin = makePin(at, className, label, {title, alt: title, zIndexOffset: chosen ? 2000 : 1000, draggable: chosen})
+        .on("click", () => this.onPick(item)).on("dragend", ({target}) => this.onMove(item, target.getLatLng())).addTo(this.answers);
+      if (chosen) this.moveByKeys(pin, item);
+    });
+  }
+
+  // The arrow keys move a pin by ten pixels, with the shift key by one.
+  moveByKeys(pin, item) {
+    pin.getElement().addEventListener("keydown", event => {
+      const [right, down] = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]}[event.key] ?? [0, 0];
+      if (!right && !down) return;
+      event.preventDefault();
+      event.stopPropagation(); // Leaflet would move the map
+      const pixels = event.shiftKey ? 1 : 10;
+      const at = this.map.latLngToContainerPoint(pin.getLatLng()).add([right * pixels, down * pixels]);
+      this.onMove(item, this.map.containerPointToLatLng(at));
+      this.map.getContainer().querySelector(".pin.chosen")?.focus();
     });
   }
 

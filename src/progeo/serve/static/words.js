@@ -9,7 +9,8 @@ const STEPS = [
 ];
 
 // Without a calibration nobody knows how likely an answer is: then only what was counted is said.
-export function judge({known, probability, presence, agreement}) {
+export function judge({known, probability, presence, agreement, byHand}) {
+  if (byHand) return {words: "Placed by hand", level: "good"};
   if (known === false && presence !== null && presence < 0.5) return {words: "Not in this database", level: "poor"};
   if (known === false) return {words: "Unknown place", level: "poor"};
   if (probability === null) return {words: `Matches agree: ${percent(agreement)}`, level: "open"};
@@ -23,7 +24,8 @@ const SOURCES = {
   default: ", judged by other towns, as the database has too few places to learn from",
 };
 
-export function explain({known, probability, presence, calibration, agreement, radius_metres, knows_verification}) {
+export function explain({known, probability, presence, calibration, agreement, radius_metres, knows_verification, byHand}) {
+  if (byHand) return "You have said where this is. Drag the pin on the map, or move it with the arrow keys.";
   const chance = probability === null
     ? `${percent(agreement)} of the votes of the most similar photos agree; how often that is right is not known, as the database is not calibrated`
     : `${percent(probability)} chance of being right within 25 m${SOURCES[calibration] ?? ""}${knows_verification === false ? ", fitted without verification" : ""}`;
