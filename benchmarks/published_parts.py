@@ -130,7 +130,7 @@ def make_stage2(side: str, repository: str, small: bool) -> Work:
         descriptors = forward(images)
         loss = F.cross_entropy(classifier(descriptors, labels), labels)
         loss = loss + (compare_with_texts(descriptors, texts, labels) if side == OURS else compare_densely(descriptors))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if side == PUBLISHED:
             loss.item()
         for optimizer in optimizers:

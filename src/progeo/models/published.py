@@ -98,7 +98,7 @@ def load_network(
     elif is_repository(name):
         if backbone is not None or descriptor_dim is not None:
             raise ProgeoError(f"{name} says what it is: leave out `backbone` and `descriptor_dim`.")
-        network = load_from_hub(name, trust_remote_code=trust_remote_code, device=device)
+        network = load_from_hub(name, trust_remote_code=trust_remote_code, device=str(device))
     elif is_hub_address(name):
         if backbone is not None or descriptor_dim is not None:
             raise ProgeoError(f"{name} is a model of torch.hub: it takes neither `backbone` nor `descriptor_dim`.")

@@ -55,7 +55,7 @@ class Description:
                 spec = ModelSpec.from_dict(content["spec"], where)
                 model = {"descriptor_dim": spec.descriptor_dim, "preprocessing": spec.preprocessing, "spec": spec}
             else:  # of progeo 0.1.0
-                preprocessing = Preprocessing.from_dict(content.get("preprocessing"))
+                preprocessing = Preprocessing.from_dict(read_value(dict, content.get("preprocessing"), "preprocessing"))
                 model = {"descriptor_dim": content.get("fc_output_dim"), "preprocessing": preprocessing}
             own = {name: content[name] for name in ("format_version", "fingerprint", "photos") if name in content}
             description = read_dataclass(cls, own | model)
