@@ -36,6 +36,8 @@ VALUES: dict[str, dict[str, str]] = {
 }
 """Other spellings of the values of some columns."""
 
+REMOTE = "[a-z][a-z0-9]+://"
+"""What addresses in object stores start with."""
 POSITION = ("utm_east", "utm_north", "utm_zone", "utm_letter", "latitude", "longitude")
 NEAR_DEGREES = 1.0
 """Positions this far from the median of both coordinates count as of the same region."""
@@ -326,7 +328,7 @@ def describe_problem() -> pl.Expr:
 def _resolve_paths(paths: pl.Series, folder: Path) -> pl.Series:
     """Return paths relative to ``folder`` as paths that can be opened from here."""
     paths = paths.str.strip_prefix("./")
-    is_absolute = paths.str.contains(r"^(/|[A-Za-z]:[/\\])")
+    is_absolute = paths.str.contains(rf"^(/|[A-Za-z]:[/\\]|{REMOTE})")
     prefix = "" if folder == Path() else f"{folder.as_posix().rstrip('/')}/"
     return paths.zip_with(is_absolute, prefix + paths)
 
@@ -343,6 +345,8 @@ def _find_files(paths: pl.Series, folder: Path) -> tuple[pl.Series, pl.Series]:
     for spelling in map(_resolve_paths, spellings, [folder] * len(spellings)):
         if not found.null_count():
             break
+        remote = spelling.str.contains(f"^{REMOTE}")  # of an object store: whether it is there shows when it is read
+        found = found.fill_null(spelling.set(~remote, None))
         listed = list_folders(spelling.filter(found.is_null()).str.extract("^(.*)/").unique())
         files = pl.concat([files, listed]).unique(maintain_order=True)
         found = found.fill_null(spelling.set(~spelling.is_in(files.implode()), None))

@@ -6,17 +6,16 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from progeo.errors import ProgeoError
-from progeo.files import read_bytes
 from progeo.models.encoder import Encoder, Pixels
 from progeo.pixels.recipe import to_pixels
 from progeo.pixels.thumbnails import make_thumbnail
+from progeo.places import objects
 from progeo.places.plan import FROM_TABLE
 
 Values = dict[str, Any]
@@ -71,10 +70,10 @@ def read_candidate(candidate: Values, encoder: Encoder) -> Reading:
     """Read a photo, unless it is stored as it is; a row of ``plan`` says what is stored."""
     path, same_place = candidate["path"], candidate["same_place"]
     try:
-        status = Path(path).stat()
-        if same_place and (status.st_size, status.st_mtime_ns) == (candidate["file_size"], candidate["file_time"]):
+        file_size, file_time = objects.describe(path)
+        if same_place and (file_size, file_time) == (candidate["file_size"], candidate["file_time"]):
             return Reading(path)
-        content = read_bytes(path)
+        content = objects.read_photo(path)
         content_hash = hash_content(content)
         if same_place and content_hash == candidate["content_hash"]:
             return Reading(path)
@@ -88,8 +87,8 @@ def read_candidate(candidate: Values, encoder: Encoder) -> Reading:
         **{name: candidate[name] for name in FROM_TABLE},
         "id": make_id(path, content_hash),
         "content_hash": content_hash,
-        "file_size": status.st_size,
-        "file_time": status.st_mtime_ns,
+        "file_size": file_size,
+        "file_time": file_time,
         "thumbnail": make_thumbnail(image),
     }
     return Reading(path, values, pixels)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import os
 import uuid
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from progeo.errors import ProgeoError, require
-from progeo.files import atomic_write
+from progeo.files import atomic_write, read_bytes
 from progeo.places import storage
-
-SECRETS = re.compile(
-    r"(?i)(secret|token|signature|credential|access_?key(_?id)?|password)([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
-)
 
 
 def is_remote(path: str | Path) -> bool:
@@ -45,19 +42,38 @@ def read(address: str) -> bytes | None:
     return content
 
 
-def describe(address: str) -> tuple[int, int]:
-    """Return the size in bytes and the time of the last change, in nanoseconds since 1970, of an object in a store.
+def read_photo(path: str) -> bytes:
+    """Return the content of a photo.
 
     Raises:
-        ProgeoError: there is none, or the store cannot be reached.
+        OSError: a file cannot be read.
+        ProgeoError: there is no such object, or the store cannot be reached.
     """
-    store, key = _open(address)
+    if not is_remote(path):
+        return read_bytes(path)
+    content = read(path)
+    if content is None:
+        raise ProgeoError(f"There is no image {path}.")
+    return content
+
+
+def describe(path: str) -> tuple[int, int]:
+    """Return the size of a photo in bytes and the time of its last change, in nanoseconds since 1970.
+
+    Raises:
+        OSError: there is no such file.
+        ProgeoError: there is no such object, or the store cannot be reached.
+    """
+    if not is_remote(path):
+        status = Path(path).stat()
+        return status.st_size, status.st_mtime_ns
+    store, key = _open(path)
     try:
         found = store.head(key)
     except FileNotFoundError as error:
-        raise ProgeoError(f"There is no image {address}.") from error
+        raise ProgeoError(f"There is no image {path}.") from error
     except Exception as error:
-        raise explain(address, error) from error
+        raise explain(path, error) from error
     return int(found["size"]), int(found["last_modified"].timestamp() * 1e9)
 
 
@@ -92,6 +108,7 @@ def list_names(folder: str, ending: str) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in found if path.endswith(ending))
 
 
+@cache
 def check_commits(address: str) -> None:
     """Refuse an object store that writes over what is there though it is told not to.
 
@@ -103,6 +120,8 @@ def check_commits(address: str) -> None:
     """
     if not address.startswith("s3://"):  # the others have always had it
         return
+    if "AWS_ENDPOINT" in os.environ and not storage.has_credentials():
+        raise ProgeoError(f"{address} cannot be written: {storage.NO_CREDENTIALS}.")
     store, prefix = _open(address)
     key = f"{prefix.rstrip('/')}/.probe-{uuid.uuid4().hex}"
     exists: Any = require("obstore", "An object store").exceptions.AlreadyExistsError
@@ -114,7 +133,8 @@ def check_commits(address: str) -> None:
         except exists:
             refuses = True
         finally:
-            store.delete(key)
+            with suppress(Exception):  # who may write need not be allowed to delete
+                store.delete(key)
     except Exception as error:
         raise explain(address, error) from error
     if not refuses:
@@ -127,22 +147,8 @@ def check_commits(address: str) -> None:
 
 def explain(address: str, error: Exception) -> ProgeoError:
     """Return the error of an object store in a sentence that gives away no credentials."""
-    text = SECRETS.sub(r"\1\3…", " ".join(str(error).split()))
-    lowered = text.lower()
-    if "credential" in lowered or "imds" in lowered or "169.254.169.254" in lowered:
-        reason = (
-            "there are no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT where it is "
-            "not Amazon's"
-        )
-    elif any(
-        sign in text for sign in ("403", "AccessDenied", "Forbidden", "PermissionDenied", "Unauthenticated", "401")
-    ):
-        reason = "the credentials are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do"
-    elif "error sending request" in lowered or "connect" in lowered or "dns" in lowered:
-        reason = "it cannot be reached. Check the address, AWS_ENDPOINT and the network"
-    else:
-        reason = text[:300]
-    return ProgeoError(f"The object store of {address} does not answer as it should: {reason}.")
+    reason = storage.describe_trouble(" ".join(str(error).split()))
+    return ProgeoError(f"{address} cannot be read or written: {reason[:400]}.")
 
 
 @lru_cache(maxsize=16)

@@ -25,6 +25,8 @@ def find_gone(paths: Iterable[str], folders: Sequence[str] = ()) -> list[str]:
     disks: set[tuple[str, int]] = set()
     for path in paths:
         total += 1
+        if "://" in path:  # of an object store, which is not asked
+            continue
         try:
             disk = os.stat(path).st_dev  # noqa: PTH116 (there may be millions)
         except (FileNotFoundError, NotADirectoryError):

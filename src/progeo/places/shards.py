@@ -98,6 +98,7 @@ def index_shard(
         ProgeoError: there is no such shard, or the files cannot be written.
     """
     check_number(shard, shards)
+    objects.check_commits(tables.address)
     state = _read(tables, Shard(shard, shards, tables.photos.name, tables.fingerprint, 0).name)
     if state is None or state.is_committed or state.fingerprint != tables.fingerprint:
         version = storage.find_latest_version(tables.photos, tables.address)
@@ -138,6 +139,7 @@ def commit_shards(tables: Tables) -> CommitReport:
     Raises:
         ProgeoError: a shard is of another table or model, its files are gone, or the database cannot be written.
     """
+    objects.check_commits(tables.address)
     report = CommitReport()
     names = objects.list_names(f"{tables.address.rstrip('/')}/{FOLDER}", ".json")
     states = [state for name in names if (state := _read(tables, name)) is not None]

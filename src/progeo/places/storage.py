@@ -6,6 +6,7 @@ All are Lance tables, so that one code serves a folder and an object store, and 
 from __future__ import annotations
 
 import json
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,14 @@ SETTINGS_SCHEMA = pa.schema(
 SOURCE_LINE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
 """Where in Lance's own code something failed."""
 READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
+NO_CREDENTIALS = (
+    "there are no credentials for the object store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT "
+    "where it is not Amazon's"
+)
+SECRETS = re.compile(
+    r"(?i)((?:secret|token|signature|credential|access_?key|password)\w*)([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+)
+"""What may stand in errors of object stores, and is nobody's business."""
 
 
 def make_photos_schema(dimension: int, frame: Frame = EARTH) -> pa.Schema:
@@ -155,6 +164,8 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
             "Read-only file system": "it is read-only. Choose another place, or make it writable",
         }
         reason = next((reason for mark, reason in reasons.items() if mark in text), text)
+        if is_remote(address):
+            reason = describe_trouble(text)
         raise StorageError(
             f"Cannot {what} the place database {address}: {reason}. What was stored before is kept."
         ) from error
@@ -162,8 +173,30 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
 
 def connect(address: str, purpose: str = "open") -> Any:
     """Return the connection to a folder or an object store; errors say what it was wanted for."""
+    if address.startswith("s3://") and "AWS_ENDPOINT" in os.environ and not has_credentials():
+        # The library would ask Amazon's machines for some, for minutes.
+        raise StorageError(f"Cannot {purpose} the place database {address}: {NO_CREDENTIALS}.")
     with translate_errors(address, purpose):
         return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER)
+
+
+def has_credentials() -> bool:
+    """Whether there is anything that tells Amazon's protocol who asks."""
+    names = "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    return any(name in os.environ for name in names) or "AWS_SKIP_SIGNATURE" in os.environ
+
+
+def describe_trouble(text: str) -> str:
+    """Return what is wrong with an object store, out of the text of its error, without any credentials."""
+    text = SECRETS.sub(r"\1\2…", text)
+    lowered = text.lower()
+    if "169.254.169.254" in text or "credentials" in lowered:
+        return NO_CREDENTIALS
+    if any(sign in text for sign in ("403", "401", "AccessDenied", "PermissionDenied", "SignatureDoesNotMatch")):
+        return "the credentials are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do"
+    if any(sign in lowered for sign in ("kind: connect", "error sending request", "connect error", "dns error")):
+        return "the object store cannot be reached. Check the address, AWS_ENDPOINT and the network"
+    return text
 
 
 def is_remote(address: str) -> bool:

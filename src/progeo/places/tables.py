@@ -19,7 +19,7 @@ from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
 from progeo.models.spec import ModelSpec, check_dimension
 from progeo.pixels.recipe import Preprocessing
-from progeo.places import storage, thumbnails
+from progeo.places import objects, storage, thumbnails
 from progeo.places.commit import Target
 from progeo.places.encode import hash_content
 from progeo.places.plan import drop_damaged, scan
@@ -131,6 +131,7 @@ class Tables:
         Raises:
             ProgeoError: the place cannot be written.
         """
+        objects.check_commits(address)
         connection = storage.connect(address, "create")
         with storage.lock_creation(address), storage.translate_errors(address, "create"):
             if cls.exist(address):
@@ -304,5 +305,6 @@ class Tables:
 
     @property
     def target(self) -> Target:
-        """Where photos are added to, and removed from."""
+        """Where photos are added to, and removed from; an object store has shown that it loses no commit."""
+        objects.check_commits(self.address)
         return Target(self.photos, self.connection, self.address)
