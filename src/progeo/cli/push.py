@@ -45,6 +45,7 @@ def run(options: PushOptions) -> None:
     card = write_card(
         spec,
         repository,
+        command=f"progeo index PHOTOS --model {PREFIX}{repository} --database my_town",
         results=[Path(file) for file in options.results or []],
         trained_on=options.trained_on,
         data_licence=options.data_licence,

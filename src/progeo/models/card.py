@@ -26,6 +26,7 @@ def write_card(
     spec: ModelSpec,
     repository: str,
     *,
+    command: str,
     results: list[Path] | None = None,
     trained_on: str | None = None,
     data_licence: str | None = None,
@@ -35,6 +36,7 @@ def write_card(
     Args:
         spec: of the model.
         repository: ``OWNER/NAME``.
+        command: how it is used on the command line.
         results: files ``results.json`` of evaluations of this very model.
         trained_on: the data that it was trained on, in words; None takes the folder that the model names.
         data_licence: of that data.
@@ -58,7 +60,7 @@ def write_card(
             *("A model for visual place recognition: photos of one place get descriptors that lie close together.", ""),
             *("```python", "import progeo", "", f'model = progeo.load_model("hf:{repository}")'),
             *('descriptors = model.encode(["photo_1.jpg", "photo_2.jpg"])', "```", ""),
-            *("```sh", f"progeo index PHOTOS --model hf:{repository} --database my_town", "```", ""),
+            *("```sh", command, "```", ""),
             *("## What it is", "", "| | |", "|---|---|"),
             f"| backbone | {spec.backbone} |",
             f"| head | {spec.head} |",
