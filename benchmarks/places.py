@@ -28,7 +28,7 @@ import pyarrow as pa
 from benchmarks.tables import format_table, replace_section
 from progeo.models.building import create_model
 from progeo.models.encoder import Descriptors
-from progeo.places import storage
+from progeo.places import cells, storage
 from progeo.places.database import PlaceDatabase
 
 DIMENSION = 512
@@ -81,11 +81,13 @@ def make_database(address: Path, photos: int) -> None:
         for start, descriptors in draw_blocks(photos):
             count = len(descriptors)
             values = pa.array(descriptors.astype(np.float16).ravel())
+            latitude, longitude = generator.uniform(45, 46, count), generator.uniform(9, 10, count)
             columns: dict[str, Any] = {
                 "path": [f"/photos/{number:07d}.jpg" for number in range(start, start + count)],
                 "id": [f"{number:032x}" for number in range(start, start + count)],
-                "latitude": generator.uniform(45, 46, count),
-                "longitude": generator.uniform(9, 10, count),
+                "latitude": latitude,
+                "longitude": longitude,
+                cells.COLUMN: pa.array(map(cells.find_cell, latitude, longitude), pa.int32()),
                 "heading": generator.uniform(0, 360, count),
                 "descriptor": pa.FixedSizeListArray.from_arrays(values, DIMENSION),
             }
