@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from progeo.data.columns import FIELDS, SPELLINGS, parse_columns
-from progeo.data.manifest import read_manifest, write_manifest
+from progeo.data.manifest import is_swapped, read_manifest, write_manifest
 from progeo.errors import ProgeoError
 
 
@@ -435,6 +435,7 @@ def test_what_is_written_is_read_again(
         },
         schema_overrides={"my column": pl.String},
     )
+    assume(not table.select(is_swapped().any()).item())  # as (0, 2), (0, 2), (2, 0) look, and are refused
     path = folder / f"manifests/{extension}/m.{extension}"
     write_manifest(table, path)
     again = read_manifest(path)

@@ -94,6 +94,25 @@ def test_the_default_is_cautious_where_it_knows_nothing() -> None:
     assert calibration.judge([flat])[0][0] < 0.5
 
 
+@pytest.mark.parametrize(
+    "verification", [{}, {"strength": 0.5, "lead": 0.1, "coverage": 0.7}], ids=["plain", "verified"]
+)
+def test_the_default_takes_few_photos_to_show_the_database(verification: dict[str, float]) -> None:
+    """The odds are a third of those of the examples, of which half show it."""
+    calibration, defaults = calibrate_by_itself(make_examples(places=1), photos=100), load_defaults()
+    query = make_evidence({**draw(1, 0.9, 0.1)[0].features, **verification})
+    learned = defaults.alone_verified if verification else defaults.alone
+    units = defaults.units["gem"]
+    features = [
+        (query.features[name] - units.get(name, (0, 1))[0]) / units.get(name, (0, 1))[1] for name in learned.features
+    ]
+    before = learned.predict(np.array(features))
+    judge = calibration.verified if verification else calibration.right
+    assert judge is not None
+    after = judge.judge([query])[0]
+    assert after / (1 - after) == pytest.approx(before / (1 - before) / 3)
+
+
 @pytest.mark.parametrize("places", [1, 50])
 def test_points_that_agree_give_confidence_and_points_that_do_not_take_it(places: int) -> None:
     calibration = calibrate_by_itself(make_examples(places=places), photos=100)

@@ -96,7 +96,7 @@ def test_near_and_sequence(run: Program, floor: Path) -> None:
     assert "within 20 m of 5000, 9000" in nothing
     assert "x and y in metres" in run("locate", query, "--near", "here", "--within", "20", code=2)[1]
     queries = sorted(floor.glob("queries_*.jpg"))
-    answers = json.loads(run("locate", *queries, "--sequence", "--json", "--even_unknown")[0])
+    answers = json.loads(run("locate", *queries, "--sequence", "--rerank", "none", "--json", "--even_unknown")[0])
     assert [answer["x"] for answer in answers][:2] == pytest.approx([place(0)[0], place(1)[0]])
 
 

@@ -33,6 +33,9 @@ STANDARDISED = ("best", "relative_gap", "agreement", "span")
 PRESENT_BY = ("best",)
 ALONE = ("relative_gap", "span", "agreement")
 """Features that need no examples: they compare distances of one query only."""
+SHOWN = 0.25
+"""Share of photos that are taken to show one of the places where these are too few to learn from. Of the examples it is
+one half; but a few places are a small part of where photos are taken, and nothing in the database says otherwise."""
 FOUND_AGAIN = "found_again"
 JUDGES = (
     *("right", "present", "verified", "verified_present"),
@@ -129,10 +132,10 @@ def calibrate_by_itself(
     if examples.places < FEWEST_PLACES:
         units = defaults.units.get(head, defaults.units[USUAL_HEAD])
         return Calibration(
-            right=_express(defaults.alone, units),
-            present=_express(defaults.alone_present, units),
-            verified=_express(defaults.alone_verified, units),
-            verified_present=_express(defaults.alone_verified_present, units),
+            right=_doubt(_express(defaults.alone, units)),
+            present=_doubt(_express(defaults.alone_present, units)),
+            verified=_doubt(_express(defaults.alone_verified, units)),
+            verified_present=_doubt(_express(defaults.alone_verified_present, units)),
             radius_factor=defaults.radius_factor,
             queries=len(examples.outside),
             source="default",
@@ -181,6 +184,11 @@ def _express(judge: Judge, units: Mapping[str, tuple[float, float]], known: Mapp
         scale.append(unit * width)
         coefficients.append(coefficient)
     return Judge(kept, mean, scale, coefficients, intercept)
+
+
+def _doubt(judge: Judge) -> Judge:
+    """Return a judge, learned where half of the photos showed a place, as one where only SHOWN do."""
+    return replace(judge, intercept=judge.intercept + float(np.log(SHOWN / (1 - SHOWN))))
 
 
 def _limit(judge: Judge, examples: Examples) -> Judge:

@@ -17,6 +17,7 @@ from progeo.models.encoder import Encoder
 from progeo.places import storage
 from progeo.places.keypoints import keep_keypoints, read_keypoints
 from progeo.places.leaving_out import LEFT_OUT_WITHIN
+from progeo.places.plan import scan
 from progeo.places.searching import search_photos
 from progeo.places.tables import Tables
 from progeo.plain import read_dataclass
@@ -101,9 +102,10 @@ def find_wrong_pairs(tables: Tables) -> list[tuple[str, str]]:
         return []
     sample = paths[choose_sample(len(paths))].to_list()
     some = ", ".join(storage.quote(path) for path in sample)
-    with storage.translate_errors(tables.address, "read"):
-        rows = tables.photos.search().where(f"path IN ({some})").select(["path", *tables.frame, "descriptor"])
-        table = pl.DataFrame(rows.to_arrow()).sort("path")
+    columns = ["path", *tables.frame, "descriptor"]
+    table = pl.concat(scan(tables.photos, columns, tables.address, f"path IN ({some})")).sort("path")
+    if table.is_empty():
+        return []
     descriptors = np.stack(table["descriptor"].to_list()).astype(np.float32)
     points = read_points(table)
     pairs = []
