@@ -15,6 +15,8 @@ from hypothesis import settings
 from PIL import Image
 from safetensors.torch import save_file
 
+from progeo.console import warn_once
+
 # The same examples every time, however slow the machine is at the moment.
 settings.register_profile("progeo", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("progeo")
@@ -128,3 +130,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _said_by_no_other_test() -> None:
+    """Let each test see the warnings that a process says once."""
+    warn_once.cache_clear()

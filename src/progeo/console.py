@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from datetime import timedelta
@@ -33,6 +34,7 @@ def log_to(folder: Path) -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    warn_once.cache_clear()
     logger.setLevel(logging.INFO)
     logger.propagate = False
     if console.is_terminal:
@@ -44,6 +46,12 @@ def log_to(folder: Path) -> None:
     file_handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(file_handler)
+
+
+@functools.cache
+def warn_once(line: str) -> None:
+    """Log a warning, unless this process has written the same into the present log before."""
+    logger.warning(line)
 
 
 def format_count(number: int, noun: str) -> str:

@@ -205,6 +205,23 @@ def test_heic_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.Monkey
         read_pixels(tmp_path / "phone.jpg", Preprocessing(48))
 
 
+def test_formats_are_named_alike_before_and_after_the_first_heic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pillow_heif")
+    assert decoding.can_open_heic()
+    make_scene(64, 48).save(tmp_path / "photo.heic")
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    decoding.can_open_heic.cache_clear()
+    messages = []
+    for _ in range(2):
+        with pytest.raises(NotAPhotoError, match="none of JPEG, .*, HEIF, .*TGA") as caught:
+            read_pixels(b"hello", Preprocessing())
+        messages.append(str(caught.value))
+        read_pixels(tmp_path / "photo.heic", Preprocessing(48))
+    assert messages[0] == messages[1]
+
+
 def test_reading_needs_no_torch() -> None:
     code = (
         "import sys, numpy as np; from progeo.models import Encoder, ModelSpec; from progeo.pixels import recipe, "

@@ -153,7 +153,7 @@ def test_a_database_of_a_place_or_two(
         plain, found = (database.locate(queries, rerank=name) for name in ("none", "both"))
     assert [estimate.matches[0].path for estimate in found] == [estimate.matches[0].path for estimate in plain]
     assert [estimate.probability for estimate in found] == [estimate.probability for estimate in plain]
-    assert caplog.text.count("fewer than 20 pairs of photos that look alike and lie far apart") == 2  # dense and sift
+    assert caplog.text.count("fewer than 20 pairs of photos that look alike but lie far apart") == 2  # dense and sift
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((120, 160, 3), np.uint8), np.full((32, 32, 3), 90, np.uint8)])

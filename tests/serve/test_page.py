@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from progeo.data.table import read_photos
 from progeo.models.building import create_model
 from progeo.places.database import PlaceDatabase
+from progeo.search.rerank import no_rerank
 from progeo.serve.app import create_app
 
 from ..browser import PATIENCE, browser, note_troubles
@@ -232,7 +233,7 @@ def test_comparing_details_can_be_switched_off(browser: Browser, textured: tuple
         expect(first).to_contain_text("details")
         page.get_by_role("checkbox", name="Compare details").press("Space")
         expect(first).not_to_contain_text("details")
-    with open_page(browser, make_app(database)) as page:
+    with open_page(browser, make_app(database, make_reranker=lambda opened: no_rerank)) as page:
         expect(page.get_by_role("checkbox", name="Compare details")).to_have_count(0)
 
 

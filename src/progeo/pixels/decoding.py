@@ -106,7 +106,8 @@ def _identify(file: BinaryIO, name: str, formats: Sequence[str]) -> Image.Image:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # how plugins say that it is not theirs
             continue
-    if lacks_library or (name.lower().endswith(HEIC_EXTENSIONS) and not can_open_heic()):
+    # Asked of any file, so that the formats named here do not depend on whether a HEIC was met before.
+    if not can_open_heic() and (lacks_library or name.lower().endswith(HEIC_EXTENSIONS)):
         raise ProgeoError(f'To read {name}, install the library for HEIC: pip install "progeo[heic]"')
     known = ", ".join(kind for kind in formats if kind in Image.OPEN and kind != "MPO")  # phones' JPEG of several
     raise NotAPhotoError(f"The image {name} cannot be read, it may be damaged: it is none of {known}.")

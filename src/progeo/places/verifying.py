@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from progeo.console import logger, progress_bar
+from progeo.console import logger, progress_bar, warn_once
 from progeo.data.frames import read_points
 from progeo.data.sphere import measure_distances
 from progeo.errors import ProgeoError
@@ -71,9 +71,11 @@ def create_reranker(
             yardstick = learner.yardsticks[method.name]
             known[method.key] = {"photos": count, "yardstick": None if yardstick is None else asdict(yardstick)}
             if yardstick is None:
-                logger.warning(
-                    f"The database has fewer than {FEWEST_PAIRS} pairs of photos that look alike and lie far apart, so "
-                    f"how many points agree by chance ({method.name}) is not known: the descriptors alone decide"
+                # A service comes here whenever its database is renewed.
+                warn_once(
+                    f"{tables.address} has fewer than {FEWEST_PAIRS} pairs of photos that look alike but lie far "
+                    "apart. From these re-ranking learns how many details agree by chance. So re-ranking by "
+                    f"{method.name} leaves the photos found in the order of their descriptors."
                 )
         try:
             with storage.translate_errors(tables.address, "write to"):

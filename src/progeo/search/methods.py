@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from progeo.console import logger
+from progeo.console import warn_once
 from progeo.errors import ProgeoError, require
 from progeo.models.encoder import Encoder
 from progeo.search.exact import Floats
@@ -37,7 +37,7 @@ def create_methods(name: str, encoder: Encoder) -> list[Method]:
         try:
             return create_methods(DEFAULT, encoder)
         except ProgeoError as error:
-            logger.warning(f"Photos are in the order of their descriptors, not verified. {error}")
+            warn_once(f"Photos are in the order of their descriptors, not verified. {error}")
             return []
     if name not in METHODS:
         raise ProgeoError(f"`rerank` is {', '.join(RERANKERS[:-1])} or {NONE}, not {name!r}.")
