@@ -137,7 +137,7 @@ def test_options_of_another_kind_in_a_file(tmp_path: Path) -> None:
             ["train", "--train_set_folder", ".", "--val_set_folder", "b"],
             "please give: --test_set_folder. Neither is needed where --train_set_folder is a manifest",
         ),
-        (["train", *FOLDERS, "--config", "nowhere.yaml"], "File does not exist"),
+        (["train", *FOLDERS, "--config", "nowhere.yaml"], "--config nowhere.yaml cannot be read: No such file"),
         (["eval"], "please give: --test_set_folder"),
         (["train", "--resume_train", "nowhere"], "--resume_train nowhere: there is no such run folder"),
         (["index", "photos", "--database", "nowhere"], "no place database in nowhere yet. Give --model too"),

@@ -441,7 +441,7 @@ def test_damaged_missing_and_foreign_checkpoints(make_options: MakeOptions, tmp_
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "last_checkpoint.pth").write_bytes(b"damaged")
-    with pytest.raises(ProgeoError, match="cannot be read, it may be damaged"):
+    with pytest.raises(ProgeoError, match="no checkpoint of this program, or a damaged one"):
         run_training(make_options(resume_train=str(folder)))
     torch.save({"weights": torch.zeros(2)}, folder / "last_checkpoint.pth")
     with pytest.raises(ProgeoError, match="no checkpoint of this program.*`resume_model`"):

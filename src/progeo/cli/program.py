@@ -284,12 +284,8 @@ def _leave_out_published(arguments: list[str], name: str) -> list[str]:
 
 def _list_values(arguments: list[str], option: str) -> list[str]:
     """Return the values that an option is given, one for each time."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return [
-        value or following
-        for (name, _, value), following in ((argument.partition("="), following) for argument, following in pairs)
-        if name == option
-    ]
+    parts = ((argument.partition("="), i) for i, argument in enumerate(arguments, start=1))
+    return [value or "".join(arguments[i : i + 1]) for (name, _, value), i in parts if name == option]
 
 
 def _find_recipe(arguments: list[str], options_class: type) -> str | None:
