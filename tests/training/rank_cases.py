@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -41,7 +42,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 *ALIKE, LOCAL = CASES
 RESUMED = ["cosplace, batch norm", "metric, no batch norm", "progeo, batch norm"]
-"""Cases that are stopped and go on with another number of ranks."""
+"""Cases that are stopped and go on with another number of ranks: one of each method."""
+COMPARED = {
+    "one": [*product(ALIKE, [torch.float64]), *product(RESUMED, [torch.float32])],
+    "two": [*product(ALIKE, [torch.float64]), *product(RESUMED, [torch.float32])],
+    "four": [*product(ALIKE, [torch.float64])],
+}
+"""Cases of a job that go through whole. float32 takes rounding into account; all else is exact arithmetic."""
 STOP_AT = (1, 3)
 """Epoch and step in flight when a run is stopped, by a signal to its last rank alone."""
 
@@ -100,14 +107,13 @@ def run_job(job: str, city: Path, folder: Path) -> None:
     """Run cases: ``NAME``, ``NAME:stop`` in the middle, ``NAME:EARLIER`` from where that stopped."""
     name, _, what = job.partition(":")
     results = {}
-    # float32 takes rounding into account, where one process and two are compared; all else is exact arithmetic.
-    for dtype in (torch.float64, torch.float32) if name in ("one", "two") else (torch.float64,):
-        for case in [LOCAL] if name == "local" else RESUMED if what else ALIKE:
-            own = folder / name / f"{case} {dtype}"
-            if what not in ("", "stop") and ranks.number() == 0:
-                shutil.copytree(folder / what / own.name, own)
-            ranks.wait()
-            results[case, dtype] = run_case(case, city, own, dtype, what == "stop")
+    others = [LOCAL] if name == "local" else RESUMED
+    for case, dtype in COMPARED.get(name, [*product(others, [torch.float64])]):
+        own = folder / name / f"{case} {dtype}"
+        if what not in ("", "stop") and ranks.number() == 0:
+            shutil.copytree(folder / what / own.name, own)
+        ranks.wait()
+        results[case, dtype] = run_case(case, city, own, dtype, what == "stop")
     torch.save(results, folder / f"{name}.{ranks.number()}.pt")
 
 

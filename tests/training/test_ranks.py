@@ -12,7 +12,7 @@ import torch
 
 from progeo.training.launching import launch
 from tests.conftest import REPOSITORY
-from tests.training.rank_cases import ALIKE, LOCAL, RESUMED, run_job
+from tests.training.rank_cases import COMPARED, LOCAL, RESUMED, run_job
 
 Results = dict[tuple[str, torch.dtype], dict[str, Any]]
 
@@ -67,9 +67,8 @@ def compare(found: dict[str, Any], expected: dict[str, Any], dtype: torch.dtype)
         assert torch.cat(difference).norm() <= of_weights * torch.cat(size).norm(), part
 
 
-@pytest.mark.parametrize("case", ALIKE)
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("two", torch.float64), ("two", torch.float32), ("four", torch.float64)], ids=str
+    ("name", "case", "dtype"), [(name, *one) for name in ("two", "four") for one in COMPARED[name]], ids=str
 )
 def test_ranks_do_what_one_process_does(
     runs: dict[str, list[Results]], name: str, case: str, dtype: torch.dtype
