@@ -23,11 +23,10 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.tables import write_table
-from benchmarks.training import name_device
+from benchmarks.training import make_small_city, name_device
 from progeo.training import ranks, train
 from progeo.training.launching import launch
 from progeo.training.trainer import Trainer
-from progeo_toy_city import CitySizes, make_toy_city
 
 EPOCHS = 2
 HANDED_OVER = {"all_reduce": 0, "all_gather_into_tensor": 1, "broadcast": 0}
@@ -110,9 +109,7 @@ def main() -> None:
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        few = {"val_places": 4, "val_queries": 8, "test_places": 4, "test_queries": 8}
-        sizes = CitySizes(image_size=arguments.image_size, blocks=2, train_places=16, train_dates=6, **few)
-        make_toy_city(Path(folder) / "city", sizes=sizes, show_progress=True)
+        make_small_city(Path(folder) / "city", arguments.image_size)
         for method in arguments.methods:
             for devices in arguments.devices:
                 own = ["--folder", folder, "--devices", str(devices), "--methods", method]

@@ -70,6 +70,13 @@ def measure(way: str, arguments: argparse.Namespace) -> tuple[float, float]:
     return arguments.steps * arguments.batch_size / seconds, peak
 
 
+def make_small_city(folder: Path, image_size: int) -> None:
+    """Draw a town with enough photos to train on, and few to validate and test with."""
+    few = {"val_places": 4, "val_queries": 8, "test_places": 4, "test_queries": 8}
+    sizes = CitySizes(image_size=image_size, blocks=2, train_places=16, train_dates=6, **few)
+    make_toy_city(folder, sizes=sizes, show_progress=True)
+
+
 def name_device() -> str:
     if choose_device("auto").type == "cuda":
         return torch.cuda.get_device_name()
@@ -91,9 +98,7 @@ def main() -> None:
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        few = {"val_places": 4, "val_queries": 8, "test_places": 4, "test_queries": 8}
-        sizes = CitySizes(image_size=arguments.image_size, blocks=2, train_places=16, train_dates=6, **few)
-        make_toy_city(Path(folder) / "city", sizes=sizes, show_progress=True)
+        make_small_city(Path(folder) / "city", arguments.image_size)
         for way in arguments.ways:
             command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--folder", folder, "--ways", way]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

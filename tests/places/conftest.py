@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from progeo.data.table import read_photos as read_set
 from progeo.models.building import create_model
@@ -14,6 +16,8 @@ from progeo.models.files import save_model
 from progeo.models.network import PlaceNetwork
 from progeo.places import rebuilding
 from progeo.places.database import PlaceDatabase
+
+PHOTOS = 24
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +36,17 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_model(path, make_network(), training={}, metrics={}, licence="none")
     return path
+
+
+@pytest.fixture(scope="session")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ``PHOTOS`` photos of noise, 10 m apart; not to be changed."""
+    folder = tmp_path_factory.mktemp("many_photos")
+    generator = np.random.default_rng(0)
+    for number in range(PHOTOS):
+        pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"@{500005 + 10 * number}@4000005@31@S@@@{number}@@0@@@@@@.jpg")
+    return folder
 
 
 @pytest.fixture(scope="session")

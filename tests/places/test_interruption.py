@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from progeo import cli
 from progeo.places import local
 from progeo.places.database import PlaceDatabase
 
-PHOTOS = 24
+from .conftest import PHOTOS
+
 KILLS = 20
 
 
@@ -27,16 +27,6 @@ def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["progeo.places.database", "progeo.models.files", "timm", __name__])
     return context
-
-
-@pytest.fixture(scope="module")
-def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("many_photos")
-    generator = np.random.default_rng(0)
-    for number in range(PHOTOS):
-        pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"@{500005 + 10 * number}@4000005@31@S@@@{number}@@0@@@@@@.jpg")
-    return folder
 
 
 def index(photos: Path, model: Path, database: Path, cache: Path) -> None:

@@ -22,21 +22,10 @@ from progeo.errors import ProgeoError
 from progeo.places import fragments, local, objects
 from progeo.places.database import PlaceDatabase
 
-from .conftest import make_network
+from .conftest import PHOTOS, make_network
 
-PHOTOS = 24
 KILLS = 20
 Index = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("many_photos")
-    generator = np.random.default_rng(0)
-    for number in range(PHOTOS):
-        pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"@{500005 + 10 * number}@4000005@31@S@@@{number}@@0@@@@@@.jpg")
-    return folder
 
 
 @pytest.fixture

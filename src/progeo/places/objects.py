@@ -14,18 +14,13 @@ from progeo.files import atomic_write, read_bytes
 from progeo.places import storage
 
 
-def is_remote(path: str | Path) -> bool:
-    """Whether a path is an address in an object store."""
-    return storage.is_remote(str(path))
-
-
 def read(address: str) -> bytes | None:
     """Return the content of a file; None where there is none.
 
     Raises:
         ProgeoError: it cannot be read.
     """
-    if not is_remote(address):
+    if not storage.is_remote(address):
         try:
             return Path(address).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -49,7 +44,7 @@ def read_photo(path: str) -> bytes:
         OSError: a file cannot be read.
         ProgeoError: there is no such object, or the store cannot be reached.
     """
-    if not is_remote(path):
+    if not storage.is_remote(path):
         return read_bytes(path)
     content = read(path)
     if content is None:
@@ -64,7 +59,7 @@ def describe(path: str) -> tuple[int, int]:
         OSError: there is no such file.
         ProgeoError: there is no such object, or the store cannot be reached.
     """
-    if not is_remote(path):
+    if not storage.is_remote(path):
         status = Path(path).stat()
         return status.st_size, status.st_mtime_ns
     store, key = _open(path)
@@ -83,7 +78,7 @@ def write(address: str, content: bytes) -> None:
     Raises:
         ProgeoError: it cannot be written.
     """
-    if not is_remote(address):
+    if not storage.is_remote(address):
         with storage.translate_errors(address, "write to"):
             Path(address).parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(Path(address)) as temporary:
@@ -98,7 +93,7 @@ def write(address: str, content: bytes) -> None:
 
 def list_names(folder: str, ending: str) -> list[str]:
     """Return the names of the files in a folder that end so, sorted; none where there is no such folder."""
-    if not is_remote(folder):
+    if not storage.is_remote(folder):
         return sorted(path.name for path in Path(folder).glob(f"*{ending}"))
     store, prefix = _open(folder)
     try:

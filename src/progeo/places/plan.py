@@ -134,7 +134,7 @@ def normalise(table: pl.DataFrame) -> pl.DataFrame:
 
 def make_absolute(path: str | Path) -> str:
     """Return the one spelling of a path that the database knows it by; links are left as they are."""
-    if storage.is_remote(str(path)):
+    if storage.is_remote(path):
         return str(path)
     return os.path.abspath(path)  # noqa: PTH100 (Path.absolute keeps "..", Path.resolve follows links)
 

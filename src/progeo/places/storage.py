@@ -199,9 +199,9 @@ def describe_trouble(text: str) -> str:
     return text
 
 
-def is_remote(address: str) -> bool:
-    """Whether an address is one of an object store instead of a folder."""
-    return "://" in address
+def is_remote(address: str | Path) -> bool:
+    """Whether an address is one of an object store instead of a folder or file."""
+    return "://" in str(address)
 
 
 def read_setting(settings: Any, key: str) -> bytes:
