@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _said_by_no_other_test() -> None:
     """Let each test see the warnings that a process says once."""
     warn_once.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _log_of_no_other_test() -> None:
+    """Forget where a test before this one, or what several tests share, sent the log: its terminal is closed by now."""
+    logger = logging.getLogger("progeo")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
