@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 # How PyTorch words it, on CUDA and MPS, on the CPU, and in CUDA's libraries; only CUDA has a class of its own for it.
 SIGNS_OF_LITTLE_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
@@ -86,7 +93,7 @@ def explain_missing_library(purpose: str = "This") -> Iterator[None]:
         if library not in EXTRAS:
             raise
         raise ProgeoError(
-            f'{purpose} needs {library}, which is not installed: pip install "progeo[{EXTRAS[library]}]".'
+            f"{purpose} needs {library}, which is not installed: {how_to_install(EXTRAS[library])}."
         ) from error
 
 
@@ -98,6 +105,46 @@ def require(module: str, purpose: str = "This") -> Any:
     """
     with explain_missing_library(purpose):
         return import_module(module)
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that adds an extra to this installation: of a checkout, of a wheel, or of an index.
+
+    Where a checkout or a wheel was installed that is gone, the command names the extra's libraries.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    pip = "pip install" if find_spec("pip") else "uv pip install"
+    try:
+        installed = distribution("progeo")
+    except PackageNotFoundError:  # a clone that Python finds by its path
+        return f'{pip} -e "{Path(__file__).parents[2]}[{extra}]"'
+    origin: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
+    address = origin.get("url", "")
+    path = url2pathname(urlsplit(address).path)
+    if address.startswith("file:") and not Path(path).exists():
+        return " ".join([pip, *(f'"{library}"' for library in _list_libraries(installed, extra))])
+    if "dir_info" in origin:
+        return f'{pip} {"-e " if origin["dir_info"].get("editable") else ""}"{path}[{extra}]"'
+    if "vcs_info" in origin:
+        address = f"{origin['vcs_info']['vcs']}+{address}@{origin['vcs_info']['commit_id']}"
+    return f'{pip} "progeo[{extra}]{f" @ {address}" if address else ""}"'
+
+
+def _list_libraries(installed: Distribution, extra: str) -> list[str]:
+    """Return the libraries of an extra, and those of extras that it includes."""
+    libraries: list[str] = []
+    for requirement in installed.requires or ():
+        library, _, condition = (part.strip() for part in requirement.partition(";"))
+        if not re.search(rf"""\bextra == ["']{extra}["']""", condition):
+            continue
+        included = re.fullmatch(r"progeo\[([\w,]+)\]", library)
+        for one in included[1].split(",") if included else ():
+            libraries += _list_libraries(installed, one)
+        libraries += [] if included else [library]
+    return libraries
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -94,7 +94,7 @@ def test_as_a_default_what_is_missing_is_one_line_and_the_order_of_the_descripto
     assert found.rerank == "none"
     np.testing.assert_array_equal(found.predictions, plain.predictions)
     assert caplog.text.count("not verified. Re-ranking needs") == 1
-    assert 'pip install "progeo[rerank]"' in caplog.text
+    assert '[rerank]"' in caplog.text
 
 
 def test_a_protocol_asks_for_it_by_name(textured: Path, network: PlaceNetwork) -> None:
@@ -116,7 +116,7 @@ def test_what_is_missing_is_named(
     for library, name, extra in (("cv2", "sift", "rerank"), ("kornia", "lightglue", "lightglue")):
         monkeypatch.setitem(sys.modules, library, None)
         monkeypatch.setitem(sys.modules, f"{library}.feature", None)
-        with pytest.raises(ProgeoError, match=rf'not installed: pip install "progeo\[{extra}\]"'):
+        with pytest.raises(ProgeoError, match=rf'not installed: pip install .*\[{extra}\]"'):
             evaluate(network, textured, rerank=name)
 
 

@@ -162,6 +162,36 @@ def search_panoramax(features: list[dict[str, Any]]) -> Route:
     return search
 
 
+def write_number(value: int) -> bytes:
+    """Seven bits a byte, the lowest first, as in protocol buffers."""
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def write_field(number: int, value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        return write_number(number << 3) + write_number(value)
+    return write_number(number << 3 | 2) + write_number(len(value)) + value
+
+
+def vector_tile(points: dict[int, tuple[int, int]], layer: str = "image", extent: int = 4096) -> bytes:
+    """A tile of a map with points by their ids, at places in units of its extent, which may lie beyond it."""
+    features, values = b"", b""
+    for index, (identity, place) in enumerate(points.items()):
+        geometry = write_number(9) + b"".join(write_number(at << 1 if at >= 0 else (-at << 1) - 1) for at in place)
+        tags = write_number(1) + write_number(2 * index) + write_number(0) + write_number(2 * index + 1)
+        features += write_field(
+            2, write_field(1, index) + write_field(2, tags) + write_field(3, 1) + write_field(4, geometry)
+        )
+        values += write_field(4, write_number(3 << 3 | 1) + bytes(8)) + write_field(4, write_field(4, identity))
+    keys = write_field(3, b"id") + write_field(3, b"compass_angle")
+    content = write_field(15, 2) + write_field(1, layer.encode()) + features + keys + values + write_field(5, extent)
+    return write_field(3, content)
+
+
 PLACE = (59.33, 18.07)
 FLAT = encode(np.full((48, 64, 3), 90, np.uint8))
 ROUND = encode(make_frame())

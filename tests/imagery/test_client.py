@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -23,7 +24,8 @@ def test_it_says_who_asks(service: Service, client: Client) -> None:
     assert client.ask(f"{service.address}/a", {"q": "1"}, {"Authorization": "OAuth x"}) == {"a": 1}
     ((_, query, headers),) = service.asked
     assert query == {"q": "1"}
-    assert headers["User-Agent"].startswith("progeo/") and "me@example.org" in headers["User-Agent"]
+    said = headers["User-Agent"]
+    assert re.fullmatch(r"progeo/[\d.]+ \((https://\S+; )?me@example.org\)", said)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from progeo.errors import ProgeoError
 from progeo.imagery.area import Box, make_area
 from progeo.imagery.client import FetchError
 from progeo.imagery.searching import find_pictures
-from progeo.imagery.sources import make_source, panoramax
+from progeo.imagery.sources import Mapillary, Panoramax, make_source, panoramax
 from progeo.imagery.sources.source import Found
+from progeo.imagery.sources.tiles import list_tiles, read_points
 
-from .service import Answer, Query, Service, panoramax_feature, search_panoramax
+from .service import Answer, Query, Service, panoramax_feature, search_panoramax, vector_tile
 
 BOX = Box(18.06, 59.32, 18.08, 59.34)
 
@@ -164,6 +167,77 @@ def test_mapillary_in_dense_places(service: Service, token: str) -> None:
         assert len(find_pictures(source, client, make_area((59.33, 18.07), 300)).pictures) == 1
 
 
+def offer_dense(service: Service, monkeypatch: pytest.MonkeyPatch, missing: int = 0) -> list[tuple[float, float]]:
+    """Have Mapillary refuse every box as too much, and show its pictures on a tile; return where they are."""
+    ids = range(1, 131)
+    monkeypatch.setattr(Mapillary, "tiles", f"{service.address}/tiles")
+    (column, row), *_ = list_tiles(Box(18.07, 59.33, 18.07, 59.33), 14)
+    refused = {"error": {"message": "Please reduce the amount of data you're asking for, then retry", "code": 1}}
+    places = {number: (2000 + number % 13, 2000 + number // 13) for number in ids}
+    content = vector_tile(places) + vector_tile({999: (2000, 2000)}, layer="sequence")
+    where = read_points(content, "image", column, row, 14)
+    tile = Answer(content, headers={"Content-Type": "application/x-protobuf"})
+
+    def describe(query: Query) -> Answer:
+        names = query["ids"].split(",")
+        assert len(names) <= 50
+        rows = {name: mapillary_row(int(name) - 1000, *where[name]) for name in names}
+        return Answer({**rows, "gone": None})
+
+    service.routes |= {
+        "/images": Answer(refused, 500),
+        f"/tiles/14/{column}/{row}": [*[Answer("", 404)] * missing, tile],
+        "/": describe,
+    }
+    return [(latitude, longitude) for longitude, latitude in where.values()]
+
+
+def test_mapillary_where_every_box_is_too_dense(
+    service: Service, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In large cities the tiles of the map name the pictures; a missing tile may be there a second later."""
+    places = offer_dense(service, monkeypatch, missing=2)
+    source = make_source("mapillary", service.address)
+    caplog.set_level(logging.INFO)
+    middle = np.mean(places, axis=0)
+    with source.connect() as client:
+        found = find_pictures(source, client, make_area((middle[0], middle[1]), 300))
+    assert len(found.pictures) == len(places) == 130 and not found.remarks
+    assert len(service.paths("/tiles")) == 3  # each tile once
+    assert len(service.paths("/images")) < 60  # not down to boxes of a few metres
+    assert all(query.get("access_token") == token for path, query, _ in service.asked if path.startswith("/tiles"))
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer("", 404), Answer("<html>Log in</html>", headers={"Content-Type": "text/html"})],
+    ids=["missing", "log-in page"],
+)
+def test_mapillary_without_its_map(
+    answer: Answer, service: Service, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_dense(service, monkeypatch)
+    (path,) = (path for path in service.routes if path.startswith("/tiles"))
+    service.routes[path] = answer
+    with pytest.raises(FetchError, match=r"map that names its pictures.*log-in page.*later") as raised:
+        search("mapillary", service, Box(18.07, 59.33, 18.071, 59.331))
+    assert "secret" not in str(raised.value)
+    service.routes[path] = Answer(vector_tile({1001: (2000, 2000)})[:-9])
+    with pytest.raises(FetchError, match="a vector tile that breaks off"):
+        search("mapillary", service, Box(18.07, 59.33, 18.071, 59.331))
+
+
+def test_points_of_a_tile_are_where_they_should_be() -> None:
+    """The middle of a tile, its corner, and a point of the strip around it."""
+    content = vector_tile({1: (2048, 2048), 2: (0, 0), 3: (-64, 4096 + 64)})
+    points = read_points(content, "image", 1, 0, 1)  # the north-eastern quarter of the world
+    assert points["1"] == pytest.approx([90, 66.5132604], abs=1e-6)
+    assert points["2"] == pytest.approx([0, 85.0511288], abs=1e-6)
+    assert points["3"][0] < 0 and points["3"][1] < 0
+    assert list_tiles(Box(-1, -1, 1, 1), 1) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
 def test_mapillary_without_a_valid_token(service: Service, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     said = {"error": {"message": f"Invalid OAuth access token {token}", "type": "OAuthException", "code": 190}}
     service.routes["/images"] = Answer(said, 401)
@@ -288,6 +362,65 @@ def test_documented_schemas(name: str, file: str, route: str, service: Service, 
     assert found.pictures and not found.left_out
     assert all(picture.licence and picture.author and picture.page_url for picture in found.pictures)
     assert any(picture.heading is not None for picture in found.pictures)
+
+
+def test_panoramax_has_a_second_address(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.routes |= {
+        "/first/search": Answer("", 503),
+        "/second/search": search_panoramax([panoramax_feature(service.address, 1, 59.33, 18.07)]),
+    }
+    monkeypatch.setattr(Panoramax, "home", f"{service.address}/first")
+    monkeypatch.setattr(Panoramax, "other", f"{service.address}/second")
+    source = make_source("panoramax")
+    with source.connect() as client:
+        client.hosts.add("127.0.0.1")
+        assert len(source.search(client, BOX).pictures) == len(source.search(client, BOX).pictures) == 1
+    assert len(service.paths("/first")) == 5  # not asked again
+
+
+GOOD: dict[str, tuple[str, Any]] = {
+    "panoramax": ("/api/search", {"features": [None, panoramax_feature("https://pano.example", 1, 59.33, 18.07)]}),
+    "mapillary": ("/images", {"data": [None, mapillary_row(1, 18.07, 59.33)]}),
+    "amsterdam": ("/panoramas/", {"_embedded": {"panoramas": [None, amsterdam_row(1, "https://pano.example")]}}),
+    "commons": ("/w/api.php", {"query": {"pages": [None, commons_page(1)]}}),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_source_is_patient(name: str, service: Service, token: str, no_waiting: list[float]) -> None:
+    """Busy, failing, slow and cut answers are asked for again; what is no description is passed over."""
+    route, content = GOOD[name]
+    service.routes[route] = [
+        Answer("", 429, {"Retry-After": "3"}),
+        Answer("", 500),
+        Answer(content, cut_at=20),
+        Answer(content, seconds=0.7),
+        Answer(content),
+    ]
+    assert len(search(name, service).pictures) == 1
+    assert no_waiting[0] == 3 and len(service.asked) == 5
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer("", 404), "status 404"),
+        (Answer("", 500), "status 500, 5 times"),
+        (Answer("<html>Log in</html>", headers={"Content-Type": "text/html"}), "a web page instead of JSON"),
+        (Answer({"nothing": 1}), "."),
+        (Answer("", 302, {"Location": "http://localhost:9/"}), "leads to localhost, which is no host of it"),
+    ],
+    ids=["missing", "failing", "web page", "without rows", "led elsewhere"],
+)
+def test_every_source_says_what_is_wrong(name: str, answer: Answer, message: str, service: Service, token: str) -> None:
+    service.routes[GOOD[name][0]] = answer
+    if name == "commons" and answer.content == {"nothing": 1}:  # its answer where there are none
+        assert not search(name, service).pictures
+        return
+    with pytest.raises(FetchError, match=message) as raised:
+        search(name, service)
+    assert "secret" not in str(raised.value)
 
 
 def test_unknown_source_and_address() -> None:

@@ -201,7 +201,7 @@ def test_heic_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(decoding, "can_open_heic", lambda: False)
     monkeypatch.delitem(Image.OPEN, "HEIF")
     assert read_pixels(tmp_path / "jpeg.heic", Preprocessing(48)).shape == (48, 64, 3)
-    with pytest.raises(ProgeoError, match=r'pip install "progeo\[heic\]"'):
+    with pytest.raises(ProgeoError, match=r'pip install .*\[heic\]"'):
         read_pixels(tmp_path / "phone.jpg", Preprocessing(48))
 
 

@@ -6,12 +6,13 @@ What it raises says what went wrong without the query of an address, which can h
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
+from importlib.metadata import metadata
 from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from progeo.errors import ProgeoError, require
 if TYPE_CHECKING:
     import httpx
 
-PROJECT = "https://github.com/OWNER/progeo"
 TRIES = 5
 FIRST_WAIT = 2.0
 """Seconds before the second try, doubled for each further one, where the service does not say how long to wait."""
@@ -88,11 +88,10 @@ class Client:
         self.title, self.hosts, self._secrets = title, set(hosts), [text for text in secrets if text]
         self._pause, self._say = pause, say
         self._last = 0.0
-        reachable = f"{PROJECT}; {contact}" if contact else PROJECT
         library = require("httpx", "Downloading pictures")
-        self._http: httpx.Client = library.Client(
-            headers={"User-Agent": f"progeo/{version('progeo')} ({reachable})"}, timeout=TIMEOUT
-        )
+        # It would log whole addresses, which hold keys.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._http: httpx.Client = library.Client(headers={"User-Agent": _name_progeo(contact)}, timeout=TIMEOUT)
 
     def __enter__(self) -> Client:
         """Return the client."""
@@ -251,6 +250,14 @@ class _NotNowError(Exception):
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+def _name_progeo(contact: str | None) -> str:
+    """Return what tells a service who asks: version, address of the project, and how the user can be reached."""
+    said = metadata("progeo")
+    home = [address.partition(", ")[2] for address in said.get_all("Project-URL") or ()][:1]
+    reachable = "; ".join([*home, *([contact] if contact else [])])
+    return f"progeo/{said['Version']}" + (f" ({reachable})" if reachable else "")
 
 
 def wait_for(seconds: float) -> None:

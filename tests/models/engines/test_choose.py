@@ -189,10 +189,10 @@ def test_without_runtimes_everything_works_and_the_line_names_the_extra(
 ) -> None:
     monkeypatch.setattr(choose, "find_runtime", lambda: None)
     encoder = Encoder.create(network, engine="auto")
-    assert encoder.engine.name.startswith("PyTorch, cpu") and "progeo[onnx]" in encoder.engine.name
+    assert encoder.engine.name.startswith("PyTorch, cpu") and "[onnx]" in encoder.engine.name
     assert encoder.encode(make_photos(2)).shape == (2, 8)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ProgeoError, match=r"engine onnx needs onnxruntime.*progeo\[onnx\]"):
+    with pytest.raises(ProgeoError, match=r"engine onnx needs onnxruntime.*\[onnx\]"):
         Encoder.create(network, engine="onnx")
     with pytest.raises(ProgeoError, match=r"`engine` is auto, torch, onnx or openvino, not 'tensorrt'"):
         Encoder.create(network, engine="tensorrt")

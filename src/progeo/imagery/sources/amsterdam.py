@@ -42,6 +42,8 @@ class Amsterdam(Source):
             if not isinstance(rows, list):
                 raise FetchError("Amsterdam's panoramas: the answer holds none.", "unexpected JSON")
             for row in rows:
+                if not isinstance(row, dict):
+                    continue
                 picture = _read_picture(row)
                 if isinstance(picture, str):
                     found.left_out[str(row.get("pano_id"))] = picture

@@ -50,7 +50,8 @@ class Commons(Source):
             if "error" in answer:
                 self._refuse(answer["error"])
             for page in (answer.get("query") or {}).get("pages") or []:
-                pages.setdefault(page.get("pageid"), {}).update(page)
+                if isinstance(page, dict):
+                    pages.setdefault(page.get("pageid"), {}).update(page)
             going_on = {name: str(value) for name, value in (answer.get("continue") or {}).items()}
             if not going_on:
                 break

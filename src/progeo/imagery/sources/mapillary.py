@@ -1,7 +1,8 @@
 """Mapillary, street-level pictures by volunteers (interface: https://www.mapillary.com/developer/api-documentation).
 
 It needs a free token. A box must be smaller than 0.01 degrees, is not paged, and is refused where it holds too much,
-whatever the limit. Addresses of pictures are signed and expire.
+whatever the limit: in the middle of large cities even boxes of 25 metres. There the tiles of Mapillary's map name the
+pictures. Addresses of pictures are signed and expire.
 """
 
 from __future__ import annotations
@@ -9,17 +10,29 @@ from __future__ import annotations
 import math
 import os
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
 
 from progeo.errors import ProgeoError
 from progeo.imagery.area import Box
-from progeo.imagery.client import Client, DeniedError, FetchError
+from progeo.imagery.client import BusyError, Client, DeniedError, FetchError, TooMuchError
 from progeo.imagery.picture import Picture, normalise_heading
 from progeo.imagery.sources.source import Found, Source
+from progeo.imagery.sources.tiles import list_tiles, read_points
 from progeo.imagery.views import find_tilt
 
 TOKEN = "MAPILLARY_TOKEN"
 LIMIT = 2000
+DENSE = 150.0
+"""Metres: where a box so small is refused, smaller ones hardly help, and tiles are asked instead."""
+ZOOM, LAYER = 14, "image"
+TRIES_OF_TILES = 3
+"""Where a tile is missing: some are found a second later."""
+MOST_IDS = 50
+"""Pictures that are described by one answer."""
 FIELDS = (
     "id,geometry,computed_geometry,compass_angle,computed_compass_angle,computed_rotation,captured_at,width,height,"
     "is_pano,camera_type,camera_parameters,sequence,creator,thumb_2048_url,thumb_original_url"
@@ -35,6 +48,7 @@ class Mapillary(Source):
     home = "https://graph.mapillary.com"
     hosts = (".mapillary.com", ".fbcdn.net")
     largest_box = 0.009
+    tiles: ClassVar[str] = "https://tiles.mapillary.com/maps/vtp/mly1_public/2"
 
     def __init__(self, address: str | None = None) -> None:
         """Take the token from the environment."""
@@ -45,15 +59,66 @@ class Mapillary(Source):
                 f"Mapillary needs a token, which is free: make a client token at "
                 f"https://www.mapillary.com/dashboard/developers and put it into the environment variable {TOKEN}."
             )
+        self._points: dict[tuple[int, int], tuple[list[str], NDArray[np.float64]]] = {}
 
     def search(self, client: Client, box: Box) -> Found:
-        """Ask for a box; there are no pages."""
-        answer = self._ask(client, "/images", {"fields": FIELDS, "bbox": box.format(), "limit": str(LIMIT)})
+        """Ask for a box; there are no pages. Where it is too dense, ask for the pictures that tiles show in it."""
+        try:
+            answer = self._ask(client, "/images", {"fields": FIELDS, "bbox": box.format(), "limit": str(LIMIT)})
+        except TooMuchError:
+            if box.height_metres > DENSE:
+                raise
+            return self._search_tiles(client, box)
         rows = answer.get("data")
         if not isinstance(rows, list):
             raise FetchError("Mapillary answered without data.", "unexpected JSON")
-        found = Found(complete=len(rows) < LIMIT)
+        return self._read(rows, complete=len(rows) < LIMIT)
+
+    def _search_tiles(self, client: Client, box: Box) -> Found:
+        ids: list[str] = []
+        for column, row in list_tiles(box, ZOOM):
+            names, places = self._fetch_tile(client, column, row)
+            inside = (places >= [box.west, box.south]).all(axis=1) & (places <= [box.east, box.north]).all(axis=1)
+            ids += [names[number] for number in inside.nonzero()[0]]
+        ids = list(dict.fromkeys(ids))  # tiles overlap
+        rows: list[Any] = []
+        for start in range(0, len(ids), MOST_IDS):
+            rows += self._ask(client, "/", {"ids": ",".join(ids[start : start + MOST_IDS]), "fields": FIELDS}).values()
+        return self._read(rows)
+
+    def _fetch_tile(self, client: Client, column: int, row: int) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the ids of the pictures of a tile, and their longitudes and latitudes (P, 2)."""
+        if (column, row) not in self._points:
+            assert self.token is not None
+            # Tiles take the token in the address alone, which is told to nobody: see the client.
+            address = f"{self.tiles}/{ZOOM}/{column}/{row}?access_token={quote(self.token, safe='')}"
+            for attempt in range(1, TRIES_OF_TILES + 1):
+                try:
+                    content = client.download(address)
+                    break
+                except BusyError:
+                    raise
+                except FetchError as error:
+                    if error.reason == "status 404" and attempt < TRIES_OF_TILES:
+                        continue
+                    raise BusyError(
+                        f"Mapillary does not give the map that names its pictures here ({error}) Where it was asked "
+                        "too often it leads to a log-in page for a while. Please run the same command later: what is "
+                        "there stays.",
+                        error.reason,
+                    ) from error
+            try:
+                points = read_points(content, LAYER, column, row, ZOOM)
+            except ValueError as error:
+                raise FetchError(f"Mapillary gives a map that cannot be read: {error}.", "a damaged map") from error
+            self._points[column, row] = [*points], np.array([*points.values()], float).reshape(-1, 2)
+        return self._points[column, row]
+
+    def _read(self, rows: list[Any], *, complete: bool = True) -> Found:
+        found = Found(complete=complete)
         for row in rows:
+            if not isinstance(row, dict):
+                continue
             picture = _read_picture(row)
             if isinstance(picture, str):
                 found.left_out[str(row.get("id"))] = picture

