@@ -29,6 +29,7 @@ import runpy
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -69,7 +70,7 @@ README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 NAMES = (
     *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving"),
-    *("your-town", "positions", "reconstruction", "choosing"),
+    *("install", "your-town", "positions", "reconstruction", "choosing"),
     "extend",
 )
 PAGES = [README, *(DOCS / f"{name}.md" for name in NAMES)]
@@ -271,7 +272,7 @@ def workspace(
     def load_from_here(repository: str, name: str, *, source: str = "github", **settings: Any) -> Any:
         if repository == str(Path("path/to/clone").resolve()):
             return load(repository, name, source=source, **settings)
-        assert (repository, source) in (("OWNER/progeo", "github"), ("path/to/progeo", "local"))
+        assert (repository, source) == ("path/to/progeo", "local")
         return load(str(REPOSITORY), name, source="local", **settings)
 
     monkeypatch.setattr(torch.hub, "load", load_from_here)
@@ -363,8 +364,6 @@ def run_command(
             assert all((REPOSITORY / path / "pyproject.toml").is_file() for path in further if path != "-e"), command
         case ["tensorboard", "--logdir", folder]:
             assert find_spec("tensorboard") and list(Path(folder).rglob("events.out.tfevents*")), command
-        case ["git", "clone", "ADDRESS-OF-THIS-REPOSITORY", "progeo"] | ["cd", "progeo"]:
-            pass
         case ["python3", "-m", "venv", ".venv"] | ["source", ".venv/bin/activate"]:
             pass
         case _:
@@ -510,6 +509,32 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_figures_of_the_readme_are_measured() -> None:
+    """Each stands in docs/benchmarks.md, where its command is."""
+    benchmarks = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    rows = [row for row in read_section(README, "## Results").splitlines() if row.startswith("| ")]
+    figures = set(re.findall(r"\d+\.\d+", " ".join(rows)))
+    assert len(figures) > 10
+    assert {
+        figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d])", benchmarks)
+    } == set()
+
+
+def test_the_address_of_the_repository_stands_in_one_place() -> None:
+    """Who publishes the project writes it there alone."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    texts = [REPOSITORY / name for name in listed.stdout.splitlines() if not name.startswith("tests/")]
+    named = [
+        path.name
+        for path in texts
+        if path.suffix in (".md", ".py", ".toml", ".yml", ".cff", ".html", ".js", "")
+        and path.is_file()
+        and re.search(r"OWNER/progeo|ADDRESS-OF", path.read_text(encoding="utf-8"))
+    ]
+    assert named == ["pyproject.toml"]
+    assert (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8").count("OWNER/progeo") == 1
 
 
 def test_options_page_is_up_to_date() -> None:
