@@ -2,9 +2,9 @@
 
 Usage: python locate_node.py --ros-args -p database:=my_town -r image:=/camera/image_raw
 
-It needs rclpy, sensor_msgs and cv_bridge of a ROS 2 installation, and progeo with the extra ``places``. The database
-should be calibrated: then the radius holds the true place in nine of ten cases, and unknown places are published as no
-fix.
+It needs rclpy, sensor_msgs and cv_bridge of a ROS 2 installation, and progeo with the extra ``places``. The database must
+be calibrated, as ``progeo index`` does it: the radius holds the true place of eight in ten right estimates, and unknown
+places are published as no fix.
 """
 
 import math
@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image, NavSatFix, NavSatStatus
 
 import progeo
 
-NINE_IN_TEN = 2.146  # radius of nine in ten over the standard deviation of each axis (Rayleigh)
+EIGHT_IN_TEN = 1.794  # radius of eight in ten over the standard deviation of each axis (Rayleigh)
 
 
 class LocateNode(Node):
@@ -36,14 +36,13 @@ class LocateNode(Node):
     def locate(self, image: Image) -> None:
         """Publish where an image was taken."""
         pixels = self.bridge.imgmsg_to_cv2(image, desired_encoding="rgb8")
-        (estimate,) = self.database.locate([pixels])
+        (estimate,) = self.database.locate([pixels], min_confidence=self.least)
         fix = NavSatFix(header=image.header, altitude=math.nan)
-        is_sure = estimate.probability is not None and estimate.probability >= self.least
-        fix.status.status = NavSatStatus.STATUS_FIX if is_sure else NavSatStatus.STATUS_NO_FIX
+        fix.status.status = NavSatStatus.STATUS_FIX if estimate.known else NavSatStatus.STATUS_NO_FIX
         fix.latitude = fix.longitude = math.nan
-        if is_sure and estimate.latitude is not None:
+        if estimate.known:
             fix.latitude, fix.longitude = estimate.latitude, estimate.longitude
-            variance = ((estimate.radius_metres or 25.0) / NINE_IN_TEN) ** 2
+            variance = ((estimate.radius_metres or 25.0) / EIGHT_IN_TEN) ** 2
             fix.position_covariance = [variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, 1e6]
             fix.position_covariance_type = NavSatFix.COVARIANCE_TYPE_APPROXIMATED
         self.fixes.publish(fix)

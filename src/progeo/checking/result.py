@@ -245,7 +245,7 @@ def _describe_duplicates(table: pl.DataFrame, parts: pl.Series, duplicates: Dupl
             within = f", within {first}" if parts.n_unique() > 1 else ""
             where = f", in {first} and {second}" if first != second else within
             names = [f"{path[one]} = {path[other]}" for one, other in group.select("one", "other").iter_rows()]
-            text = f"{format_count(len(group), 'photo')} {wording}{where}, first: {names[0]}"
+            text = f"{format_count(len(group), 'photo')} {wording}{where}"
             findings.append(Finding(across and is_exact, text, names, pictured=True))
     return findings
 

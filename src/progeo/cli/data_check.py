@@ -63,7 +63,7 @@ def run(options: CheckOptions) -> None:
     if options.json:
         print(json.dumps(result.to_dict()), flush=True)
     else:
-        console.print(describe(result, start), markup=False, soft_wrap=True)
+        console.print(describe(result, start, options.page), markup=False, soft_wrap=True)
     write_check_page(result, options.page, start, settings)
     console.print(f"The page is {options.page}", markup=False, soft_wrap=True)
     problems = sum(finding.is_problem for finding in result.findings)
@@ -92,8 +92,8 @@ def spell_settings(settings: dict[str, Any]) -> str:
     return " ".join(f"--{name} {value}" for name, value in settings.items())
 
 
-def describe(result: Result, start: str) -> str:
-    """Return the check as one page for the terminal; ``start`` is the recommended command."""
+def describe(result: Result, start: str, page: str) -> str:
+    """Return the check for the terminal; ``start`` is the recommended command, ``page`` has the pictures."""
     kind = "to locate" if result.to_locate else "with a position"
     lines = [f"{result.source}: {format_count(len(result.table), 'photo')} {kind}"]
     lines += [f"  {part:24} {count:10,}" for part, count in result.counts.items()]
@@ -108,7 +108,7 @@ def describe(result: Result, start: str) -> str:
         found = ", ".join(f"{count:,} with {name}" for name, count in counts.items() if count)
         lines.append(f"Positives of {part}: {found}")
     if result.to_locate:
-        return "\n".join([*lines, *_list_findings(result)])
+        return "\n".join([*lines, *_list_findings(result, page)])
     training_photos = format_count(result.training_images, "training photo")
     lines.append(
         f"Classes that {training_photos} make with an M and an alpha, by the least number of photos of a class:"
@@ -126,7 +126,7 @@ def describe(result: Result, start: str) -> str:
     else:
         lines.append("No setting of these keeps half of the photos in classes: too few photos of each place.")
     lines.append(f"To locate photos among these, without training: {spell_index(result)}")
-    return "\n".join([*lines, *_list_findings(result)])
+    return "\n".join([*lines, *_list_findings(result, page)])
 
 
 def _draw_classes(settings: list[Setting]) -> list[str]:
@@ -144,7 +144,10 @@ def _draw_classes(settings: list[Setting]) -> list[str]:
     return [align("M", "alpha", (f"{least} or more" for least in MINIMA)), *rows] if rows else []
 
 
-def _list_findings(result: Result) -> list[str]:
-    """Return what was found, problems first."""
-    findings = sorted(result.findings, key=lambda one: not one.is_problem)
-    return [f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}" for finding in findings]
+def _list_findings(result: Result, page: str) -> list[str]:
+    """Return what was found, problems first; what pictures show better is in the page."""
+    return [
+        f"{'Problem' if finding.is_problem else 'Remark'}: {finding.text}"
+        + (f": {page} shows them" if finding.pictured else "")
+        for finding in sorted(result.findings, key=lambda one: not one.is_problem)
+    ]

@@ -118,7 +118,7 @@ def run(options: LocateOptions) -> None:
                 max_speed=options.max_speed,
                 prior=prior,
                 min_confidence=options.min_confidence,
-                even_unknown=options.even_unknown,
+                even_unknown=options.even_unknown or (options.even_uncalibrated and database.calibration is None),
                 exact=options.exact,
                 rerank=reranker,
             )

@@ -37,6 +37,11 @@ class WritingOptions(EstimateOptions):
         "what an XMP file is called: full is photo.jpg.xmp (darktable, digiKam, immich, PhotoPrism), stem is photo.xmp",
         choices=("full", "stem"),
     )
+    even_uncalibrated: bool = option(
+        False,
+        "for --write: also by a database that is not calibrated; nobody knows how sure its positions are, and they "
+        "have no radius",
+    )
     overwrite: bool = option(False, "for --write: also where a photo has a position already")
     dry_run: bool = option(False, "for --write: only show what would be written, and why not")
     only_missing: bool = option(False, "leave out photos that have a position; one that progeo estimated is none")
@@ -57,13 +62,16 @@ def check_writing(options: WritingOptions, database: PlaceDatabase) -> None:
             if getattr(options, name):
                 raise refuse_local_frame(name)
     if options.write is None:
-        if options.dry_run or options.overwrite:
-            raise ProgeoError("`dry_run` and `overwrite` are about `write`: please give `write` sidecar or exif too.")
+        if options.dry_run or options.overwrite or options.even_uncalibrated:
+            raise ProgeoError(
+                "`dry_run`, `overwrite` and `even_uncalibrated` are about `write`: please give `write` sidecar or exif "
+                "too."
+            )
         return
-    if database.calibration is None and not options.even_unknown:
+    if database.calibration is None and not options.even_uncalibrated:
         raise ProgeoError(
             "`write` puts only positions into photos of which is known how sure they are, and this database is not "
-            "calibrated: progeo index does that. To write all the same, give `even_unknown`."
+            "calibrated: progeo index does that. To write all the same, give `even_uncalibrated`."
         )
 
 
@@ -112,6 +120,7 @@ def write_back(results: list[Located], options: WritingOptions) -> None:
         sidecar_name=options.sidecar_name,
         overwrite=options.overwrite,
         even_unknown=options.even_unknown,
+        even_uncalibrated=options.even_uncalibrated,
     )
     if options.dry_run:
         show_plans(plans)
@@ -136,7 +145,8 @@ def show_plans(plans: list[Writing]) -> None:
         estimate = plan.estimate
         sure = "" if estimate.probability is None else f", {100 * estimate.probability:.0f} % sure"
         remark = f" ({plan.remark})" if plan.remark else ""
-        say(f"{plan.photo}: {latitude:.6f}, {longitude:.6f}, radius {radius:.0f} m{sure} -> {plan.file}{remark}")
+        around = "" if radius is None else f", radius {radius:.0f} m"
+        say(f"{plan.photo}: {latitude:.6f}, {longitude:.6f}{around}{sure} -> {plan.file}{remark}")
 
 
 def describe_left(plans: list[Writing]) -> None:

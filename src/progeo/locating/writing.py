@@ -50,7 +50,7 @@ class Writing:
         """What is written."""
         estimate = self.estimate
         assert estimate.latitude is not None and estimate.longitude is not None
-        return PositionToWrite(estimate.latitude, estimate.longitude, estimate.radius_metres or 0.0)
+        return PositionToWrite(estimate.latitude, estimate.longitude, estimate.radius_metres)
 
 
 @dataclass
@@ -70,6 +70,7 @@ def plan_writing(
     sidecar_name: str = "full",
     overwrite: bool = False,
     even_unknown: bool = False,
+    even_uncalibrated: bool = False,
 ) -> list[Writing]:
     """Return what is to be done with each photo.
 
@@ -80,6 +81,7 @@ def plan_writing(
         sidecar_name: ``full`` for ``photo.jpg.xmp``, ``stem`` for ``photo.xmp``.
         overwrite: also where a photo has a position.
         even_unknown: also positions of places that the database does not know.
+        even_uncalibrated: also positions of a database that cannot tell which places it knows.
     """
     if any(result.estimate.is_local for result in results):
         raise refuse_local_frame("write")
@@ -93,8 +95,9 @@ def plan_writing(
             remark = _find_obstacle(Path(result.path)) or ""
             into = "sidecar" if remark else "exif"
         file = Path(result.path) if into == "exif" else xmp.name_sidecar(result.path, sidecar_name)
-        left = None
-        if result.estimate.latitude is None or not (result.estimate.known or even_unknown):
+        left, known = None, result.estimate.known
+        is_wanted = known or even_unknown or (known is None and even_uncalibrated)
+        if result.estimate.latitude is None or not is_wanted:
             left = UNKNOWN
         elif result.path in located and not overwrite:
             left = HAS_POSITION

@@ -27,8 +27,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 ASCII, LONG, RATIONAL, BYTE, UNDEFINED = 2, 4, 5, 1, 7
 GPS_DIRECTORY = 0x8825
-OLD_FIX = {5, 6, 8, 9, 10, 11, 30}
-"""Altitude, satellites, status, mode, DOP and differential correction of another position."""
+OLD_FIX = {5, 6, 8, 9, 10, 11, 30, 31}
+"""Altitude, satellites, status, mode, DOP, differential correction and error of another position."""
 
 
 class PositionToWrite(NamedTuple):
@@ -36,8 +36,8 @@ class PositionToWrite(NamedTuple):
 
     latitude: float
     longitude: float
-    radius_metres: float
-    """Of the circle that probably holds the true place."""
+    radius_metres: float | None
+    """Of the circle that probably holds the true place; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def encode_position(position: PositionToWrite, order: str) -> list[tuple[int, in
         (4, RATIONAL, 3, pack(*to_sexagesimal(longitude))),
         (0x12, ASCII, 7, b"WGS-84\0"),
         (0x1B, UNDEFINED, len(METHOD), METHOD),
-        (0x1F, RATIONAL, 1, pack((math.ceil(radius * 100), 100))),
+        *([] if radius is None else [(0x1F, RATIONAL, 1, pack((math.ceil(radius * 100), 100)))]),
     ]
 
 

@@ -65,13 +65,14 @@ def write_position(content: bytes | None, position: PositionToWrite) -> bytes:
 
 def describe(position: PositionToWrite) -> dict[str, str]:
     """Return the properties of a position."""
+    radius = position.radius_metres
     return {
         "GPSVersionID": "2.3.0.0",
         "GPSLatitude": _format(position.latitude, "NS"),
         "GPSLongitude": _format(position.longitude, "EW"),
         "GPSMapDatum": "WGS-84",
         "GPSProcessingMethod": MARK,
-        "GPSHPositioningError": f"{math.ceil(position.radius_metres * 10)}/10",
+        **({} if radius is None else {"GPSHPositioningError": f"{math.ceil(radius * 10)}/10"}),
     }
 
 
