@@ -3,7 +3,7 @@
 Usage: python locate_node.py --ros-args -p database:=my_town -r image:=/camera/image_raw
 
 It needs rclpy, sensor_msgs and cv_bridge of a ROS 2 installation, and progeo with the extra ``places``. The database
-must be calibrated, as ``progeo index`` does it. Its radius holds the true place of eight in ten right estimates; unknown
+must be calibrated, as ``progeo index`` does it. Its radius holds the true place of eight in ten right estimates. Other
 places are published as no fix.
 """
 
