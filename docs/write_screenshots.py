@@ -1,8 +1,8 @@
-"""Writes the pictures of the web page in docs/images; run ``python docs/write_screenshots.py DEMO`` after ``progeo demo``.
+"""Writes pictures of the web page to docs/images; run ``python docs/write_screenshots.py DEMO`` after ``progeo demo``.
 
-They show queries of the toy city on the page, the comparison with a match as a phone shows it in the dark, the review of
-several photos, and a place database in a frame of its own. With a second argument, a folder, every state is also written
-there as desktops and phones show it, in light and in dark, to be looked at. Chromium must be installed.
+They show queries of the toy city on the page, the comparison with a match as a phone shows it in the dark, the review
+of several photos, and a place database in a frame of its own. With a second argument, a folder, every state is also
+written there as desktops and phones show it, in light and in dark, to be looked at. Chromium must be installed.
 """
 
 from __future__ import annotations
