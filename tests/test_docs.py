@@ -521,6 +521,15 @@ def test_figures_of_the_readme_are_measured() -> None:
     assert missing == []
 
 
+def test_the_version_is_the_same_everywhere() -> None:
+    texts = [
+        (REPOSITORY / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")
+    ]
+    patterns = (r'^version = "(.*)"$', r"^version: (.*)$", r"^## (.*)$")
+    found = [re.search(pattern, text, re.MULTILINE) for pattern, text in zip(patterns, texts, strict=True)]
+    assert len({match and match[1] for match in found}) == 1, found
+
+
 def test_the_address_of_the_repository_stands_in_one_place() -> None:
     """Who publishes the project writes it there alone."""
     listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
