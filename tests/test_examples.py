@@ -138,7 +138,6 @@ def test_a_robot_is_told_where_it_is(
     node = example["LocateNode"]()
     photo = min((tiny_city / "test/database").iterdir())
     node.callback(SimpleNamespace(header="now", pixels=np.asarray(Image.open(photo))))
-    node.database.close()
     (fix,) = Node.published
     assert fix.header == "now" and math.isnan(fix.altitude)
     if is_sure:

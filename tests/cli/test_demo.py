@@ -67,8 +67,8 @@ def test_it_goes_on_and_says_what_it_keeps(
     said = start(0)
     assert steps == ["untrained", "CosPlace", "ProGEO", "fitted"]
     assert "before it has learned any place (kept from before)" in said
-    assert "Training with CosPlace, and the test afterwards (begun before, goes on)" in said
-    assert "Training with ProGEO, and the test afterwards ─" in said
+    assert "Training with CosPlace, then the test (begun before, goes on)" in said
+    assert "Training with ProGEO, then the test ─" in said
     assert "50.0 %" in said and str(Path("show/ProGEO/report.html")) in said
 
     said = start(0)

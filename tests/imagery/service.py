@@ -75,7 +75,8 @@ def serve() -> Iterator[Service]:
             answer = service.answer(parts.path, query)
             time.sleep(answer.seconds)
             self.send_response(answer.status)
-            kind = "image/jpeg" if answer.body[:2] == b"\xff\xd8" else "application/json"
+            kinds = {b"\xff": "image/jpeg", b"\x1a": "application/x-protobuf"}  # a picture, a tile of a map
+            kind = kinds.get(answer.body[:1], "application/json")
             for name, value in {
                 "Content-Type": kind,
                 "Content-Length": str(len(answer.body)),

@@ -176,7 +176,6 @@ def offer_dense(service: Service, monkeypatch: pytest.MonkeyPatch, missing: int 
     places = {number: (2000 + number % 13, 2000 + number // 13) for number in ids}
     content = vector_tile(places) + vector_tile({999: (2000, 2000)}, layer="sequence")
     where = read_points(content, "image", column, row, 14)
-    tile = Answer(content, headers={"Content-Type": "application/x-protobuf"})
 
     def describe(query: Query) -> Answer:
         names = query["ids"].split(",")
@@ -186,7 +185,7 @@ def offer_dense(service: Service, monkeypatch: pytest.MonkeyPatch, missing: int 
 
     service.routes |= {
         "/images": Answer(refused, 500),
-        f"/tiles/14/{column}/{row}": [*[Answer("", 404)] * missing, tile],
+        f"/tiles/14/{column}/{row}": [*[Answer("", 404)] * missing, Answer(content)],
         "/": describe,
     }
     return [(latitude, longitude) for longitude, latitude in where.values()]

@@ -86,13 +86,13 @@ def _run(options: DemoOptions, again: str) -> None:
     toy_city.make_toy_city(city, seed=options.seed, sizes=toy_city.CitySizes(**CITY), show_progress=True)
 
     results = {}
-    _announce(2, f"{BACKBONE} as ImageNet left it, before it has learned any place", kept is not None)
+    _announce(2, f"{BACKBONE}, before it has learned any place", kept is not None)
     results["untrained"] = kept or run_eval(EvalOptions(**common), untrained)
 
     for number, (method, text_targets) in enumerate(METHODS.items(), start=3):
         run_folder = _prepare(folder, method)
         kept, begun = _read_results(run_folder), (run_folder / CONFIG).is_file()
-        _announce(number, f"Training with {method}, and the test afterwards", kept is not None, begun=begun)
+        _announce(number, f"Training with {method}, then the test", kept is not None, begun=begun)
         train_options = TrainOptions(
             **common,
             **TRAINING,
@@ -107,7 +107,7 @@ def _run(options: DemoOptions, again: str) -> None:
     kept = _read_results(fitted)
     _announce(
         5,
-        "A model fitted to the test's database without training, and where some of the queries were taken",
+        "A model fitted without training, and a map",
         kept is not None and (fitted / MAP).is_file(),
         begun=model.is_file(),
     )
@@ -121,7 +121,7 @@ def _run(options: DemoOptions, again: str) -> None:
 
 
 def _announce(number: int, title: str, is_kept: bool, *, begun: bool = False) -> None:
-    """Print the heading of a step, which says what of it an earlier demo has done."""
+    """Print the heading of a step, which says what of it an earlier demo has done; 80 columns hold it whole."""
     kept = " (kept from before)" if is_kept else " (begun before, goes on)" if begun else ""
     console.rule(f"{number}/5  {title}{kept}")
 
