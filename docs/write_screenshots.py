@@ -126,7 +126,7 @@ def shoot(browser: Browser, address: str, state: State, photos: list[Path], targ
     page.wait_for_load_state("networkidle")
     state.arrange(page)
     page.wait_for_timeout(2000)  # the map comes to rest
-    page.screenshot(path=target, **({"quality": 85} if target.suffix == ".jpg" else {}))
+    page.screenshot(path=target, quality=85 if target.suffix == ".jpg" else None)
     page.close()
 
 

@@ -78,8 +78,8 @@ class Mapillary(Source):
         ids: list[str] = []
         for column, row in list_tiles(box, ZOOM):
             names, places = self._fetch_tile(client, column, row)
-            inside = (places >= [box.west, box.south]).all(axis=1) & (places <= [box.east, box.north]).all(axis=1)
-            ids += [names[number] for number in inside.nonzero()[0]]
+            outside = np.any((places < [box.west, box.south]) | (places > [box.east, box.north]), axis=1)
+            ids += [name for name, is_outside in zip(names, outside, strict=True) if not is_outside]
         ids = list(dict.fromkeys(ids))  # tiles overlap
         rows: list[Any] = []
         for start in range(0, len(ids), MOST_IDS):

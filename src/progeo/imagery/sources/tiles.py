@@ -55,9 +55,8 @@ def read_points(content: bytes, layer: str, column: int, row: int, zoom: int) ->
         ValueError: it is no such tile.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    view = memoryview(content)
-    for number, part in _read_fields(view):
-        if number != LAYERS or not isinstance(part, memoryview):
+    for number, part in _read_fields(content):
+        if number != LAYERS or not isinstance(part, bytes):
             continue
         fields = list(_read_fields(part))
         if (NAME, layer.encode()) in fields:
@@ -66,18 +65,18 @@ def read_points(content: bytes, layer: str, column: int, row: int, zoom: int) ->
 
 
 def _read_layer(
-    fields: list[tuple[int, int | memoryview]], column: int, row: int, zoom: int
+    fields: list[tuple[int, int | bytes]], column: int, row: int, zoom: int
 ) -> dict[str, NDArray[np.float64]]:
     keys = [value for number, value in fields if number == KEYS]
-    values = [_read_value(value) for number, value in fields if number == VALUES and isinstance(value, memoryview)]
+    values = [_read_value(value) for number, value in fields if number == VALUES and isinstance(value, bytes)]
     extent = next((value for number, value in fields if number == EXTENT and isinstance(value, int)), USUAL_EXTENT)
     identity = keys.index(b"id") if b"id" in keys else -1
     ids, places = [], []
     for number, feature in fields:
-        if number != FEATURES or not isinstance(feature, memoryview):
+        if number != FEATURES or not isinstance(feature, bytes):
             continue
-        parts = {part: value for part, value in _read_fields(feature) if isinstance(value, memoryview)}
-        tags, geometry = (list(_read_numbers(parts.get(name, memoryview(b"")))) for name in (TAGS, GEOMETRY))
+        parts = {part: value for part, value in _read_fields(feature) if isinstance(value, bytes)}
+        tags, geometry = (list(_read_numbers(parts.get(name, b""))) for name in (TAGS, GEOMETRY))
         name = dict(zip(tags[::2], tags[1::2], strict=True)).get(identity)
         if name is None or geometry[:1] != [MOVE_TO_ONE]:
             continue
@@ -96,11 +95,11 @@ def _undo_zigzag(value: int) -> int:
     return (value >> 1) ^ -(value & 1)
 
 
-def _read_value(content: memoryview) -> str:
+def _read_value(content: bytes) -> str:
     """Return a property's text or whole number as a text, and nothing for others."""
     for number, value in _read_fields(content):
-        if number == 1 and isinstance(value, memoryview):
-            return bytes(value).decode("utf-8", "replace")
+        if number == 1 and isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
         if number in (4, 5) and isinstance(value, int):
             return str(value)
         if number == 6 and isinstance(value, int):
@@ -108,7 +107,7 @@ def _read_value(content: memoryview) -> str:
     return ""
 
 
-def _read_fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield number and value of each field: a whole number, or the bytes of a text, a part, or several numbers."""
     at = 0
     while at < len(content):
@@ -127,14 +126,14 @@ def _read_fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += size
 
 
-def _read_numbers(content: memoryview) -> Iterator[int]:
+def _read_numbers(content: bytes) -> Iterator[int]:
     at = 0
     while at < len(content):
         value, at = _read_number(content, at)
         yield value
 
 
-def _read_number(content: memoryview, at: int) -> tuple[int, int]:
+def _read_number(content: bytes, at: int) -> tuple[int, int]:
     """Return a number of seven bits a byte, the lowest first, and where the next one starts."""
     value = shift = 0
     while True:
