@@ -27,7 +27,7 @@ from progeo.serve.app import create_app
 from progeo.serve.server import listen
 
 IMAGES = Path(__file__).with_name("images")
-QUERIES, CHOSEN, REVIEWED = 24, 3, 6
+QUERIES, REVIEWED = 24, 6
 PATIENCE = 240_000  # milliseconds; a busy machine is no failure
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 DESKTOP, PHONE = (1200, 760), (420, 760)
@@ -52,7 +52,8 @@ def compare(page: Page) -> None:
 
 
 def review(page: Page) -> None:
-    """Accept two photos, reject one, and look at the list."""
+    """Accept two photos, reject one, and look at the list; only the last one is open."""
+    page.locator("#photos .head").last.click()
     for number, label in enumerate(("Accept", "Accept", "Reject")):
         button = page.locator("#photos > li").nth(number).get_by_role("button", name=label)
         if button.is_enabled():
@@ -61,9 +62,9 @@ def review(page: Page) -> None:
 
 
 STATES = (
-    State("page", DESKTOP, "light", CHOSEN, lambda page: None),
-    State("compare", PHONE, "dark", CHOSEN, compare),
-    State("review", DESKTOP, "light", REVIEWED, review),
+    State("page", DESKTOP, "light", 1, lambda page: None),
+    State("compare", PHONE, "dark", 1, compare),
+    State("review", (1200, 900), "light", REVIEWED, review),
 )
 IN_A_FRAME = State("local_frame", DESKTOP, "dark", 1, lambda page: None)
 
@@ -72,7 +73,7 @@ IN_A_FRAME = State("local_frame", DESKTOP, "dark", 1, lambda page: None)
 def serve(database: PlaceDatabase) -> Iterator[str]:
     """Yield the address of the web page."""
     listener = listen("127.0.0.1", 0)
-    app = create_app(database, make_reranker=lambda opened: opened.create_reranker("dense"))
+    app = create_app(database, make_reranker=lambda opened: opened.create_reranker("sift"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -85,13 +86,14 @@ def serve(database: PlaceDatabase) -> Iterator[str]:
         thread.join()
 
 
-def choose_queries(database: PlaceDatabase, folder: Path) -> list[Path]:
-    """Return some queries, first those of which most details fit their first match."""
+def choose_queries(database: PlaceDatabase, folder: Path, target: str) -> list[Path]:
+    """Return queries under names as cameras give them, first those of which most details fit their first match."""
     queries = sorted(folder.iterdir())
     queries = queries[:: max(1, len(queries) // QUERIES)]
-    estimates = database.locate(queries, rerank="dense")
+    estimates = database.locate(queries, rerank="sift")
     sure = {query: one.matches[0].strength or 0 for query, one in zip(queries, estimates, strict=True)}
-    return sorted(queries, key=lambda query: -sure[query])
+    chosen = sorted(queries, key=lambda query: -sure[query])
+    return [Path(shutil.copy(query, f"{target}/IMG_{2051 + 7 * number}.jpg")) for number, query in enumerate(chosen)]
 
 
 def make_local_frame(demo: Path, folder: str) -> PlaceDatabase:
@@ -122,7 +124,7 @@ def shoot(browser: Browser, address: str, state: State, photos: list[Path], targ
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.set_input_files("#choose", photos[: state.photos])
-    page.get_by_role("button", name="Compare with match 1").nth(state.photos - 1).wait_for(state="attached")
+    page.get_by_label("Compare with match 1", exact=True).nth(state.photos - 1).wait_for(state="attached")
     page.wait_for_load_state("networkidle")
     state.arrange(page)
     page.wait_for_timeout(2000)  # the map comes to rest
@@ -136,8 +138,9 @@ def main() -> None:
     look = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with ExitStack() as stack:
         places = stack.enter_context(PlaceDatabase.open(demo / "fitted" / "places"))
-        frame = stack.enter_context(make_local_frame(demo, stack.enter_context(tempfile.TemporaryDirectory())))
-        queries = choose_queries(places, demo / "toy_city" / "test" / "queries")
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        frame = stack.enter_context(make_local_frame(demo, folder))
+        queries = choose_queries(places, demo / "toy_city" / "test" / "queries", folder)
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES, timeout=PATIENCE)
         for database, states in ((places, STATES), (frame, (IN_A_FRAME,))):
