@@ -43,7 +43,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (folder / demo.MAP).touch()
 
     monkeypatch.setattr(demo, "import_toy_city", lambda: SimpleNamespace(make_toy_city=draw, CitySizes=dict))
-    monkeypatch.setattr(demo, "run_eval", lambda options, folder: finish(folder))
+
+    def evaluate(options: Any, folder: Path) -> dict[str, Any]:
+        assert options.rerank == "none"  # as the test of a training, which it is compared with
+        return finish(folder)
+
+    monkeypatch.setattr(demo, "run_eval", evaluate)
     monkeypatch.setattr(demo, "run_train", train)
     monkeypatch.setattr(demo, "run_fit", fit)
     monkeypatch.setattr(demo, "_locate_queries", locate)
