@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import progeo
 from progeo.models.building import create_model
 from progeo.models.export import export_model
 from progeo.models.files import save_model
@@ -95,3 +100,64 @@ def test_the_requirements_of_a_server_name_no_torch() -> None:
     for line in packages:
         name = re.sub(r"\[\w+\]", "", line)
         assert re.search(rf"^{re.escape(name)}( ;|$)", constraints, re.MULTILINE), line
+
+
+def install(folder: Path) -> Path:
+    """Make an environment as the CPU image has it, and return its Python."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if not uv:
+        pytest.skip("no uv to make an environment with")
+    python = folder / "bin" / "python"
+    add = [uv, "pip", "install", "--quiet", "--python", str(python)]
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    done = subprocess.run([*add, "--requirements", str(REQUIREMENTS)], capture_output=True, text=True)
+    if done.returncode and not os.environ.get("CI"):
+        pytest.skip(f"packages cannot be installed: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    subprocess.run([*add, "--no-deps", str(REQUIREMENTS.parent.parent)], check=True)
+    return python
+
+
+def measure_size(python: Path | str) -> float:
+    """Return how many gigabytes the libraries of an environment take."""
+    words = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    libraries = Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
+    return sum(path.stat().st_size for path in libraries.rglob("*") if path.is_file()) / 1e9
+
+
+def test_an_environment_without_torch(
+    tiny_city: Path, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """As ``docker/cpu.Dockerfile`` installs it: what it takes, and that a photo is located in it."""
+    model = progeo.load_model("EfficientNet-Lite0")
+    export_model(model, tmp_path / "model.onnx")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    small, full = install(tmp_path / "environment"), sys.executable
+
+    def call(python: Path | str, *words: str) -> tuple[str, float, float]:
+        """Return what a command prints, its seconds, and its megabytes at most."""
+        start = time.perf_counter()
+        with (tmp_path / "output").open("w+") as output:
+            process = subprocess.Popen(
+                [str(python), "-m", "progeo", *words], cwd=tmp_path, env=environment, stdout=output
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+            output.seek(0)
+            return output.read(), time.perf_counter() - start, usage.ru_maxrss / 1e3
+
+    photos = tiny_city / "test" / "database"
+    query = str(next((tiny_city / "test" / "queries").iterdir()))
+    call(small, "index", str(photos), "--model", "model.onnx", "--database", "town")
+    found = {python: call(python, "locate", query, "--database", "town", "--json") for python in (small, full)}
+    answers = [json.loads(printed)[0]["matches"][0]["path"] for printed, _, _ in found.values()]
+    assert answers[0] == answers[1]
+    for name, python in (("small", small), ("full", full)):
+        _, seconds, megabytes = found[python]
+        size = measure_size(python)
+        record_testsuite_property(
+            f"{name} environment", f"{seconds:.1f} s, {megabytes:.0f} MB, {size:.2f} GB installed"
+        )
+    assert measure_size(small) < 1
+    assert found[small][2] < 400

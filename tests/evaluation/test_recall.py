@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from progeo.data.zones import BETWEEN_ZONES
 from progeo.errors import ProgeoError
+from progeo.evaluation.charts import draw_error_distribution
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
 from progeo.evaluation.recall import measure_recalls
 from progeo.search.exact import search
@@ -82,6 +84,15 @@ def test_figures_as_json_and_as_text() -> None:
     assert evaluation.describe() == (
         "R@1: 50.0, R@5: 100.0, R@10: 100.0, R@20: 100.0, median error: 1502.0 m, 90th percentile: 2700.4 m"
     )
+
+
+def test_no_distance_is_made_up_between_zones() -> None:
+    database = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, BETWEEN_ZONES]])
+    evaluation = measure_recalls(np.array([[0, 1], [0, 1], [0, 1]]), database, database[[0, 1, 1]])
+    figures = evaluation.to_dict()
+    assert figures["median_error_metres"] is figures["percentile_90_error_metres"] is None
+    assert evaluation.describe().endswith("median error: in another UTM zone, 90th percentile: in another UTM zone")
+    assert draw_error_distribution(evaluation).x_ticks[-1][1] == "100 m"
 
 
 def test_positions_must_be_numbers() -> None:

@@ -74,7 +74,7 @@ def test_json(locate: Locate, queries: Path) -> None:
     assert [entry["photo"] for entry in content] == sorted(str(path) for path in queries.iterdir())
     assert set(content[0]) == {
         *("photo", "latitude", "longitude", "radius_metres", "probability", "calibrated", "known", "matches"),
-        *("agreement", "presence", "calibration", "knows_verification"),
+        *("agreement", "presence", "calibration", "knows_verification", "heading"),
     }
     assert (content[0]["probability"], content[0]["known"], content[0]["calibrated"]) == (None, None, False)
     assert [content[0][name] for name in ("latitude", "longitude", "radius_metres")] == [None, None, None]

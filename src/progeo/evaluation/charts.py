@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from progeo.evaluation.metrics import FirstMatch
 from progeo.evaluation.pictures import format_metres
-from progeo.evaluation.recall import RECALL_RANKS, Evaluation
+from progeo.evaluation.recall import RECALL_RANKS, Evaluation, is_measured
 from progeo.html.maps import Ground, Layer, MapData, Sign, split_by_zone, surround, thin_out
 from progeo.search.exact import Floats
 
@@ -99,10 +99,11 @@ def draw_error_distribution(evaluation: Evaluation) -> Chart:
     errors = np.sort(evaluation.errors[:, 0])
     nearest = np.sort(evaluation.nearest_distances)
     lowest = min(0, math.floor(math.log10(max(evaluation.rule.limit, 1e-3))))
-    highest = max(2, math.ceil(math.log10(max(errors[-1], nearest[-1], evaluation.rule.limit, 1e-3))))
+    farthest = max(filter(is_measured, [*errors, *nearest]), default=0.0)
+    highest = max(2, math.ceil(math.log10(max(farthest, evaluation.rule.limit, 1e-3))))
 
     def x_of(metres: float) -> float:
-        place = (math.log10(max(metres, 10.0**lowest)) - lowest) / (highest - lowest)
+        place = (math.log10(min(max(metres, 10.0**lowest), 10.0**highest)) - lowest) / (highest - lowest)
         return round(Chart.left + (Chart.right - Chart.left) * place, 1)
 
     step = 1 if highest - lowest <= 4 else 2

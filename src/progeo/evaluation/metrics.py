@@ -94,7 +94,8 @@ class Measurements:
     def describe_intervals(self) -> str:
         """Return the intervals as one line."""
         intervals = ", ".join(f"R@{rank}: {low:.1f} to {high:.1f}" for rank, (low, high) in self.intervals.items())
-        return f"95 % intervals: {intervals}; one query is worth {float(f'{self.points_per_query:.2g}'):g} points"
+        worth = float(f"{self.points_per_query:.2g}")
+        return f"95 % intervals: {intervals}; one query is worth {worth:g} point{'' if worth == 1 else 's'}"
 
 
 def measure(

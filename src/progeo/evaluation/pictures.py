@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from progeo.console import progress_bar
 from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PositiveRule
-from progeo.evaluation.recall import Evaluation
+from progeo.evaluation.recall import OTHER_ZONE, Evaluation, is_measured
 from progeo.files import atomic_write
 from progeo.pixels.recipe import Preprocessing, open_photo
 
@@ -133,7 +133,7 @@ def format_metres(distance: float) -> str:
         return f"{distance:.1f} m"
     if distance < 9999.5:
         return f"{distance:,.0f} m"
-    return f"{distance / 1000:,.0f} km"
+    return f"{distance / 1000:,.0f} km" if is_measured(distance) else OTHER_ZONE
 
 
 def format_error(error: float, rule: PositiveRule, verdict: str = "") -> str:

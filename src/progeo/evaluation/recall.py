@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from progeo.data.zones import BETWEEN_ZONES
 from progeo.errors import ProgeoError
 from progeo.evaluation.positives import PUBLISHED_RULE, PositiveRule
 from progeo.evaluation.reranking import Reranking
 from progeo.search.exact import Floats, Integers, check_finite
 
 RECALL_RANKS = (1, 5, 10, 20)
+OTHER_ZONE = "in another UTM zone"
+"""In place of a distance in metres, which positions in two zones do not tell."""
+
+
+def is_measured(error: float) -> bool:
+    """Whether an error in metres is a distance, and not one between UTM zones."""
+    return error < BETWEEN_ZONES / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +135,11 @@ class Evaluation:
         metric = self.rule.is_metric
         return {
             "recalls": {f"R@{rank}": recall for rank, recall in self.recalls.items()},
-            "median_error_metres": self.median_error if metric else None,
-            "percentile_90_error_metres": self.percentile_90_error if metric else None,
+            # How far another UTM zone is, nobody has measured.
+            "median_error_metres": self.median_error if metric and is_measured(self.median_error) else None,
+            "percentile_90_error_metres": (
+                self.percentile_90_error if metric and is_measured(self.percentile_90_error) else None
+            ),
             "threshold_metres": self.rule.limit if metric else None,
             "positives": str(self.rule),
             "database_images": len(self.database_positions),
@@ -141,8 +152,9 @@ class Evaluation:
         recalls = ", ".join(f"R@{rank}: {recall:.1f}" for rank, recall in self.recalls.items())
         if not self.rule.is_metric:
             return recalls
-        errors = f"median error: {self.median_error:.1f} m, 90th percentile: {self.percentile_90_error:.1f} m"
-        return f"{recalls}, {errors}"
+        named = {"median error": self.median_error, "90th percentile": self.percentile_90_error}
+        errors = [f"{name}: {f'{error:.1f} m' if is_measured(error) else OTHER_ZONE}" for name, error in named.items()]
+        return ", ".join([recalls, *errors])
 
 
 def measure_recalls(

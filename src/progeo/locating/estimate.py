@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from progeo.data.credits import Credit, read_credits
 from progeo.data.frames import EARTH, LOCAL, find_frame, read_position
 from progeo.errors import ProgeoError
 from progeo.locating.calibration import Calibration
-from progeo.locating.evidence import Evidence
+from progeo.locating.evidence import RIGHT_WITHIN, Evidence
 
 MIN_CONFIDENCE = 0.5
 """Below it an estimate is more likely wrong than right."""
@@ -79,6 +80,9 @@ class Estimate:
     x: float | None = None
     """Metres in a local frame; told as latitude and longitude are."""
     y: float | None = None
+    heading: float | None = None
+    """Roughly where the camera looked, in degrees clockwise from north: as in the match whose position this is. None
+    where that is not known, or the position is not told."""
     knows_verification: bool | None = None
     """Whether the probability takes into account that matches were verified, point by point; False of calibrations
     that were fitted without verification; None where matches were not verified, or nothing is calibrated."""
@@ -174,8 +178,11 @@ def make_estimate(
     verified = {"agreeing_points": "inliers", "strength": "strength"} if "inliers" in matches.columns else {}
     names = ("id", "path", *frame, "heading", "timestamp", "descriptor_distance")
     rows = matches.select(*names, **verified).iter_rows(named=True)
+    nearest = int(np.argmin(evidence.distances))
+    is_seen = is_told and evidence.distances[nearest] <= RIGHT_WITHIN
     return Estimate(
         **told,
+        heading=matches["heading"][nearest] if is_seen else None,
         radius_metres=radius if is_told else None,
         agreement=evidence.agreement,
         probability=probability,

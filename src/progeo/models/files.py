@@ -97,20 +97,32 @@ def load_model_file(
         ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
     """
     where = str(where or path)
+    spec, tensors = read_model_file(path, backbone=backbone, descriptor_dim=descriptor_dim, where=where)
+    return load_weights(spec, tensors, where, trust_remote_code=trust_remote_code, device=device)
+
+
+def read_model_file(
+    path: str | Path, *, backbone: str | None = None, descriptor_dim: int | None = None, where: object = None
+) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+    """Return what a file is of, and its tensors, without making the network; arguments as of ``load_model_file``.
+
+    Raises:
+        ProgeoError: the file cannot be read, is of another network than asked for, or needs the options.
+    """
+    where = str(where or path)
     tensors, entries = read_tensors(path, where)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(TEXT_TOWER)}
     if "format_version" in entries:
         spec = _read_spec(entries, where)
         _check_agreement(spec, {"backbone": backbone, "descriptor_dim": descriptor_dim}, where)
-    elif backbone is not None and descriptor_dim is None and find_backbone(backbone).text_dimension:
-        entry = find_backbone(backbone)  # of ProGEO, whose descriptors are as long as text features unless it is said
-        spec = ModelSpec(backbone, entry.head, entry.preprocessing, entry.text_dimension or 0)
-    elif backbone is None or descriptor_dim is None:
+        return spec, tensors
+    if backbone is not None and descriptor_dim is None:
+        # Of ProGEO, whose descriptors are as long as text features unless it is said.
+        descriptor_dim = find_backbone(backbone).text_dimension
+    if backbone is None or descriptor_dim is None:
         raise ProgeoError(_explain_missing_options(tensors, where))
-    else:
-        entry = find_backbone(backbone)
-        spec = ModelSpec(backbone, entry.head, entry.preprocessing, descriptor_dim)
-    return load_weights(spec, tensors, where, trust_remote_code=trust_remote_code, device=device)
+    entry = find_backbone(backbone)
+    return ModelSpec(backbone, entry.head, entry.preprocessing, descriptor_dim), tensors
 
 
 def load_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +26,12 @@ def compute_fingerprint(network: PlaceNetwork) -> str:
 
 def fingerprint_model(network: torch.nn.Module, **settings: object) -> str:
     """Return 64 hexadecimal digits: the hash of all weights and of the settings, such as resizing."""
-    import torch
+    return _hash(settings, _describe(network.state_dict()))
 
-    return _hash(
-        settings,
-        (
-            (
-                name,
-                tuple(tensor.shape),
-                str(tensor.dtype),
-                tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(),
-            )
-            for name, tensor in sorted(network.state_dict().items())
-        ),
-    )
+
+def fingerprint_tensors(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the fingerprint of the network of a spec with these weights, if it takes them as they are."""
+    return _hash(_list_settings(spec), _describe(tensors))
 
 
 def fingerprint_file(path: str | Path) -> tuple[str, ModelSpec] | None:
@@ -75,6 +67,14 @@ def _list_settings(spec: ModelSpec) -> dict[str, Any]:
     if spec.backbone_arguments:
         settings["backbone_arguments"] = spec.backbone_arguments
     return settings
+
+
+def _describe(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, tuple[int, ...], str, Any]]:
+    import torch
+
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy()
+        yield name, tuple(tensor.shape), str(tensor.dtype), content
 
 
 def _hash(settings: dict[str, Any], tensors: Iterable[tuple[str, tuple[int, ...], str, Any]]) -> str:

@@ -61,6 +61,10 @@ class PhotoAnswer(BaseModel):
     longitude: float | None
     x: float | None = Field(None, description="metres in a local frame, where latitude and longitude are null")
     y: float | None = None
+    heading: float | None = Field(
+        None,
+        description="degrees clockwise from north: roughly, that of the match at this position; null where unknown",
+    )
     radius_metres: float | None = Field(description="of the circle that holds the truth in 8 of 10 right answers")
     agreement: float = Field(description="share of the matches' votes within 25 metres, 0 to 1; no probability")
     probability: float | None = Field(

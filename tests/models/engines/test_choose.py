@@ -79,6 +79,24 @@ def test_a_graph_is_made_once_it_pays_and_used_from_then_on(
     assert not isinstance(load(file, None), ExportedModel)
 
 
+def test_a_published_state_dict_finds_its_graph(network: PlaceNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path)
+    asked = {"backbone": "timm:test_resnet", "descriptor_dim": 8}
+    assert not isinstance(load_runnable(path, engine="auto", **asked), ExportedModel)
+    loaded = load_model_file(path, **asked)
+    Encoder.create(loaded, engine="onnx").encode(make_photos(1))
+    model = load_runnable(path, engine="auto", **asked)
+    assert isinstance(model, ExportedModel)
+    np.testing.assert_allclose(model.encode(make_photos(2)), loaded.encode(make_photos(2)), atol=1e-5)
+    with pytest.raises(ProgeoError, match="`backbone`"):
+        load_runnable(path, engine="auto")
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] += 1e-3
+    torch.save(network.state_dict(), path)
+    assert not isinstance(load_runnable(path, engine="auto", **asked), ExportedModel)
+
+
 def test_an_engine_that_is_named_is_used_from_the_first_batch_on(network: PlaceNetwork, file: Path) -> None:
     photos = make_photos(3)
     expected = Encoder.create(network).encode(photos)

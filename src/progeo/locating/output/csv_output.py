@@ -12,7 +12,7 @@ from progeo.locating.estimate import Located
 COLUMNS = (
     *("photo", "known", "latitude", "longitude", "radius_metres", "probability", "calibrated"),
     *("match", "match_latitude", "match_longitude", "match_distance_metres", "match_descriptor_distance"),
-    *("agreement", "presence", "calibration"),
+    *("agreement", "presence", "calibration", "heading"),
 )
 
 
@@ -32,5 +32,5 @@ def make_line(result: Located) -> list[Any]:
         *(result.path, estimate.known, *position, estimate.radius_metres),
         *(estimate.probability, estimate.calibrated),
         *(match.path, *match.position, match.distance_metres, match.descriptor_distance),
-        *(estimate.agreement, estimate.presence, estimate.calibration),
+        *(estimate.agreement, estimate.presence, estimate.calibration, estimate.heading),
     ]

@@ -14,7 +14,7 @@ from progeo.devices import may_have_gpu
 from progeo.errors import ProgeoError, how_to_install, require
 from progeo.models.engines.cache import find_cached, keep
 from progeo.models.engines.graphs import ENGINES, ExportedModel, GraphEngine, Kept, find_runtime, is_graph, open_graph
-from progeo.models.fingerprint import compute_fingerprint, fingerprint_file
+from progeo.models.fingerprint import compute_fingerprint, fingerprint_file, fingerprint_tensors
 from progeo.pixels.recipe import Preprocessing
 
 if TYPE_CHECKING:
@@ -50,10 +50,18 @@ def load_runnable(
     path = Path(name_or_path)
     if is_graph(path) and path.is_file():
         return open_graph(path, device=device, engine=engine)
-    if may_take_graph(engine, device) and path.is_file() and not any(loading.values()):
-        found = fingerprint_file(path)
-        model = found and find_exported(*found, engine=engine, kept=path)
-        if model:
+    trust, asked = (
+        loading.get("trust_remote_code"),
+        {name: loading.get(name) for name in ("backbone", "descriptor_dim")},
+    )
+    if may_take_graph(engine, device) and path.is_file() and not trust:
+        found = None if any(asked.values()) else fingerprint_file(path)
+        if found is None:  # a state dict, say, for which PyTorch is loaded, but no network is made
+            from progeo.models.files import read_model_file
+
+            spec, tensors = read_model_file(path, **asked)
+            found = fingerprint_tensors(spec, tensors), spec
+        if model := find_exported(*found, engine=engine, kept=path):
             return model
     from progeo.models.loading import load_model
 
@@ -122,13 +130,8 @@ def create_engine(
     if runtime is None:
         torch_engine.name += f"; {how_to_install('onnx')} may run it faster"
         return torch_engine
-    return SwitchingEngine(
-        model,
-        torch_engine,
-        runtime,
-        wait_for=PHOTOS_BEFORE_GRAPH if engine == "auto" else 0,
-        is_faster=is_faster,
-    )
+    wait_for = PHOTOS_BEFORE_GRAPH if engine == "auto" else 0
+    return SwitchingEngine(model, torch_engine, runtime, wait_for=wait_for, is_faster=is_faster)
 
 
 class SwitchingEngine:
