@@ -58,7 +58,7 @@ def north_of_here(result: Estimate) -> float:
 
 
 def test_the_heading_is_that_of_the_photo_whose_position_it_is() -> None:
-    matches = matches_at([400.0, 0.0, 3.0], [0.4, 0.5, 0.51]).with_columns(heading=pl.Series([90.0, 350.0, 10.0]))
+    matches = matches_at([400.0, 0.0, 3.0], [0.5, 0.5, 0.51]).with_columns(heading=pl.Series([90.0, 350.0, 10.0]))
     assert estimate(matches).heading == 350
     assert estimate(matches, make_calibration(0.1), 0.5, even_unknown=False).heading is None
     assert estimate(matches_at([0.0], [0.4])).heading is None
