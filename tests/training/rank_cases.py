@@ -42,11 +42,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 *ALIKE, LOCAL = CASES
 RESUMED = ["cosplace, batch norm", "metric, no batch norm", "progeo, batch norm"]
-"""Cases that are stopped and go on with another number of ranks: one of each method."""
+"""Cases that are stopped and go on with another number of ranks, or run in four: one of each method."""
 COMPARED = {
     "one": [*product(ALIKE, [torch.float64]), *product(RESUMED, [torch.float32])],
     "two": [*product(ALIKE, [torch.float64]), *product(RESUMED, [torch.float32])],
-    "four": [*product(ALIKE, [torch.float64])],
+    "four": [*product(RESUMED, [torch.float64])],
 }
 """Cases of a job that go through whole. float32 takes rounding into account; all else is exact arithmetic."""
 STOP_AT = (1, 3)
