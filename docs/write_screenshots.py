@@ -124,7 +124,7 @@ def shoot(browser: Browser, address: str, state: State, photos: list[Path], targ
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.set_input_files("#choose", photos[: state.photos])
-    page.get_by_label("Compare with match 1", exact=True).nth(state.photos - 1).wait_for(state="attached")
+    page.locator("#photos .matches").nth(state.photos - 1).wait_for(state="attached")
     page.wait_for_load_state("networkidle")
     state.arrange(page)
     page.wait_for_timeout(2000)  # the map comes to rest
