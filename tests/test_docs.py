@@ -69,7 +69,7 @@ EXAMPLES = REPOSITORY / "examples"
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 NAMES = (
-    *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving"),
+    *("quick-start", "your-photos", "datasets", "training", "reproduce", "evaluating", "locating", "serving", "deploy"),
     *("install", "your-town", "positions", "reconstruction", "choosing"),
     "extend",
 )

@@ -46,7 +46,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 from progeo.places.database import PlaceDatabase
 from progeo.serve.app import create_app
-from progeo.serve.server import warm_up
+from progeo.serve.warming import warm_up
 with PlaceDatabase.open(sys.argv[1]) as database:
     warm_up(database)
     with TestClient(create_app(database), base_url="http://localhost") as client:

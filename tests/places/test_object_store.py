@@ -20,7 +20,7 @@ from progeo import cli
 from progeo.errors import ProgeoError
 from progeo.places import local, objects, storage
 from progeo.places.database import PlaceDatabase
-from progeo.serve.server import warm_up
+from progeo.serve.warming import warm_up
 
 SECRET = "not-to-be-printed"
 

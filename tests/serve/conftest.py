@@ -68,6 +68,8 @@ class ColourDatabase:
         self.encoder = ColourEncoder()
         self.calibration: object = "learned"
         self.local_frame = False
+        self.pinned = False
+        self.version = 1
         self.colours = np.array(colours, dtype=np.float32)
         self.ids = [f"{row:064x}" for row in range(len(colours))]
         self.latitudes = [52.5 + 0.00018 * row for row in range(len(colours))]
@@ -85,6 +87,9 @@ class ColourDatabase:
 
     def renew(self, *, anew: bool = False) -> ColourDatabase:
         return self
+
+    def warm_up(self) -> None:
+        pass
 
     def create_reranker(self, name: str, **settings: object) -> Reranker:
         return no_rerank

@@ -28,7 +28,7 @@ def get_trained_model():
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[ColourDatabase]:
     """The databases that ``progeo serve`` finds wherever it looks; the first is opened."""
     databases = [ColourDatabase(choose_colours(3))]
-    monkeypatch.setattr("progeo.cli.serve.open_database", lambda options: databases[0])
+    monkeypatch.setattr("progeo.cli.serve.open_database", lambda options, **_: databases[0])
     return databases
 
 

@@ -43,6 +43,8 @@ def run(options: InfoOptions) -> None:
         print("Index: none, each photo is compared")
     else:
         print(f"Index: {index['photos']:,} photos in {index['segments']} segments, {index['waiting']:,} not in it yet")
+    if info.tags:
+        print("Kept: " + ", ".join(f"{name} (version {version})" for name, version in info.tags.items()))
     for table in info.tables:
         beside = "" if table.all_bytes is None else f", {table.all_bytes:,} with older versions"
         print(

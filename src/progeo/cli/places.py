@@ -46,11 +46,11 @@ def database_settings(options: PlaceOptions) -> dict[str, Any]:
     }
 
 
-def open_database(options: PlaceOptions) -> PlaceDatabase:
+def open_database(options: PlaceOptions, **further: Any) -> PlaceDatabase:
     """Open the database that a command is given, and say what encodes photos."""
     from progeo.places.database import PlaceDatabase
 
-    database = PlaceDatabase.open(options.database, **database_settings(options))
+    database = PlaceDatabase.open(options.database, **further, **database_settings(options))
     describe_reading(database)
     return database
 

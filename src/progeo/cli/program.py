@@ -80,6 +80,10 @@ COMMANDS = {
         "print what is in a place database, and what it takes",
         "progeo database info DATABASE",
     ),
+    "database tag": Command(
+        "keep the present version of a place database under a name, for services that stay at it",
+        "progeo database tag DATABASE NAME",
+    ),
     "database compact": Command(
         "make the folder of a place database as small as it can be",
         "progeo database compact DATABASE",

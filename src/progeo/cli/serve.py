@@ -29,6 +29,14 @@ class ServeOptions(EstimateOptions):
         "whoever asks must send this: Authorization: Bearer TOKEN. The web page asks for it. Put it into a "
         "--config file, as others on the machine can see a command's options",
     )
+    database_version: str | None = option(
+        None,
+        "stay at this version of the database and only read: a name that progeo database tag has given, or a number. "
+        "After the name has moved, the signal SIGHUP lets the service follow. Without it, changes count within seconds",
+    )
+    index_cache_gb: PositiveFloat = option(
+        6, "gigabytes of memory for the index of a large database, which takes 81 bytes a photo of 512 dimensions"
+    )
     tiles: str | None = option(
         None,
         "address of map tiles, with {z}, {x} and {y}, such as https://tile.openstreetmap.org/{z}/{x}/{y}.png. Without "
@@ -47,19 +55,23 @@ def run(options: ServeOptions) -> None:
     check(options)
     from progeo.locating.estimate import choose_threshold
     from progeo.serve.app import create_app
-    from progeo.serve.server import choose_allowed_hosts, listen, run_server, warm_up
+    from progeo.serve.server import choose_allowed_hosts, listen, run_server
     from progeo.serve.service import Limits
+    from progeo.serve.warming import check_not_empty, run_model
 
-    with listen(options.host, options.port) as listener, open_database(options) as database:
+    opening = {"version": read_version(options.database_version), "index_cache_gb": options.index_cache_gb}
+    with listen(options.host, options.port) as listener, open_database(options, **opening) as database:
         choose_threshold(database.calibration, options.min_confidence)  # an error at once
         describe_engine(database)
-        warm_up(database)
+        check_not_empty(database)
+        run_model(database)  # an error at once
         app = create_app(
             database,
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in dataclasses.fields(Limits)}),
             min_confidence=options.min_confidence,
             even_unknown=options.even_unknown,
             token=options.token,
+            cold=True,
             make_reranker=partial(create_reranker, options=options),
             tiles=options.tiles,
             tiles_attribution=options.tiles_attribution,
@@ -68,6 +80,11 @@ def run(options: ServeOptions) -> None:
         announce(options, listener.getsockname()[1], len(database))
         run_server(app, listener)
     say("Stopped.")
+
+
+def read_version(text: str | None) -> int | str | None:
+    """Return the number or the name of a version."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def check(options: ServeOptions) -> None:

@@ -65,6 +65,13 @@ def describe(photos: Any) -> dict[str, int] | None:
     return None
 
 
+def warm_up(photos: Any) -> None:
+    """Read the approximate index into memory, if there is one."""
+    for index in photos.list_indices():
+        if index.columns == ["descriptor"]:
+            photos.prewarm_index(index.name)
+
+
 def lacks_index(photos: Any, settings: Any) -> bool:
     """Return whether there are so many photos that they need an index, or one trained on more of them."""
     count = photos.count_rows()

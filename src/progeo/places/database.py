@@ -46,6 +46,7 @@ from progeo.places.rebuilding import rebuild_photos
 from progeo.places.searching import rerank_matches, search_photos
 from progeo.places.tables import Tables
 from progeo.places.verifying import create_reranker, keep_local_features
+from progeo.places.versions import tag_version, untag
 from progeo.search.methods import AUTO, NONE
 from progeo.search.rerank import Query, Reranker, no_rerank
 from progeo.search.verifier import CANDIDATES
@@ -140,6 +141,8 @@ class PlaceDatabase:
         cls,
         address: str | Path,
         *,
+        version: int | str | None = None,
+        index_cache_gb: float = storage.INDEX_CACHE_GB,
         model: str | Path | Model | None = None,
         trust_remote_code: bool = False,
         device: str = "cpu",
@@ -153,6 +156,9 @@ class PlaceDatabase:
 
         Args:
             address: the folder or the object store.
+            version: to stay at and only to read, whatever others change: a tag, which keeps it from being deleted (see
+                ``tag``), or the number of a version of the photos; None is the newest at any time.
+            index_cache_gb: gigabytes of the approximate index of a large database that memory may hold.
             model: to use in place of the copy that the database keeps; it must be the same one.
             trust_remote_code: let a model of torch.hub run its code.
             device: where the model computes: cpu, cuda, mps or auto.
@@ -166,7 +172,7 @@ class PlaceDatabase:
             ProgeoError: there is none, or it cannot be read.
         """
         return cls(
-            Tables.open(str(address)),
+            Tables.open(str(address), version, index_cache_gb),
             model=model,
             trust_remote_code=trust_remote_code,
             device=device,
@@ -180,10 +186,12 @@ class PlaceDatabase:
     def renew(self, *, anew: bool = False) -> PlaceDatabase:
         """Return the database as it is now: this one, or one opened anew where another has rebuilt or calibrated it.
 
-        That is noticed within two seconds and costs next to nothing; new and removed photos are seen without it.
+        That is noticed within two seconds and costs next to nothing; new and removed photos are seen without it. One
+        that was opened at a version stays.
 
         Args:
-            anew: open it in any case, as after an error: somebody may have deleted it and made another in its place.
+            anew: open it in any case: after an error, as somebody may have deleted it and made another in its place,
+                or at the version that its tag stands for now.
 
         Raises:
             ProgeoError: it cannot be read.
@@ -212,6 +220,47 @@ class PlaceDatabase:
     def fingerprint(self) -> str:
         """Fingerprint of the model, see ``compute_fingerprint``."""
         return self._tables.fingerprint
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it was opened at a version, and is only read."""
+        return self._tables.pinned is not None
+
+    @property
+    def version(self) -> int:
+        """The number of the version of the photos that is read; a table of photos that was rebuilt starts again."""
+        return self._tables.read_version()
+
+    def tag(self, name: str) -> int:
+        """Keep the present version under a name, for ``open``, in place of the one that the name stood for.
+
+        That one is kept as ``NAME.previous``. As long as a version is kept, so are all later ones.
+
+        Returns:
+            The number of the version.
+
+        Raises:
+            ProgeoError: there cannot be such a name, or the database cannot be written.
+        """
+        tag_version(self._tables, name)
+        return self.version
+
+    def untag(self, name: str) -> None:
+        """Let versions that were kept under a name be deleted when the database is tidied up.
+
+        Raises:
+            ProgeoError: there is no such name, or the database cannot be written.
+        """
+        untag(self._tables, name)
+
+    def warm_up(self) -> None:
+        """Read the approximate index into memory, so that the first search takes no longer than others.
+
+        Raises:
+            ProgeoError: it cannot be read.
+        """
+        with storage.translate_errors(self.address, "read"):
+            approximate.warm_up(self._tables.photos)
 
     @property
     def descriptor_dim(self) -> int:

@@ -16,7 +16,7 @@ import polars as pl
 
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder
-from progeo.places import local, storage, thumbnails
+from progeo.places import local, storage, thumbnails, versions
 from progeo.places.commit import Target
 from progeo.places.encode import AddReport
 from progeo.places.plan import FROM_TABLE, find_missing, join_stored, normalise, scan
@@ -30,6 +30,7 @@ MOST_ROUNDS = 10
 
 def rebuild_photos(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame | None) -> AddReport:
     """Do what ``PlaceDatabase.rebuild`` says, with the encoder of a model and its content as a model file."""
+    tables.check_writable()
     while True:
         old = _read_present(tables)
         try:
@@ -93,7 +94,7 @@ def _rebuild(tables: Tables, model: bytes, encoder: Encoder, table: pl.DataFrame
         time.sleep(SECONDS_TO_NOTICE)
     finally:
         with storage.translate_errors(address, "write to"):
-            connection.drop_table(old.name, ignore_missing=True)
+            versions.drop_unless_tagged(connection, old.name)
     return report
 
 

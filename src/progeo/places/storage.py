@@ -34,6 +34,8 @@ FORMAT_VERSION = 3
 """Since 2 a database holds the spec of its model, since 3 thumbnails in a table of their own, and it may be of a local
 frame. Earlier ones are read and written, and stay what they are until they are rebuilt or upgraded."""
 SETTINGS = "settings"
+PHOTOS = "photos_"
+"""How names of tables of photos start."""
 KEYPOINTS = "keypoints"
 LOCK = ".creating"
 # Makes two writers that insert one key at once notice each other; otherwise both rows would stay.
@@ -43,6 +45,8 @@ SETTINGS_SCHEMA = pa.schema(
 )
 SOURCE_LINE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
 """Where in Lance's own code something failed."""
+INDEX_CACHE_GB = 6.0
+"""Gigabytes of indices that a connection holds in memory: those of about 70 million photos."""
 READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
 NO_CREDENTIALS = (
     "there are no credentials for the object store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT "
@@ -77,7 +81,7 @@ def make_photos_schema(dimension: int, frame: Frame = EARTH) -> pa.Schema:
 
 def create_photos_table(connection: Any, dimension: int, frame: Frame = EARTH) -> str:
     """Make an empty table of photos and return its name, which no other table has or had."""
-    name = f"photos_{uuid.uuid4().hex[:12]}"
+    name = f"{PHOTOS}{uuid.uuid4().hex[:12]}"
     connection.create_table(name, schema=make_photos_schema(dimension, frame))
     return name
 
@@ -171,13 +175,14 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def connect(address: str, purpose: str = "open") -> Any:
+def connect(address: str, purpose: str = "open", index_cache_gb: float = INDEX_CACHE_GB) -> Any:
     """Return the connection to a folder or an object store; errors say what it was wanted for."""
     if address.startswith("s3://") and "AWS_ENDPOINT" in os.environ and not has_credentials():
         # The library would ask Amazon's machines for some, for minutes.
         raise StorageError(f"Cannot {purpose} the place database {address}: {NO_CREDENTIALS}.")
     with translate_errors(address, purpose):
-        return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER)
+        session = lancedb.Session(index_cache_size_bytes=int(index_cache_gb * 1e9))
+        return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER, session=session)
 
 
 def has_credentials() -> bool:

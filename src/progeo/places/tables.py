@@ -19,7 +19,7 @@ from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
 from progeo.models.spec import ModelSpec, check_dimension
 from progeo.pixels.recipe import Preprocessing
-from progeo.places import objects, storage, thumbnails
+from progeo.places import objects, storage, thumbnails, versions
 from progeo.places.commit import Target
 from progeo.places.encode import hash_content
 from progeo.places.plan import drop_damaged, scan
@@ -79,13 +79,23 @@ class Tables:
         spec: of the model; None in a database of progeo 0.1.0.
         descriptor_dim: dimension of the descriptors.
         preprocessing: how the model wants its photos.
+        pinned: the version that is read, by its number or its tag; None follows every change.
     """
 
     spec: ModelSpec | None = None
 
-    def __init__(self, address: str, connection: Any, settings: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        connection: Any,
+        settings: Any,
+        pinned: int | str | None = None,
+        index_cache_gb: float = storage.INDEX_CACHE_GB,
+    ) -> None:
         """Use ``open`` or ``create``."""
         self.address = address
+        self._index_cache_gb = index_cache_gb
+        self.pinned = pinned
         self.connection = connection
         self.settings = settings
         self._read()
@@ -94,16 +104,24 @@ class Tables:
         """Take over the database's note: its format, model and table."""
         with storage.translate_errors(self.address, "open"):
             self._version = storage.find_latest_version(self.settings, self.address)
+            if self.pinned is not None:
+                # A number is one of the table of photos; the settings stay as they are now.
+                tag = self.pinned if isinstance(self.pinned, str) else self._version
+                versions.check_out(self.settings, tag, self.address)
             description = Description.read(self.settings, self.address)
             self.photos = self.connection.open_table(description.photos)
+            if self.pinned is not None:
+                versions.check_out(self.photos, self.pinned, self.address)
         self.fingerprint = description.fingerprint
         self.descriptor_dim, self.preprocessing = description.descriptor_dim, description.preprocessing
         self.spec = description.spec
         self.__dict__.pop("calibration", None)
 
     @classmethod
-    def open(cls, address: str) -> Tables:
-        """Open the tables of a database that exists.
+    def open(
+        cls, address: str, pinned: int | str | None = None, index_cache_gb: float = storage.INDEX_CACHE_GB
+    ) -> Tables:
+        """Open the tables of a database that exists, as they are or at a version.
 
         Raises:
             ProgeoError: there is none, or it cannot be read.
@@ -113,10 +131,10 @@ class Tables:
                 f"There is no place database in {address}. Make one with progeo index, which takes photos, a model and "
                 "this address as the database."
             )
-        connection = storage.connect(address)
+        connection = storage.connect(address, index_cache_gb=index_cache_gb)
         with storage.translate_errors(address, "open"):
             settings = connection.open_table(storage.SETTINGS)
-        return cls(address, connection, settings)
+        return cls(address, connection, settings, pinned, index_cache_gb)
 
     @classmethod
     def create(cls, address: str, encoder: Encoder, model: bytes, frame: Frame = EARTH) -> Tables | None:
@@ -170,18 +188,32 @@ class Tables:
         """Return the tables as they are now: these, or others where the database was rebuilt or calibrated.
 
         That is noticed within two seconds; new and removed photos are seen without it. With ``anew`` they are opened
-        in any case, as they may have been replaced by others of the same version.
+        in any case, as they may have been replaced by others of the same version, or a tag may have moved.
         """
         if anew:
-            return Tables.open(self.address)
+            return Tables.open(self.address, self.pinned, self._index_cache_gb)
+        if self.pinned is not None:
+            return self
         with storage.translate_errors(self.address, "read"):
             if self.settings.version == self._version:
                 return self
         return Tables(self.address, self.connection, self.settings)
 
+    def check_writable(self) -> None:
+        """Refuse to change what was opened at a version.
+
+        Raises:
+            ProgeoError: it was.
+        """
+        if self.pinned is not None:
+            raise ProgeoError(
+                f"The place database {self.address} was opened at version {self.pinned!r}, which cannot be changed. "
+                "Open it without `version`."
+            )
+
     def follow(self) -> None:
         """Go over to the table of photos that is the database's now, at once."""
-        if storage.find_latest_version(self.settings, self.address) != self._version:
+        if self.pinned is None and storage.find_latest_version(self.settings, self.address) != self._version:
             self._read()
 
     def read_model(self) -> bytes:
@@ -205,6 +237,7 @@ class Tables:
 
     def store_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the database."""
+        self.check_writable()
         with storage.translate_errors(self.address, "write to"):
             storage.write_settings(self.settings, {"calibration": calibration.to_dict()})
         self.calibration = calibration
@@ -214,12 +247,22 @@ class Tables:
         """The table of the keypoints that are kept with the database; None where none are."""
         with storage.translate_errors(self.address, "read"):
             there = storage.KEYPOINTS in self.connection.list_tables().tables
-            return self.connection.open_table(storage.KEYPOINTS) if there else None
+            return versions.check_out_tag(self.connection.open_table(storage.KEYPOINTS), self.pinned) if there else None
+
+    @property
+    def parts(self) -> list[Any]:
+        """The tables of photos, thumbnails and keypoints, those that there are."""
+        return [part for part in (self.photos, self.pictures, self.kept_keypoints) if part is not None]
 
     @property
     def frame(self) -> Frame:
         """In which the photos' positions are: the names of their two columns."""
         return find_frame(self.photos.schema.names)
+
+    def read_version(self) -> int:
+        """Return the number of the version of the photos that is read."""
+        with storage.translate_errors(self.address, "read"):
+            return int(self.photos.version)
 
     def count_photos(self) -> int:
         """Return the number of photos."""
@@ -301,10 +344,12 @@ class Tables:
     @property
     def pictures(self) -> Any | None:
         """The table of thumbnails; None where they lie in the table of photos."""
-        return thumbnails.open_thumbnails(self.connection, self.photos)
+        pictures = thumbnails.open_thumbnails(self.connection, self.photos)
+        return None if pictures is None else versions.check_out_tag(pictures, self.pinned)
 
     @property
     def target(self) -> Target:
         """Where photos are added to, and removed from; an object store has shown that it loses no commit."""
+        self.check_writable()
         objects.check_commits(self.address)
         return Target(self.photos, self.connection, self.address)

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from progeo.places import versions
+
 READERS_FINISH_WITHIN = timedelta(hours=1)
 """Versions of a table that are older than this are deleted."""
 READERS_HURRY_WITHIN = timedelta(seconds=10)
@@ -36,12 +38,16 @@ def has_many_files(table: Any) -> bool:
 
 def tidy(table: Any) -> None:
     """Join small files, bring the indices of a table up to date, and delete its old versions."""
-    with leave_to_others():
-        table.optimize(cleanup_older_than=READERS_FINISH_WITHIN)
+    optimize(table, READERS_FINISH_WITHIN)
     content, size = table.stats()["total_bytes"], measure_folder(table)
     if size > 2 * content:
-        with leave_to_others():
-            table.optimize(cleanup_older_than=READERS_HURRY_WITHIN)
+        optimize(table, READERS_HURRY_WITHIN)
+
+
+def optimize(table: Any, age: timedelta) -> None:
+    """Do the same, and delete versions older than ``age``, but for those that a tag keeps and all later ones."""
+    with leave_to_others():
+        table.optimize(cleanup_older_than=versions.choose_age(table, age))
 
 
 def measure_folder(table: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from progeo.places import approximate, storage, thumbnails, tidying
+from progeo.places import approximate, storage, thumbnails, tidying, versions
 
 if TYPE_CHECKING:
     from progeo.places.tables import Tables
@@ -64,6 +64,8 @@ class Info:
     format_version: int
     version: int
     """Of the table of photos."""
+    tags: dict[str, int]
+    """Names of versions that are kept, and their numbers in the table of photos."""
     tables: list[TableInfo]
     index: dict[str, Any] | None
     """Of the approximate index: ``photos`` in it and ``waiting``, ``segments``; None where there is none."""
@@ -77,11 +79,11 @@ def describe(tables: Tables) -> Info:
     """
     with storage.translate_errors(tables.address, "read"):
         description = storage.read_description(tables.settings, "database") or {}
-        found = [tables.photos, tables.pictures, tables.settings, tables.kept_keypoints]
         return Info(
             description["format_version"],
             int(tables.photos.version),
-            [_describe_table(table) for table in found if table is not None],
+            versions.list_tags(tables),
+            [_describe_table(table) for table in (*tables.parts, tables.settings)],
             approximate.describe(tables.photos),
         )
 
@@ -106,8 +108,6 @@ def compact(tables: Tables) -> int:
         pictures = tables.pictures
         if pictures is not None:
             removed = thumbnails.drop_orphans(pictures, tables.photos)
-        for table in (tables.photos, pictures, tables.settings, tables.kept_keypoints):
-            if table is not None:
-                with tidying.leave_to_others():
-                    table.optimize(cleanup_older_than=tidying.READERS_HURRY_WITHIN)
+        for table in (*tables.parts, tables.settings):
+            tidying.optimize(table, tidying.READERS_HURRY_WITHIN)
     return removed

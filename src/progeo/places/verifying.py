@@ -78,8 +78,9 @@ def create_reranker(
                     f"{method.name} leaves the photos found in the order of their descriptors."
                 )
         try:
-            with storage.translate_errors(tables.address, "write to"):
-                storage.write_settings(tables.settings, {SETTING: known})
+            if tables.pinned is None:
+                with storage.translate_errors(tables.address, "write to"):
+                    storage.write_settings(tables.settings, {SETTING: known})
         except ProgeoError as error:  # whoever may only read learns it each time
             logger.warning(str(error))
     for method in methods:

@@ -140,6 +140,13 @@ class HealthAnswer(BaseModel):
     photos: int = Field(description="photos in the database")
 
 
+class ReadyAnswer(BaseModel):
+    """The service answers at full speed."""
+
+    status: Literal["ready"]
+    database_version: int = Field(description="of the photos")
+
+
 class Problem(BaseModel):
     """Why a request was refused."""
 

@@ -40,6 +40,7 @@ from progeo.serve.answers import (
     LocateAnswer,
     PlacesAnswer,
     Problem,
+    ReadyAnswer,
     describe_estimate,
     refuse_content,
 )
@@ -81,6 +82,7 @@ def create_app(
     min_confidence: float | None = None,
     even_unknown: bool = False,
     token: str | None = None,
+    cold: bool = False,
     tiles: str | None = None,
     tiles_attribution: str = ATTRIBUTION,
     allowed_hosts: frozenset[str] | None = None,
@@ -93,6 +95,7 @@ def create_app(
         make_reranker: gives the reranker of a database, now and when it has been rebuilt; a request can do without.
         min_confidence: as of ``PlaceDatabase.locate``.
         even_unknown: as of ``PlaceDatabase.locate``.
+        cold: warm up first, in a thread; until then ``/api/ready`` is 503.
         token: what ``Authorization: Bearer`` must carry; without it everyone is let in.
         tiles: address of map tiles, with ``{z}``, ``{x}`` and ``{y}``; without it, and for a database of a local frame,
             the map has a plain ground.
@@ -101,7 +104,9 @@ def create_app(
     """
     limits = limits or Limits()
     metrics = Metrics(
-        photos=lambda: app.state.service.count_photos(), waiting=lambda: app.state.service.batcher.waiting
+        photos=lambda: app.state.service.count_photos(),
+        version=lambda: app.state.service.read_version(),
+        waiting=lambda: app.state.service.batcher.waiting,
     )
     local_frame = database.local_frame
 
@@ -121,6 +126,8 @@ def create_app(
             even_unknown=even_unknown,
         )
         with app.state.service:
+            if cold:
+                app.state.service.start_warming()
             yield
 
     app = FastAPI(
@@ -135,7 +142,9 @@ def create_app(
         root_path_in_servers=False,
     )
     app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))] if token else None)
+    app.state.pinned = database.pinned
     app.add_api_route("/api/health", check_health, tags=["service"])
+    app.add_api_route("/api/ready", check_ready, responses={503: {"model": Problem}}, tags=["service"])
     app.add_route("/", show_page, include_in_schema=False)
     app.add_route("/docs", lambda _: HTMLResponse(render_reference(app.openapi())), include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, packages=[("progeo.html", "static")]))
@@ -312,6 +321,13 @@ def show_photo(
 def show_metrics(service: OfService) -> Response:
     """Return counters and timings as Prometheus reads them."""
     return Response(service.metrics.format(), media_type=CONTENT_TYPE_LATEST)
+
+
+def check_ready(service: OfService) -> ReadyAnswer:
+    """Tell whether a proxy should send requests here; this needs no token."""
+    if not service.is_warm:
+        raise AnyHTTPException(503, "The service is warming up.", {"Retry-After": "1"})
+    return ReadyAnswer(status="ready", database_version=service.read_version())
 
 
 def check_health(service: OfService) -> HealthAnswer:

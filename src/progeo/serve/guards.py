@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What a page needs before it can ask for the token. It holds nothing of the database.
-OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/api/health"})
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/api/health", "/api/ready"})
 OPEN_FOLDER = "/static/"
 PORT = re.compile(r":\d*$")
 

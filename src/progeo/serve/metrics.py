@@ -17,8 +17,8 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Metrics:
     """Counters of one service, in a registry of their own so that two services in one process do not mix."""
 
-    def __init__(self, photos: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Take the functions that say how many photos the database has and how many images wait."""
+    def __init__(self, photos: Callable[[], int], version: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Take the functions that say how many photos the database has, at which version, and how many images wait."""
         self._registry = CollectorRegistry()
         self._requests = Counter("progeo_requests", "Requests answered.", ("path", "status"), registry=self._registry)
         self._seconds = Histogram(
@@ -31,6 +31,7 @@ class Metrics:
             "progeo_batch_seconds", "Time of the model for a batch.", buckets=SECONDS, registry=self._registry
         )
         Gauge("progeo_database_photos", "Photos in the database.", registry=self._registry).set_function(photos)
+        Gauge("progeo_database_version", "Version of the photos.", registry=self._registry).set_function(version)
         Gauge("progeo_waiting_images", "Images waiting or in work.", registry=self._registry).set_function(waiting)
 
     def format(self) -> bytes:

@@ -1,32 +1,33 @@
-"""Running a service: the port, who may call it by which name, and a model that is warm."""
+"""Running a service: the port, who may call it by which name, and the signal to follow the database."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
+import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import uvicorn
 
 from progeo.errors import ProgeoError
 from progeo.serve.connections import Connection, LimitedRepeats, Listener, log
-from progeo.serve.decoding import CAN_FORK, forker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-    from progeo.places.database import PlaceDatabase
 
 SECONDS_TO_FINISH = 5
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def run_server(app: FastAPI, listener: Listener) -> None:
-    """Answer on a socket that listens, until interrupted."""
+    """Answer on a socket that listens, until interrupted.
+
+    SIGHUP lets a service that stays at a version of its database follow the tag.
+    """
     config = uvicorn.Config(
         app,
         log_config=None,  # uvicorn's own would close the handlers of all other loggers
@@ -41,29 +42,29 @@ def run_server(app: FastAPI, listener: Listener) -> None:
     repeats = LimitedRepeats()
     log.addFilter(repeats)
     try:
-        with suppress(KeyboardInterrupt):  # uvicorn repeats the Ctrl-C that ended it
+        # uvicorn repeats the Ctrl-C that ended it
+        with suppress(KeyboardInterrupt), following(app) if app.state.pinned else nullcontext():
             uvicorn.Server(config).run(sockets=[listener])
     finally:
         log.removeFilter(repeats)
 
 
-def warm_up(database: PlaceDatabase) -> None:
-    """Load the model and run it once, and start to decode, so that the first photo is answered as fast as all others.
+@contextmanager
+def following(app: FastAPI) -> Iterator[None]:
+    """Let the service follow its database on SIGHUP, as long as the block lasts; Windows has no such signal."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
 
-    Raises:
-        ProgeoError: there is nothing to compare a photo with.
-    """
-    if len(database) == 0:
-        raise ProgeoError(
-            f"The place database {database.address} is empty. Add photos with: progeo index PHOTOS `database` "
-            f"{database.address}"
-        )
-    encoder = database.encoder
-    size = encoder.preprocessing.image_size
-    ((_, descriptors),) = encoder.encode_pixels([(0, np.zeros((size, size, 3), dtype=np.uint8))])
-    database.locate_descriptors(descriptors)
-    if CAN_FORK:
-        forker.start()
+    def follow(*_: object) -> None:
+        if hasattr(app.state, "service"):  # otherwise it has only just read what the tag stands for
+            app.state.service.follow()
+
+    before = signal.signal(signal.SIGHUP, follow)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def listen(host: str, port: int) -> Listener:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from progeo.serve.batching import Batcher, Descriptors, Pixels
 from progeo.serve.clusters import PlacesMap
 from progeo.serve.decoding import Decoders
 from progeo.serve.metrics import Metrics
+from progeo.serve.warming import warm_up
 
 if TYPE_CHECKING:
     from progeo.locating.estimate import Estimate
@@ -90,6 +91,47 @@ class Service:
         readers = count_readers(encoder.num_workers)
         self._decoders = Decoders(readers, max_pixels=int(limits.max_megapixels * MEGA), max_seconds=limits.max_seconds)
         self._threads = ThreadPoolExecutor(readers, thread_name_prefix="progeo-serve")
+        self._warm, self._closed = Event(), Event()
+        self._following = Lock()
+        self._warm.set()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the first photo would be answered as fast as others; one that comes before is answered too."""
+        return self._warm.is_set()
+
+    def start_warming(self) -> None:
+        """Begin to warm up, in a thread: reading the index of a large database takes a while."""
+        self._warm.clear()
+        Thread(target=self._warm_up, name="progeo-warming", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Warm up, again and again where the database cannot be read."""
+        while not self._closed.is_set():
+            try:
+                with self.reading("warm up"):
+                    warm_up(self.database)
+                self._warm.set()
+                return
+            except DatabaseLost:
+                self._closed.wait(SECONDS_BETWEEN_TRIES)
+
+    def follow(self) -> None:
+        """Begin to go over to the version that the database's tag stands for now."""
+        Thread(target=self._follow, name="progeo-following", daemon=True).start()
+
+    def _follow(self) -> None:
+        """Answer from the old version until the new one is warm, or for ever where it cannot be read."""
+        with self._following:
+            try:
+                database = self.database.renew(anew=True)
+                warm_up(database)
+                with self._renewing:
+                    self._take(database)
+            except ProgeoError as error:
+                logger.warning("The service stays at version %d of the database: %s", self.database.version, error)
+            else:
+                logger.warning("The service is at version %d of the database.", database.version)
 
     def renew(self) -> None:
         """Go over to the database as it is now, where it has been rebuilt or calibrated meanwhile."""
@@ -145,6 +187,11 @@ class Service:
         """Return how many photos the database has."""
         with self.reading("count the photos"):
             return len(self.database)
+
+    def read_version(self) -> int:
+        """Return which version of the photos is searched."""
+        with self.reading("read the version"):
+            return self.database.version
 
     def read_thumbnail(self, id: str) -> bytes:
         """Return the small JPEG of a photo of the database.
@@ -243,5 +290,6 @@ class Service:
 
     def __exit__(self, *error: object) -> None:
         """End the threads."""
+        self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.batcher.close()
