@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from progeo import cli
+from progeo import cli, remote
 from progeo.errors import ProgeoError
-from progeo.places import local, objects, storage
+from progeo.places import local, objects
 from progeo.places.database import PlaceDatabase
+from progeo.search.keypoint_cache import identify_file
 from progeo.serve.warming import warm_up
 
 SECRET = "not-to-be-printed"
@@ -75,7 +76,7 @@ def use(monkeypatch: pytest.MonkeyPatch, server: str, secret: str | None = SECRE
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     objects.check_commits.cache_clear()
-    objects._open_bucket.cache_clear()
+    remote._open_bucket.cache_clear()
 
 
 @pytest.fixture
@@ -111,11 +112,27 @@ def test_photos_and_database_in_an_object_store(
     assert cli.main(["locate", str(query), *database, "--json", "--even_unknown"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["matches"][0]["path"].startswith(f"{bucket}/photos/")
+    remote_query = f"{bucket}/queries/{query.name}"
+    objects.write(remote_query, query.read_bytes())
+    assert cli.main(["locate", remote_query, *database, "--json", "--even_unknown"]) == 0
+    (same,) = json.loads(capsys.readouterr().out)
+    assert same["matches"] == entry["matches"]
+    assert f"There is no image {bucket}/gone.jpg." in run(capsys, "locate", f"{bucket}/gone.jpg", *database, code=2)
+    for option in (["--write", "sidecar"], ["--only_missing"], ["--sequence"]):
+        assert f"{option[0]} takes photos that are files, not {remote_query}" in run(
+            capsys, "locate", remote_query, *database, *option, code=2
+        )
     assert "8 photos, version" in run(capsys, "database", "info", f"{bucket}/city")
+    assert "is kept as live" in run(capsys, "database", "tag", f"{bucket}/city", "live")
     with PlaceDatabase.open(f"{bucket}/city") as opened:
         opened.calibrate()
         warm_up(opened)
         assert opened.thumbnail(opened.positions()["id"][0])[:2] == b"\xff\xd8"
+        assert identify_file(entry["matches"][0]["path"]) != identify_file(entry["matches"][1]["path"])
+        opened.create_reranker("sift")
+        assert opened.locate(remote_query, rerank="sift")[0].matches[0].path.startswith(bucket)
+    with PlaceDatabase.open(f"{bucket}/city", version="live") as pinned:
+        assert (len(pinned), pinned.calibration is None) == (8, False)
     for part in (["--shards", "1", "--shard", "0"], None):
         shard = ["index", manifest, *part] if part else ["index", "--commit"]
         run(capsys, *shard, "--database", f"{bucket}/other", *(["--model", model_file] if part else []))
@@ -189,7 +206,7 @@ def test_who_cannot_be_reached_or_may_not_is_told_so_without_secrets(
     use(monkeypatch, server, None)
     assert "there are no credentials for the object store. Set AWS_ACCESS_KEY_ID" in run(capsys, *info, code=2)
     text = f"refused: aws_secret_access_key={SECRET}, session_token: {SECRET} X-Amz-Signature={SECRET}"
-    assert SECRET not in storage.describe_trouble(text)
+    assert SECRET not in remote.describe_trouble(text)
 
 
 def test_without_the_library_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,12 @@ def run(options: LocateOptions) -> None:
     from progeo.locating.estimate import Located
     from progeo.locating.output.marked import refuse_local_frame
     from progeo.locating.sequence import measure_intervals, read_times
+    from progeo.remote import is_remote
 
     paths = list_photos(options.photos)
-    gone = [path for path in paths if not Path(path).exists()]
+    remote = [path for path in paths if is_remote(path)]
+    check_files_only(remote, options)
+    gone = [path for path in paths if not is_remote(path) and not Path(path).exists()]
     if len(gone) == len(paths):
         missing = {path: f"There is no image {path}." for path in gone}
         raise ProgeoError(join_failures(missing, len(paths)))
@@ -129,6 +132,17 @@ def run(options: LocateOptions) -> None:
             write_back(results, options)
     if failures:
         raise ProgeoError(join_failures(failures, len(paths)))
+
+
+def check_files_only(remote: list[str], options: LocateOptions) -> None:
+    """Refuse what reads or writes more of photos than their pixels, where they lie in an object store.
+
+    Raises:
+        ProgeoError: the message says what to leave out.
+    """
+    wanted = [name for name in ("write", "only_missing", "sequence") if getattr(options, name)]
+    if remote and wanted:
+        raise ProgeoError(f"`{wanted[0]}` takes photos that are files, not {remote[0]}: copy them, or leave it out.")
 
 
 def explain_matches(

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from progeo.errors import ProgeoError, how_to_install
+from progeo.remote import is_remote, read_photo
 
 HEIC_EXTENSIONS = (".heic", ".heif", ".hif")
 IMAGE_EXTENSIONS = (
@@ -55,7 +56,7 @@ def open_image(
     """Open an encoded image by its content; pixels are decoded when they are needed.
 
     Args:
-        source: a regular file, or the content of one, open or as bytes.
+        source: a regular file, an address such as ``s3://bucket/photo.jpg``, or the content of one, open or as bytes.
         name: what errors call the image; without it the path.
         formats: Pillow's names of the formats that are read.
 
@@ -64,8 +65,10 @@ def open_image(
         TooLargeError: it is over a limit.
         ProgeoError: there is no such file, it is damaged, or it is HEIC and the library for that is missing.
     """
-    is_path = isinstance(source, str | Path)
     name = name or describe_source(source)
+    if isinstance(source, str) and is_remote(source):
+        source = read_photo(source)
+    is_path = isinstance(source, str | Path)
     file: BinaryIO | None = None
     try:
         if isinstance(source, str | Path):

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from progeo import remote
 from progeo.console import logger
 from progeo.data.credits import SHOT_COLUMNS, complete_credits
 from progeo.data.frames import find_frame, take_placed
@@ -134,7 +135,7 @@ def normalise(table: pl.DataFrame) -> pl.DataFrame:
 
 def make_absolute(path: str | Path) -> str:
     """Return the one spelling of a path that the database knows it by; links are left as they are."""
-    if storage.is_remote(path):
+    if remote.is_remote(path):
         return str(path)
     return os.path.abspath(path)  # noqa: PTH100 (Path.absolute keeps "..", Path.resolve follows links)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from progeo import remote
 from progeo.data.credits import SHOT_COLUMNS
 from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
@@ -48,14 +49,6 @@ SOURCE_LINE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
 INDEX_CACHE_GB = 6.0
 """Gigabytes of indices that a connection holds in memory: those of about 70 million photos."""
 READERS_NOTICE_CHANGES_AFTER = timedelta(seconds=2)
-NO_CREDENTIALS = (
-    "there are no credentials for the object store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT "
-    "where it is not Amazon's"
-)
-SECRETS = re.compile(
-    r"(?i)((?:secret|token|signature|credential|access_?key|password)\w*)([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
-)
-"""What may stand in errors of object stores, and is nobody's business."""
 
 
 def make_photos_schema(dimension: int, frame: Frame = EARTH) -> pa.Schema:
@@ -112,7 +105,7 @@ def lock_creation(address: str) -> Iterator[None]:
 
     The lock goes with the process that holds it. In an object store ``create_settings`` tells who was first.
     """
-    if is_remote(address) or fcntl is None:
+    if remote.is_remote(address) or fcntl is None:
         yield
         return
     with translate_errors(address, "create"):
@@ -168,8 +161,8 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
             "Read-only file system": "it is read-only. Choose another place, or make it writable",
         }
         reason = next((reason for mark, reason in reasons.items() if mark in text), text)
-        if is_remote(address):
-            reason = describe_trouble(text)
+        if remote.is_remote(address):
+            reason = remote.describe_trouble(text)
         raise StorageError(
             f"Cannot {what} the place database {address}: {reason}. What was stored before is kept."
         ) from error
@@ -177,36 +170,12 @@ def translate_errors(address: str, what: str) -> Iterator[None]:
 
 def connect(address: str, purpose: str = "open", index_cache_gb: float = INDEX_CACHE_GB) -> Any:
     """Return the connection to a folder or an object store; errors say what it was wanted for."""
-    if address.startswith("s3://") and "AWS_ENDPOINT" in os.environ and not has_credentials():
+    if address.startswith("s3://") and "AWS_ENDPOINT" in os.environ and not remote.has_credentials():
         # The library would ask Amazon's machines for some, for minutes.
-        raise StorageError(f"Cannot {purpose} the place database {address}: {NO_CREDENTIALS}.")
+        raise StorageError(f"Cannot {purpose} the place database {address}: {remote.NO_CREDENTIALS}.")
     with translate_errors(address, purpose):
         session = lancedb.Session(index_cache_size_bytes=int(index_cache_gb * 1e9))
         return lancedb.connect(address, read_consistency_interval=READERS_NOTICE_CHANGES_AFTER, session=session)
-
-
-def has_credentials() -> bool:
-    """Whether there is anything that tells Amazon's protocol who asks."""
-    names = "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-    return any(name in os.environ for name in names) or "AWS_SKIP_SIGNATURE" in os.environ
-
-
-def describe_trouble(text: str) -> str:
-    """Return what is wrong with an object store, out of the text of its error, without any credentials."""
-    text = SECRETS.sub(r"\1\2…", text)
-    lowered = text.lower()
-    if "169.254.169.254" in text or "credentials" in lowered:
-        return NO_CREDENTIALS
-    if any(sign in text for sign in ("403", "401", "AccessDenied", "PermissionDenied", "SignatureDoesNotMatch")):
-        return "the credentials are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do"
-    if any(sign in lowered for sign in ("kind: connect", "error sending request", "connect error", "dns error")):
-        return "the object store cannot be reached. Check the address, AWS_ENDPOINT and the network"
-    return text
-
-
-def is_remote(address: str | Path) -> bool:
-    """Whether an address is one of an object store instead of a folder or file."""
-    return "://" in str(address)
 
 
 def read_setting(settings: Any, key: str) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from progeo import remote
 from progeo.console import logger
 from progeo.data.credits import CREDIT_COLUMNS
 from progeo.data.frames import EARTH, Frame, find_frame
@@ -167,9 +168,9 @@ class Tables:
     @staticmethod
     def exist(address: str) -> bool:
         """Whether there is a place database; nothing is made or changed where there is none."""
-        if not storage.is_remote(address) and not Path(address).is_dir():
+        if not remote.is_remote(address) and not Path(address).is_dir():
             return False
-        if not storage.is_remote(address):
+        if not remote.is_remote(address):
             check_folder(address)
         connection = storage.connect(address)
         with storage.translate_errors(address, "open"):

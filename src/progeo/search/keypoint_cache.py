@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
+from progeo import remote
 from progeo.console import logger
 from progeo.files import atomic_write, read_bytes
 from progeo.search.keypoints import DamagedKeypointsError, Keypoints
@@ -27,7 +28,11 @@ def identify_file(path: str) -> str:
 
     Raises:
         OSError: there is no such file.
+        ProgeoError: there is no such object.
     """
+    if remote.is_remote(path):
+        size, time = remote.describe(path)
+        return f"{path}\n{size} {time}"
     status = Path(path).stat()
     return f"{Path(path).absolute()}\n{status.st_size} {status.st_mtime_ns}"
 
