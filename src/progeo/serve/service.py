@@ -126,8 +126,7 @@ class Service:
             try:
                 database = self.database.renew(anew=True)
                 warm_up(database)
-                with self._renewing:
-                    self._take(database)
+                self._take(database)
             except ProgeoError as error:
                 logger.warning("The service stays at version %d of the database: %s", self.database.version, error)
             else:
@@ -145,11 +144,10 @@ class Service:
                 self._take(database)
 
     def _take(self, database: PlaceDatabase) -> None:
-        """Use a database from now on; its model is loaded first."""
-        self._preprocessing = database.encoder.preprocessing
-        self._places = PlacesMap(database.positions())
-        self._rerank = self._make_reranker(database)
-        self.database = database
+        """Use a database from now on; what takes long, such as loading its model, comes first."""
+        preprocessing, places = database.encoder.preprocessing, PlacesMap(database.positions())
+        rerank = self._make_reranker(database)
+        self.database, self._preprocessing, self._places, self._rerank = database, preprocessing, places, rerank
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
