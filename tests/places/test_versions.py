@@ -12,7 +12,7 @@ import pytest
 
 from progeo import cli
 from progeo.errors import ProgeoError
-from progeo.places import storage, tidying, versions
+from progeo.places import storage, tidying
 from progeo.places.database import PlaceDatabase
 
 from .conftest import make_network
@@ -59,8 +59,7 @@ def test_a_name_that_moves_is_followed_on_request(database: PlaceDatabase) -> No
 def test_tidying_deletes_no_version_that_is_kept(
     database: PlaceDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tidying, "READERS_HURRY_WITHIN", timedelta(0))
-    monkeypatch.setattr(versions, "CLOCKS_DIFFER_BY", timedelta(milliseconds=1))
+    monkeypatch.setattr(tidying, "READERS_HURRY_WITHIN", timedelta(milliseconds=1))
     opened = PlaceDatabase.open(database.address, version="live")
     number = database.version
     for _ in range(2):
@@ -131,14 +130,14 @@ def test_a_folder_that_cannot_be_written_is_read(database: PlaceDatabase, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["", "57", "two words", "live.previous", "ä", "-live", "a" * 65])
-def test_names_that_no_version_can_have(database: PlaceDatabase, name: str) -> None:
-    with pytest.raises(ProgeoError, match="a name starts with a letter") as error:
-        database.tag(name)
-    assert repr(name[:80]) in str(error.value)
+def test_names_that_no_version_can_have(database: PlaceDatabase) -> None:
+    for name in ("", "57", "two words", "live.previous", "ä", "-live", "a" * 65):
+        with pytest.raises(ProgeoError, match="a name starts with a letter") as error:
+            database.tag(name)
+        assert repr(name[:80]) in str(error.value)
 
 
-def test_commands_say_what_is_kept(database: PlaceDatabase, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_commands_say_what_is_kept(database: PlaceDatabase, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         assert cli.main(["database", *arguments]) == code
         said = capsys.readouterr()
@@ -148,7 +147,7 @@ def test_commands_say_what_is_kept(database: PlaceDatabase, capsys: pytest.Captu
     with PlaceDatabase.open(database.address, version="live") as opened:
         kept = f"Kept: live (version {opened.version}), night (version {database.version})"
     assert kept in run("info", database.address)
-    tags = json.loads(run("info", database.address, "--json").removeprefix("progeo database info: starting"))["tags"]
+    tags = json.loads(run("info", database.address, "--json").removesuffix("progeo database info: starting"))["tags"]
     assert set(tags) == {"live", "night"}
     assert "no version is kept as night any more" in run("tag", database.address, "night", "--remove")
     assert "has no version 'night' (any more)" in run("tag", database.address, "night", "--remove", code=2)
