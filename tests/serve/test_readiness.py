@@ -32,12 +32,12 @@ def wait(condition: Callable[[], bool]) -> None:
 
 
 def test_ready_once_it_is_warm(database: ColourDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, failures = threading.Event(), iter([True])
+    read, failures = threading.Event(), iter([ProgeoError("The disk is asleep."), PermissionError("python"), None])
 
     def warm_up() -> None:
         assert read.wait(20)
-        if next(failures, False):
-            raise ProgeoError("The disk is asleep.")
+        if failure := next(failures, None):
+            raise failure
 
     monkeypatch.setattr(database, "warm_up", warm_up)
     monkeypatch.setattr(service_module, "SECONDS_BETWEEN_TRIES", 0.01)

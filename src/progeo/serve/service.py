@@ -106,14 +106,16 @@ class Service:
         Thread(target=self._warm_up, name="progeo-warming", daemon=True).start()
 
     def _warm_up(self) -> None:
-        """Warm up, again and again where the database cannot be read."""
+        """Warm up, again and again where the database cannot be read or no process can be started."""
         while not self._closed.is_set():
             try:
                 with self.reading("warm up"):
                     warm_up(self.database)
                 self._warm.set()
                 return
-            except DatabaseLost:
+            except (DatabaseLost, OSError) as error:
+                if isinstance(error, OSError):
+                    logger.warning("The service cannot warm up: %s", error)
                 self._closed.wait(SECONDS_BETWEEN_TRIES)
 
     def follow(self) -> None:
