@@ -35,8 +35,8 @@ PARAMETERS = {
     "register_method": "name",
     "train": "model, photos, *, method, val, test, folder, seed, device, **settings",
     "PlaceDatabase.create": "address, model, *, exist_ok, local_frame, **settings",
-    "PlaceDatabase.open": "address, *, model, trust_remote_code, device, engine, precision, batch_size, num_workers, "
-    "show_progress",
+    "PlaceDatabase.open": "address, *, version, index_cache_gb, model, trust_remote_code, device, engine, "
+    "precision, batch_size, num_workers, show_progress",
     "PlaceDatabase.add": "self, photos",
     "PlaceDatabase.calibrate": "self",
     "PlaceDatabase.locate": "self, photos, *, prior, k, min_confidence, even_unknown, exact, rerank",
