@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from progeo.console import format_count, log_to, logger, progress_bar
+from progeo.console import format_count, format_rounded, log_to, logger, progress_bar
 from progeo.files import create_run_folder
 
 
@@ -28,6 +28,11 @@ def test_log_goes_to_the_terminal_and_to_the_latest_folder_only(
 
 def test_counts() -> None:
     assert [format_count(number, "photo") for number in (0, 1, 1200)] == ["0 photos", "1 photo", "1,200 photos"]
+
+
+def test_rounded_numbers_have_no_exponent() -> None:
+    shown = [format_rounded(number) for number in (100, 100 / 3, 0.0567, 1_234_567)]
+    assert shown == ["100", "33", "0.057", "1,200,000"]
 
 
 def test_lines_stand_in_for_bars_where_there_is_no_terminal(

@@ -18,6 +18,7 @@ from progeo.files import (
     check_file,
     check_folder,
     create_run_folder,
+    hold_folder,
     open_file,
     read_bytes,
     read_text,
@@ -150,3 +151,15 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
             assert at_work.exists()  # of a run that is not done
             raise OSError("stopped")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".else.0123abcd.tmp", ".out.mine.tmp", "out"]
+
+
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    for _ in range(2):  # free again after the first
+        with (
+            hold_folder(tmp_path),
+            pytest.raises(ProgeoError, match=r"Another run works in .*stop it first") as raised,
+            hold_folder(tmp_path),
+        ):
+            pytest.fail("two runs in one folder")
+        assert str(tmp_path) in str(raised.value)
+    assert not list(tmp_path.iterdir())

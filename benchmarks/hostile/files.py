@@ -14,12 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.hostile.kills import INDEX, TRAINING
+from benchmarks.hostile.kills import INDEX, TIMES, TRAINING
 from benchmarks.hostile.running import LITTLE, Runner, make_town
 
 LONGEST = 60.0
-TRACK = """<?xml version="1.0"?><gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>{}</trkseg></trk></gpx>"""
-POINT = '<trkpt lat="{}" lon="13.4"><time>2024-05-01T10:00:{:02}Z</time></trkpt>'
 
 
 @dataclass(frozen=True)
@@ -36,33 +34,20 @@ class Reader:
     arguments: list[str]
 
 
+TEST = ["--test_set_folder", "town/test", *LITTLE]
 READERS = (
     Reader("photo", "photos/0.jpg", ["data", "convert", "photos", "o.csv"]),
     Reader("photo to locate", "photos/0.jpg", ["locate", "photos/0.jpg", "--database", "places", *LITTLE]),
     Reader("CSV", "t.csv", ["data", "convert", "t.csv", "o.csv"]),
     Reader("Parquet", "t.parquet", ["data", "convert", "t.parquet", "o.csv"]),
     Reader("GeoJSON", "t.geojson", ["data", "convert", "t.geojson", "o.csv"]),
-    Reader("GPX", "t.gpx", ["data", "frames", "photos", "out", "--gpx", "t.gpx"]),
-    Reader("model", "m.safetensors", ["eval", "--model", "m.safetensors", "--test_set_folder", "town/test", *LITTLE]),
-    Reader(
-        "weights",
-        "m.pth",
-        [
-            "eval",
-            "--backbone",
-            "ResNet18",
-            "--fc_output_dim",
-            "64",
-            "--resume_model",
-            "m.pth",
-            "--test_set_folder",
-            "town/test",
-            *LITTLE,
-        ],
-    ),
+    Reader("GPX", "t.gpx", ["data", "frames", "town/walk", "out", "--gpx", "t.gpx", *TIMES]),
+    Reader("model", "m.safetensors", ["eval", "--model", "m.safetensors", *TEST]),
+    Reader("graph", "m.onnx", ["eval", "--model", "m.onnx", *TEST]),
+    Reader("weights", "m.pth", ["eval", "--backbone", "ResNet18", "--fc_output_dim", "64", "--model", "m.pth", *TEST]),
     Reader("place database", "places", ["locate", "photos/0.jpg", "--database", "places", *LITTLE]),
     Reader("checkpoint", "logs", ["train", "--resume_train", "RUN"]),
-    Reader("configuration", "c.yaml", ["eval", "--config", "c.yaml", "--test_set_folder", "town/test", *LITTLE]),
+    Reader("configuration", "c.yaml", ["eval", "--config", "c.yaml", *TEST]),
 )
 
 
@@ -99,6 +84,9 @@ def prepare(folder: Path) -> None:
     """Make one sound file of each kind that no command makes."""
     import torch
 
+    from progeo.models.export import export_model
+    from progeo.models.loading import load_model
+
     make_town(folder / "town")
     shutil.copytree(folder / "town/test/database", folder / "photos")
     for number, path in enumerate(sorted((folder / "photos").iterdir())):
@@ -114,8 +102,8 @@ def prepare(folder: Path) -> None:
         for name in table["path"]
     ]
     (folder / "t.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    points = "".join(POINT.format(52.5 + second / 1000, second) for second in range(20))
-    (folder / "t.gpx").write_text(TRACK.format(points))
+    shutil.copy(folder / "town/walk.gpx", folder / "t.gpx")
+    export_model(load_model(folder / "m.safetensors"), folder / "m.onnx")
     torch.save({"weight": torch.zeros(3)}, folder / "m.pth")
     (folder / "c.yaml").write_text("model: m.safetensors\nnum_workers: 1\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -36,6 +37,31 @@ def read_database(folder: Path) -> object:
 def read_files(*names: str) -> Callable[[Path], object]:
     """Return a function that reads these files of a folder."""
     return lambda folder: [(folder / name).read_bytes() for name in names]
+
+
+def read_map(folder: Path) -> object:
+    """Return a map without the moment at which it was made."""
+    return re.sub(r"\d{1,2} \w+ \d{4}, \d\d:\d\d( \w+)?", "", (folder / "m.html").read_text(encoding="utf-8"))
+
+
+def read_model(folder: Path) -> object:
+    """Return the weights of a fitted model."""
+    from safetensors.numpy import load_file
+
+    return {name: tensor.tobytes() for name, tensor in load_file(folder / "f.safetensors").items()}
+
+
+def read_graph(folder: Path) -> object:
+    """Return what an exported graph is to give, and whether it is whole."""
+    import onnx
+
+    onnx.load(folder / "m.onnx")
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read_frames(folder: Path) -> object:
+    """Return names and bytes of the frames, and where they were taken."""
+    return [(path.name, path.read_bytes()) for path in sorted((folder / "frames").iterdir())]
 
 
 def read_run(folder: Path) -> object:
@@ -70,34 +96,22 @@ MODEL = ["--model", "../town/model.safetensors"]
 LOCATE = ["locate", "../town/test/queries", "--database", "places", "--map", "m.html", *LITTLE]
 CALIBRATE = ["calibrate", "--queries", "../town/test/queries", "--database", "places", *LITTLE]
 SPLIT = ["data", "split", "../town/train", "parts.csv", "--cell", "10", "--buffer", "10"]
-FIT = [
-    "fit",
-    "../town/train",
-    "--model_out",
-    "f.safetensors",
-    "--backbone",
-    "timm:test_resnet",
-    "--words",
-    "4",
-    *LITTLE,
-]
+TIMES = ["--every", "2", "--fps", "1", "--start", "2024-05-01T10:00:00Z"]
+FRAMES = ["data", "frames", "../town/walk", "frames", "--gpx", "../town/walk.gpx", *TIMES]
+FIT = ["fit", "../town/train", "--model_out", "f.safetensors", "--backbone", "timm:test_resnet", "--words", "4"]
+EVALUATION = ["eval", *MODEL, "--test_set_folder", "../town/test", "--save_dir", "e", "--descriptors_folder", "d"]
 CASES = (
     Case("index", INDEX, read_database),
-    Case(
-        "calibrate",
-        ["calibrate", "--queries", "../town/test/queries", "--database", "places", *LITTLE],
-        read_database,
-        (INDEX,),
-    ),
-    Case("locate", LOCATE, read_files("m.html"), (INDEX,)),
+    Case("calibrate", CALIBRATE, read_database, (INDEX,)),
+    Case("locate", LOCATE, read_map, (INDEX,)),
     Case("data convert", ["data", "convert", "../town/train", "o.csv"], read_files("o.csv")),
     Case("data split", SPLIT, read_files("parts.csv")),
     Case("data check", ["data", "check", "../town/train"], lambda folder: None),
-    Case("fit", FIT, read_files("f.safetensors")),
+    Case("data frames", FRAMES, read_frames),
+    Case("fit", [*FIT, *LITTLE], read_model),
     Case("pairs", ["pairs", "../town/train", *MODEL, "--out", "p.txt", *LITTLE], read_files("p.txt")),
-    Case(
-        "eval", ["eval", *MODEL, "--test_set_folder", "../town/test", "--save_dir", "e", *LITTLE], lambda folder: None
-    ),
+    Case("eval", [*EVALUATION, *LITTLE], lambda folder: None),
+    Case("export", ["export", "../town/model.safetensors", "m.onnx"], read_graph),
     Case("train", ["train", *TRAINING, "--save_dir", "t", *LITTLE], read_run),
 )
 

@@ -22,6 +22,8 @@ PRELOAD = ["progeo.places.database", "progeo.models.files", "timm", "progeo.cli.
 PLACES = 8
 NOBODY = 65534
 LITTLE = ["--device", "cpu", "--num_workers", "1"]
+TRACK = """<?xml version="1.0"?><gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>{}</trkseg></trk></gpx>"""
+POINT = '<trkpt lat="{}" lon="13.4"><time>2024-05-01T{:02}:00:{:02}Z</time></trkpt>'
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def end(process: ForkServerProcess) -> None:
 
 
 def make_town(folder: Path) -> None:
-    """Write ``train``, ``val`` and ``test``: eight places, each a pattern of its own, and a model of a few layers."""
+    """Write ``train``, ``val``, ``test`` and a walk with its track: eight places, each a pattern; and a small model."""
     from progeo.models.building import create_model
     from progeo.models.files import save_model
 
@@ -148,6 +150,11 @@ def make_town(folder: Path) -> None:
                 pixels = (np.asarray(pattern) + noise).clip(0, 255).astype(np.uint8)
                 east = 500005 + 100 * (place // 4) + 10 * (place % 4)
                 Image.fromarray(pixels).save(folder / part / f"@{east}.{photo}@4000005@31@S@@@p{photo}@@0@@@@@@.jpg")
+    (folder / "walk").mkdir()
+    for second, path in enumerate(sorted((folder / "train").iterdir())[:20]):
+        shutil.copy(path, folder / "walk" / f"{second:02}.jpg")
+    points = "".join(POINT.format(52.5 + second / 20_000, 10, second) for second in range(20))
+    (folder / "walk.gpx").write_text(TRACK.format(points))
     network = create_model("timm:test_resnet", descriptor_dim=16, weights="none", seed=0).eval()
     network.set_image_size(32)
     save_model(folder / "model.safetensors", network, training={}, metrics={}, licence="none")

@@ -59,6 +59,11 @@ def format_count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def format_rounded(number: float) -> str:
+    """Return a number to two digits, never with an exponent: ``0.56``, ``33``, ``1,200``."""
+    return f"{float(f'{number:.2g}'):,.12g}"
+
+
 class ProgressLines(Progress):
     """Where there is no terminal to draw bars on: a line every few seconds, and one at the end."""
 

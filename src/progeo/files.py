@@ -138,21 +138,36 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _claim(folder: Path) -> Iterator[bool]:
-    """Hold a lock on a folder, and say whether that was possible: not where another run has it, nor on all systems.
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Let no other run work in a folder meanwhile; where the system has no locks, nothing is held.
+
+    Raises:
+        ProgeoError: another run works in it.
+    """
+    with _claim(folder) as is_claimed:
+        if is_claimed is False:
+            raise ProgeoError(f"Another run works in {folder} at this moment: wait for its end, or stop it first.")
+        yield
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[bool | None]:
+    """Hold a lock on a folder, and say whether that was possible: not where another has it; None without locks.
 
     The lock goes with the process, so that a folder which can be locked was left by a run that is gone.
     """
     if fcntl is None:
-        yield False
+        yield None
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        is_claimed = True
+        is_claimed: bool | None = True
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             is_claimed = False
+        except OSError:  # some network file systems
+            is_claimed = None
         yield is_claimed
     finally:
         os.close(handle)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import warnings
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 from progeo.cli import program as cli
 from progeo.cli.eval import EvalOptions
@@ -190,3 +192,16 @@ def test_photos_can_be_read_without_further_threads(command: str) -> None:
     required = [field for field in options.values() if field.default is dataclasses.MISSING]
     given = [["x"] if field.metadata["positional"] else [f"--{field.name}", "x"] for field in required]
     assert cli.parse_options(command, [*chain.from_iterable(given), "--num_workers", "0"]).num_workers == 0
+
+
+def test_oddities_of_photos_are_no_python_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EXIF data that end too early make Pillow warn, with the path of its own files."""
+    monkeypatch.chdir(tmp_path)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\xff\xff\x7f\x10\0\0\0\0\0\0\0"
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 48)).save("photos/@500005@4000005@31@S@@@@@0@@@@@@.jpg", exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="Tag data"):
+            ImageOps.exif_transpose(Image.open(next(Path("photos").iterdir())))
+        assert cli.main(["data", "check", "photos"]) in (0, 1)

@@ -18,4 +18,18 @@ def test_eval_takes_the_options_of_training(capsys: pytest.CaptureFixture[str]) 
     assert _leave_out_published(given, "eval") == ["--num_workers", "0", "--test_set_folder", "b"]
     said = capsys.readouterr().err
     assert all(name in said for name in ("--M", "--train_set_folder", "--use_amp16")) and "--num_workers" not in said
+    given = [
+        "--prompt_learners",
+        "x.pth",
+        "--no_train_all_layers",
+        "--exp_name",
+        "y",
+        "--seeds",
+        "0",
+        "1",
+        "--model",
+        "m",
+    ]
+    assert _leave_out_published(given, "eval") == ["--exp_name", "y", "--json"]
+    assert "--prompt_learners, --no_train_all_layers, --seeds" in capsys.readouterr().err
     assert _leave_out_published(["--seed", "1"], "eval") == ["--seed", "1"] and not capsys.readouterr().err

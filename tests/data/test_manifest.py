@@ -288,6 +288,32 @@ def test_geojson_with_values_of_every_kind(folder: Path, caplog: pytest.LogCaptu
     assert "feature 2" in caplog.text
 
 
+def test_paths_that_are_no_texts_are_refused(folder: Path) -> None:
+    for path in (["a.jpg"], {"a": "b.jpg"}, 5, None, ""):
+        features = [{"properties": {"path": path}, "geometry": {"type": "Point", "coordinates": [18.1, 59.3]}}]
+        message = error_of(folder, json.dumps({"features": features}), name="m.geojson")
+        assert "FOLDER/m.geojson" in message and len(message) < 700
+
+
+def test_columns_of_every_kind_become_texts(folder: Path) -> None:
+    columns: dict[str, pl.Series] = {
+        "path": pl.Series(["a.jpg", "b.jpg"]),
+        "latitude": pl.Series([59.3, 59.4]),
+        "longitude": pl.Series([18.1, 18.2]),
+        "raw": pl.Series([b"\xff\x00", b"text"]),
+        "tags": pl.Series([["x", "y"], []]),
+        "camera": pl.Series([{"name": "A", "lenses": [1, 2]}, {"name": "B", "lenses": []}]),
+        "price": pl.Series(["1.50", "2.25"]).cast(pl.Decimal(10, 2)),
+    }
+    pl.DataFrame(columns).write_parquet(folder / "m.parquet")
+    write_manifest(read_manifest(folder / "m.parquet"), folder / "o.csv")
+    written = pl.read_csv(folder / "o.csv", infer_schema=False)
+    assert written["latitude"].to_list() == ["59.3", "59.4"]
+    assert json.loads(written["tags"][0]) == ["x", "y"]
+    assert json.loads(written["camera"][0]) == {"name": "A", "lenses": [1, 2]}
+    assert float(written["price"][1]) == 2.25
+
+
 def test_files_without_a_row_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "progeo"):
         table = read(folder, "img,lat,lon\na.jpg,1,1\n")

@@ -42,6 +42,16 @@ def test_features_that_cannot_be_are_named(changes: dict[str, Any], message: str
     assert str(path) in str(raised.value) and len(str(raised.value)) < 500
 
 
+def test_objects_inside_each_other_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.geojson"
+    deep = "[" * 10_000 + "]" * 10_000
+    for text in (deep, f'{{"type": "FeatureCollection", "features": [{{"properties": {{"path": {deep}}}}}]}}'):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ProgeoError, match="nested too deep") as raised:
+            read_table_file(path)
+        assert str(path) in str(raised.value) and len(str(raised.value)) < 500
+
+
 def test_truth_is_no_coordinate(tmp_path: Path) -> None:
     table = read_table_file(write_geojson(tmp_path / "m.geojson", {"type": "Point", "coordinates": [True, False]}))
     assert table["latitude"].to_list() == [None]

@@ -119,6 +119,11 @@ def test_other_radii_and_groups() -> None:
     assert json.loads(json.dumps(measurements.to_dict()))["recalls_by_radius"]["50"]["R@1"] == 100.0
 
 
+def test_what_one_query_is_worth_is_a_plain_number() -> None:
+    evaluation = measure_recalls(np.array([[0]]), np.zeros((1, 2)), np.zeros((1, 2)))
+    assert measure(evaluation).describe_intervals().endswith("one query is worth 100 points")
+
+
 def test_difference_of_two_models_is_measured_in_pairs() -> None:
     database = np.array([[0.0, 0.0], [900.0, 0.0]])
     queries = np.zeros((100, 2))

@@ -226,7 +226,9 @@ def test_a_perfect_result_has_no_mistakes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.4, 5000.0])
 def test_any_threshold_can_be_drawn(threshold: float, tmp_path: Path) -> None:
     evaluation = measure_recalls(np.array([[0]]), np.zeros((1, 2)), np.zeros((1, 2)), PositiveRule("metres", threshold))
-    assert f"Right means within {threshold:g} m" in write(evaluation, tmp_path / "report.html")
+    text = write(evaluation, tmp_path / "report.html")
+    assert f"Right means within {threshold:g} m" in text
+    assert "One query is worth 100 points" in text  # there is but one
 
 
 def test_large_sets_stay_light(tmp_path: Path) -> None:

@@ -191,6 +191,51 @@ def test_without_a_network_the_error_says_how_to_go_on(monkeypatch: pytest.Monke
         load("cricavpr")
 
 
+@pytest.mark.parametrize("name", ["cricavpr", "anyloc"])
+def test_offline_the_error_says_what_must_lie_in_which_cache(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch.hub itself ends where it finds neither a network nor the repository in its cache."""
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    with pytest.raises(ProgeoError, match=r"clone the repository .*hub:FOLDER:ENTRY") as raised:
+        load(name)
+    assert f"must lie in {tmp_path / 'hub'}: copy that" in str(raised.value)
+
+
+def test_a_clone_whose_weights_are_not_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "\n\ndef far():\n    import urllib.error\n    raise urllib.error.URLError('no route')\n"
+    (repository / "hubconf.py").write_text(HUBCONF + code)
+    monkeypatch.setenv("TORCH_HOME", str(repository / "home"))
+    with pytest.raises(ProgeoError, match=r"no route") as raised:
+        load(f"hub:{repository}:far")
+    assert f"must lie in {repository / 'home/hub'}: copy" in str(raised.value)
+    assert "clone the repository" not in str(raised.value)
+
+
+def test_packages_that_a_repository_needs_are_named(repository: Path) -> None:
+    needs = '["torch", "einops_of_nobody", "fast_kmeans_of_nobody"]'
+    (repository / "hubconf.py").write_text(HUBCONF.replace('["torch"]', needs))
+    with pytest.raises(ProgeoError, match=r"einops_of_nobody, fast_kmeans_of_nobody\)\. Install them first") as raised:
+        load(f"hub:{repository}:model")
+    assert "network" not in str(raised.value)
+    (repository / "hubconf.py").write_text("import timm_of_nobody\n" + HUBCONF)
+    with pytest.raises(ProgeoError, match="needs the package that gives timm_of_nobody: install that first") as raised:
+        load(f"hub:{repository}:model")
+    assert "network" not in str(raised.value)
+
+
+@pytest.mark.parametrize("folder", ["C:\\clones\\thing", "C:/clones/thing", "/clones/thing"])
+def test_folders_with_a_drive(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda path: str(path) == folder)
+    model = hub._parse_address(f"hub:{folder}:model:input_size=32")
+    assert (model.repository, model.entry, model.preprocessing.image_size) == (folder, "model", 32)
+
+
 def test_models_of_the_hub_take_no_backbone(repository: Path) -> None:
     with pytest.raises(ProgeoError, match="cricavpr is a model of torch.hub: it takes neither `backbone`"):
         load_model("cricavpr", backbone="ResNet18")

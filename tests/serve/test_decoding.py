@@ -99,17 +99,27 @@ def test_a_forker_that_was_killed_is_started_again() -> None:
     assert decode(GOOD).shape == (32, 42, 3)
 
 
-def test_python_warnings_of_a_photo_stay_out_of_the_log(
-    database: ColourDatabase, capfd: pytest.CaptureFixture[str]
+def test_python_warnings_of_a_photo_name_its_request(
+    database: ColourDatabase, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """EXIF data that ends too early make Pillow warn."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\xff\xff\x7f\x10\0\0\0\0\0\0\0"
     photo = make_photo((200, 30, 30), (64, 48), format="JPEG", exif=exif)
     with pytest.warns(UserWarning, match="Tag data"):
         read_pixels(photo, Preprocessing(32))
+    names = ["one.jpg", "red\x1b[31m\nError: two.jpg", "3" * 500]
     with connect(make_app(database)) as client:
-        assert client.post("/api/locate", files={"photos": photo}).status_code == 200
-    assert capfd.readouterr().err == ""
+        assert client.post("/api/locate", files={"photos": ("good.jpg", GOOD)}).status_code == 200
+        assert not caplog.records
+        for name in names:
+            assert client.post("/api/locate", files={"photos": (name, photo)}).status_code == 200
+        assert client.post("/api/locate", files={"photos": ("cut.jpg", photo[:700])}).status_code == 422
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4
+    for line, name in zip(lines, ["one.jpg", "red", "333", "cut.jpg"], strict=True):
+        assert line.startswith("POST /api/locate of testclient:50000, photo '") and f"photo '{name}" in line
+        assert "Tag data" in line and line.isprintable() and len(line) < 500 and "site-packages" not in line
+    assert "Warning" not in capfd.readouterr().err
 
 
 def test_the_newest_goes_first_where_others_have_waited_long() -> None:

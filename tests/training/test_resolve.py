@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from progeo import cli
 from progeo.errors import ProgeoError
 from progeo.models.building import create_model
 from progeo.models.files import save_model
@@ -45,3 +46,31 @@ def test_arguments_of_head_and_backbone_are_settings(tiny_city: Path) -> None:
         train(BACKBONE, tiny_city / "train", **SETTINGS, backbone_weights="none", head_arguments={"clusters": 3})
     with pytest.raises(ProgeoError, match="but `head_arguments` {'p': 2.0} was asked for"):
         train(model, tiny_city / "train", **SETTINGS, head_arguments={"p": 2.0})
+
+
+def test_a_trained_model_to_start_from_complains_of_what_was_given_alone(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MegaLoc takes squares of one size, has a head of its own and thousands of dimensions: no option says so."""
+    monkeypatch.chdir(tmp_path)
+    network = create_model("timm:test_vit", head="salad", weights="none", seed=0)
+    assert network.preprocessing.square
+    monkeypatch.setattr("progeo.training.run.load_network", lambda *arguments, **settings: network)
+    folders = [f"--{name}_set_folder={tiny_city / name}" for name in ("train", "val", "test")]
+    classes = ["--M=10", "--alpha=360", "--N=2", "--L=1", "--groups_num=2", "--min_images_per_class=4"]
+    steps = ["--batch_size=4", "--epochs_num=1", "--iterations_per_epoch=1", "--num_workers=1", "--device=cpu"]
+    command = ["train", "--resume_model", "megaloc", *folders, *classes, *steps]
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    size = network.preprocessing.image_size
+    for given, named in (
+        (["--image_size=512"], "--image_size 512 was asked for"),
+        (["--fc_output_dim=64"], "--fc_output_dim 64 was asked for"),
+        (["--head=gem"], "--head gem was asked for"),
+        (["--no_resize_test_imgs"], f"takes squares of {size} px only"),
+    ):
+        assert cli.main([*command, *given]) == 2
+        said = " ".join(capsys.readouterr().err.partition("Error: ")[2].split())
+        assert named in said, said
+        others = {"image_size", "fc_output_dim", "head", "backbone", "unfreeze"} - {given[0][2:].partition("=")[0]}
+        assert not any(f"--{other} " in said for other in others), said

@@ -469,6 +469,8 @@ def test_gpu_asked_for_where_there_is_none(make_options: MakeOptions, capsys: py
         f"--{name}={getattr(options, name)}" for name in ("train_set_folder", "val_set_folder", "test_set_folder")
     ]
     assert cli.main(["train", *folders, "--augmentation_device", "cuda"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--augmentation_device cuda: PyTorch finds no such device here" in said and "--device cuda" not in said
     assert cli.main(["train", *folders, "--batch_size", "3", "--images_per_class", "2"]) == 2
     assert cli.main(["train", *folders, "--device", "cuda"]) == 2
     assert "--device cuda: PyTorch finds no such device here. Available: cpu" in " ".join(

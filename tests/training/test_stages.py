@@ -365,6 +365,9 @@ def test_damaged_prompts_are_refused(make_options: MakeOptions) -> None:
         save_file(content, "damaged.safetensors", texts)
         with pytest.raises(ProgeoError, match=f"damaged.safetensors holds no prompts.*{message}"):
             run_training(make_options(stage=2, prompts="damaged.safetensors"))
+    save_file(tensors, "damaged.safetensors", metadata | {"card": "[" * 100_000})
+    with pytest.raises(ProgeoError, match=r"damaged.safetensors holds no prompts.*nested too deep"):
+        load_prompts("damaged.safetensors")
     Path("damaged.safetensors").write_text("nothing")
     with pytest.raises(ProgeoError, match="damaged.safetensors holds no prompts"):
         run_training(make_options(stage=2, prompts="damaged.safetensors"))

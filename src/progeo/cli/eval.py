@@ -97,10 +97,16 @@ class EvalOptions(InferenceOptions, RerankOptions, PhotoOptions, MachineOptions,
 
 
 class Candidate(NamedTuple):
-    """A model to evaluate, and how the photos of the database and those of the queries are read for it."""
+    """A model to evaluate, and how the photos of the database and those of the queries are read for it.
+
+    ``own`` is how it takes photos where nothing is said of their size; with ``image_size`` and ``native`` it becomes
+    the other two.
+    """
 
     name: str
     network: PlaceNetwork | ExportedModel
+    own: Preprocessing
+    image_size: int | None
     native: bool | None
     database: Preprocessing
     queries: Preprocessing
@@ -122,18 +128,27 @@ def run(options: EvalOptions, folder: Path | None = None, *, published: bool = F
         published: photos keep their size where nothing says otherwise, as in the published command ``eval.py``.
     """
     from progeo.evaluation.grouping import group_queries
+    from progeo.evaluation.shapes import leave_out_extreme
 
     evaluation_set = _read_set(options)
-    groups = group_queries(evaluation_set.queries, options.group_by) if options.group_by else {}
+    if options.group_by:
+        group_queries(evaluation_set.queries, options.group_by)  # an error at once
     candidates = [
         _choose_size(name, network, evaluation_set, options, published)
         for name, network in _load_models(options, evaluation_set)
     ]
+    evaluation_set, left_out = leave_out_extreme(
+        evaluation_set,
+        [candidate.database for candidate in candidates],
+        [candidate.queries for candidate in candidates],
+        num_workers=options.num_workers,
+    )
+    groups = group_queries(evaluation_set.queries, options.group_by) if options.group_by else {}
 
     folder = folder or create_run_folder(options.save_dir)
     log_to(folder)
     save_options(options, folder / CONFIG)
-    _describe_set(evaluation_set)
+    _describe_set(evaluation_set, left_out)
     _describe_models(candidates, options, published)
 
     results, evaluations = [], []
@@ -226,15 +241,17 @@ def _choose_size(
     published: bool,
 ) -> Candidate:
     """Decide at which size a model takes photos: as asked for, else as the protocol or the command is published."""
-    from progeo.evaluation.evaluate import choose_preprocessing
+    from progeo.evaluation.evaluate import choose_preprocessing, resize_as_published
 
+    own, image_size = network.preprocessing, options.image_size
     native = None if options.resize_test_imgs is None else not options.resize_test_imgs
-    if published and native is None and not (options.image_size or network.preprocessing.square):
+    if published and native is None and not (image_size or own.square):
         native = not network.spec.provenance.get("training", {}).get("resize_test_imgs")
-    read = choose_preprocessing(
-        network.preprocessing, evaluation_set.protocol, image_size=options.image_size, native=native, name=name
-    )
-    return Candidate(name, network, native, *read)
+    if native is False and not own.square:
+        own = resize_as_published(own, network.spec.backbone, image_size)
+        image_size = None if own.square else image_size
+    read = choose_preprocessing(own, evaluation_set.protocol, image_size=image_size, native=native, name=name)
+    return Candidate(name, network, own, image_size, native, *read)
 
 
 def _describe_models(candidates: list[Candidate], options: EvalOptions, published: bool) -> None:
@@ -253,9 +270,11 @@ def _describe_models(candidates: list[Candidate], options: EvalOptions, publishe
         logger.info("Photos are brought to the size of the model; --no_resize_test_imgs leaves them as they are")
 
 
-def _describe_set(evaluation_set: EvaluationSet) -> None:
-    """Say what is about to be evaluated, and where it is not what its protocol fixes."""
+def _describe_set(evaluation_set: EvaluationSet, left_out: list[str]) -> None:
+    """Say what is about to be evaluated, what is not, and where it is not what its protocol fixes."""
     protocol = evaluation_set.protocol
+    for remark in left_out:
+        logger.warning(remark)
     logger.info(f"{len(evaluation_set.database)} database images and {len(evaluation_set.queries)} queries")
     if protocol:
         logger.info(f"Protocol {protocol.name}: {protocol.description}; right {protocol.rule}; {protocol.source}")
@@ -276,6 +295,7 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
         device=options.device,
         batch_size=options.infer_batch_size,
         num_workers=options.num_workers,
+        preprocessing=candidate.own,
         **engine_settings(options),
     )
     logger.info(
@@ -294,7 +314,7 @@ def _evaluate(candidate: Candidate, evaluation_set: EvaluationSet, options: Eval
         evaluation = evaluate(
             encoder,
             evaluation_set,
-            image_size=options.image_size,
+            image_size=candidate.image_size,
             native=candidate.native,
             positive_dist_threshold=options.positive_dist_threshold,
             k=max(20, options.num_preds_to_save, options.candidates if rerank != "none" else 0),

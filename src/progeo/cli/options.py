@@ -103,9 +103,9 @@ class InferenceOptions:
     positive_dist_threshold: PositiveFloat = option(25, "metres within which a prediction counts as right")
     resize_test_imgs: bool | None = option(
         None,
-        "resize test photos so that the shorter side is image_size (aspect ratio kept), which is what happens without "
-        "it, unless a protocol has photos keep their size. The published commands, eval.py and train.py, resize only "
-        "with it",
+        "resize test photos as published: so that the shorter side is image_size (aspect ratio kept), with CLIP-RN50 "
+        "and the other backbones of ProGEO to squares of it. Without it the shorter side becomes image_size, unless a "
+        "protocol has photos keep their size. The published commands, eval.py and train.py, resize only with it",
     )
     num_preds_to_save: NonNegativeInt = option(
         0, "predictions to show per query in pictures under preds/; try a small number like 3"

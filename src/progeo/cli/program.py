@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import re
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -156,6 +157,8 @@ def main(arguments: Sequence[str] | None = None, *, published: bool = False) -> 
         print(f"progeo {version('progeo')}")
         return 0
     names: list[str] = []
+    if not debug:  # what a photo's EXIF data lack; what comes of it is said of the photo
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         name, rest = _split_command(arguments)
         if name == "train" and not import_module("progeo.devices").is_first_process():
@@ -264,18 +267,18 @@ def _leave_out_published(arguments: list[str], name: str) -> list[str]:
 
     The published ``eval.py`` takes, and does not use, the options of training.
     """
-    others = set(PUBLISHED_ONLY)
+    others = {f"--{one}" for one in PUBLISHED_ONLY}
     if name == "eval":
-        own = {one.name for one in dataclasses.fields(find_options_class("eval"))}
-        others |= {one.name for one in dataclasses.fields(find_options_class("train"))} - own
+        training, own = (_list_spellings(find_options_class(one)) for one in ("train", "eval"))
+        others |= training - own
     kept: list[str] = []
     ignored: list[str] = []
     is_value = False
     for argument in arguments:
         option, equals, _ = argument.partition("=")
         if option.startswith("--"):
-            is_value = option.removeprefix("--") in others and not equals
-            if option.removeprefix("--") in others:
+            is_value = option in others and not equals
+            if option in others:
                 ignored.append(option)
                 continue
         elif is_value:
@@ -284,6 +287,14 @@ def _leave_out_published(arguments: list[str], name: str) -> list[str]:
     if ignored:
         print(f"Ignored, as progeo {name} has no use for them: {', '.join(ignored)}", file=sys.stderr, flush=True)
     return kept
+
+
+def _list_spellings(options_class: type) -> set[str]:
+    """Return all that the options of a command may be called."""
+    from progeo.cli.options import list_names
+
+    names = {name for one in dataclasses.fields(options_class) for name in list_names(one)}
+    return names | {name.replace("--", "--no_", 1) for name in names}
 
 
 def _list_values(arguments: list[str], option: str) -> list[str]:

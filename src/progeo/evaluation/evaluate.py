@@ -24,6 +24,7 @@ from progeo.evaluation.positives import PUBLISHED_RULE, read_coordinates
 from progeo.evaluation.protocols import Protocol, find_protocol, find_rule
 from progeo.evaluation.recall import RECALL_RANKS, Evaluation, measure_recalls
 from progeo.evaluation.reranking import Reranking
+from progeo.evaluation.shapes import leave_out_extreme
 from progeo.evaluation.verifying import create_reranker, explain_mistakes, learn_from_database
 from progeo.models.encoder import Encoder
 from progeo.models.engines.choose import load_runnable
@@ -38,6 +39,9 @@ from progeo.search.verifier import CANDIDATES, Verifier
 
 if TYPE_CHECKING:
     from progeo.models.network import PlaceNetwork
+
+PROGEO_BACKBONES = "CLIP-"
+"""How the names of backbones begin whose models ProGEO's code evaluates."""
 
 
 def evaluate(
@@ -66,6 +70,7 @@ def evaluate(
     Args:
         model: a network, a graph, what runs one, or the name or path of one (see ``load_model``).
         evaluation_set: a folder with ``database`` and ``queries``, a manifest, or what ``read_evaluation_set`` gives.
+            Of a folder or a manifest, photos of extreme shape are left out (see ``leave_out_extreme``).
         protocol: the rules of one of the field's test sets, such as ``msls-val``: which queries, what is right, at
             which size. What ``read_evaluation_set`` gives has its protocol already.
         image_size: pixels of the shorter side; without it the model's own.
@@ -97,14 +102,13 @@ def evaluate(
         >>> evaluate("cosplace:ResNet18:512", "my_city/test").recalls  # doctest: +SKIP
         {1: 71.2, 5: 83.0, 10: 86.4, 20: 90.1}
     """
+    is_read_here = not isinstance(evaluation_set, EvaluationSet)
     if not isinstance(evaluation_set, EvaluationSet):
         rules = find_protocol(protocol) if isinstance(protocol, str) else protocol
         evaluation_set = read_evaluation_set(evaluation_set, protocol=rules)
     elif protocol is not None:
         raise ProgeoError("`protocol` is part of an evaluation set: give it to `read_evaluation_set`.")
-    database, queries = evaluation_set.database, evaluation_set.queries
     rule = find_rule(evaluation_set.protocol, positive_dist_threshold)
-    positions = read_coordinates(rule, database, queries)
     if isinstance(model, str | Path):
         model = load_runnable(model, engine=engine, device=device or "auto", trust_remote_code=trust_remote_code)
     if not isinstance(model, Encoder):
@@ -117,6 +121,14 @@ def evaluate(
     read_database, read_queries = choose_preprocessing(
         model.preprocessing, evaluation_set.protocol, image_size=image_size, native=native
     )
+    if is_read_here:  # the caller does not count its photos
+        evaluation_set, remarks = leave_out_extreme(
+            evaluation_set, [read_database], [read_queries], num_workers=num_workers
+        )
+        for remark in remarks:
+            logger.warning(remark)
+    database, queries = evaluation_set.database, evaluation_set.queries
+    positions = read_coordinates(rule, database, queries)
     database_encoder = with_preprocessing(model, read_database)
     if isinstance(rerank, str):
         if rerank == AUTO and evaluation_set.protocol is not None:
@@ -215,6 +227,17 @@ def choose_preprocessing(
     read = dataclasses.replace(preprocessing, image_size=image_size or preprocessing.image_size, native=native)
     limit = protocol.queries_shorter_side if protocol and native else None
     return read, dataclasses.replace(read, native_limit=limit or read.native_limit)
+
+
+def resize_as_published(preprocessing: Preprocessing, backbone: str, image_size: int | None = None) -> Preprocessing:
+    """Return how the published code resizes test photos for a backbone: ProGEO's squeezes them to squares.
+
+    That of CosPlace, which all other backbones follow, keeps the aspect ratio, as the model does anyway.
+    """
+    if preprocessing.square or not backbone.startswith(PROGEO_BACKBONES):
+        return preprocessing
+    size = image_size or preprocessing.image_size
+    return dataclasses.replace(preprocessing, image_size=size, square=True, native=False, native_limit=None)
 
 
 def with_preprocessing(encoder: Encoder, preprocessing: Preprocessing) -> Encoder:

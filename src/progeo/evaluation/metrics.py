@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from progeo.console import format_rounded
 from progeo.evaluation.recall import Evaluation
 from progeo.search.exact import Floats
 
@@ -94,8 +95,8 @@ class Measurements:
     def describe_intervals(self) -> str:
         """Return the intervals as one line."""
         intervals = ", ".join(f"R@{rank}: {low:.1f} to {high:.1f}" for rank, (low, high) in self.intervals.items())
-        worth = float(f"{self.points_per_query:.2g}")
-        return f"95 % intervals: {intervals}; one query is worth {worth:g} point{'' if worth == 1 else 's'}"
+        worth = format_rounded(self.points_per_query)
+        return f"95 % intervals: {intervals}; one query is worth {worth} point{'' if worth == '1' else 's'}"
 
 
 def measure(

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from progeo.console import format_rounded
 from progeo.files import atomic_write
 
 if TYPE_CHECKING:
@@ -61,5 +62,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["rounded"] = format_rounded
     environment.globals["read_asset"] = lambda name: Markup(read_asset(name))
     return environment

@@ -21,6 +21,10 @@ from progeo.files import read_bytes
 logger = logging.getLogger("progeo")
 
 CODE_SUFFIXES = (".py", ".so", ".pyd")
+MISSING = "Missing dependencies"
+"""How torch.hub begins where packages are missing that a repository names."""
+OFFLINE = "no internet connection"
+"""What torch.hub says where it finds a repository neither in its cache nor in the network."""
 NEVER_HIDDEN = {"torch", "numpy", "progeo", *sys.stdlib_module_names}
 
 _lock = threading.RLock()
@@ -119,7 +123,9 @@ def explain_foreign_errors(failure: str, advice: str = "") -> Iterator[None]:
             reason = f"it exits with {reason}"
         if isinstance(error, ModuleNotFoundError) and error.name:
             advice = f" It needs the package that gives {error.name}: install that first, for example with pip."
-        elif not isinstance(error, OSError):  # those of networks are among them
+        elif reason.startswith(MISSING):
+            advice = " Install them first, for example with pip."
+        elif not isinstance(error, OSError) and OFFLINE not in reason:  # errors of networks are among the former
             advice = ""
         raise ProgeoError(f"{failure} ({reason}).{advice}") from error
 

@@ -170,7 +170,10 @@ def load_hub_model(
         )
     arguments = dict(model.arguments) | ({"device": str(device)} if model.takes_device else {})
     is_local = Path(model.repository).is_dir()
-    advice = "" if is_local else " Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value."
+    cache = f"what it downloads must lie in {torch.hub.get_dir()}: copy that from a machine where it has run."
+    advice = f" Without a network, {cache}"
+    if not is_local:
+        advice = f" Without a network, clone the repository and give `model` hub:FOLDER:ENTRY:key=value; {cache}"
     with explain_foreign_errors(f"Cannot load {address} from {model.repository}", advice):
         folder = fetch_repository(model.repository)
     code = ForeignCode(folder, address)

@@ -147,18 +147,27 @@ def decode(image: Image.Image, name: str, shorter_side: int | None = None) -> Im
     """
     check_size(image.size, name)
     try:
-        if shorter_side is not None:
-            image.draft(None, (shorter_side, shorter_side))
-        if image.width * image.height > MAX_DECODED_PIXELS:
-            raise TooLargeError(
-                f"The image {name} is too large: {image.width} x {image.height} pixels, more than the "
-                f"{MAX_DECODED_PIXELS / 1e6:.0f} megapixels that can be decoded. As a JPEG it could be read smaller."
-            )
+        prepare_decoding(image, name, shorter_side)
         return _to_rgb(ImageOps.exif_transpose(image))
     except (ProgeoError, MemoryError):
         raise  # one says enough, the other nothing about the image
     except Exception as error:
         raise explain_damage(name, error) from error
+
+
+def prepare_decoding(image: Image.Image, name: str, shorter_side: int | None) -> None:
+    """Have a JPEG decoded at a fraction of its size, as ``decode`` says; nothing is decoded yet.
+
+    Raises:
+        TooLargeError: there are too many pixels to decode.
+    """
+    if shorter_side is not None:
+        image.draft(None, (shorter_side, shorter_side))
+    if image.width * image.height > MAX_DECODED_PIXELS:
+        raise TooLargeError(
+            f"The image {name} is too large: {image.width} x {image.height} pixels, more than the "
+            f"{MAX_DECODED_PIXELS / 1e6:.0f} megapixels that can be decoded. As a JPEG it could be read smaller."
+        )
 
 
 def explain_damage(name: str, error: Exception) -> ProgeoError:

@@ -23,6 +23,7 @@ from progeo.pixels.decoding import (
     decode,
     describe_source,
     open_image,
+    prepare_decoding,
 )
 from progeo.plain import read_dataclass, show
 
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
 
     Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor
 
-__all__ = ["NotAPhotoError", "Preprocessing", "TooLargeError", "list_sources", "open_photo", "read_pixels", "to_pixels"]
+__all__ = [
+    "NotAPhotoError",
+    "Preprocessing",
+    "TooLargeError",
+    "find_excess",
+    "list_sources",
+    "open_photo",
+    "read_pixels",
+    "to_pixels",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -157,6 +167,23 @@ def open_photo(
     image = source if isinstance(source, Image.Image) else _from_array(source, name)
     _check_scaled(preprocessing, image.size, name)
     return decode(image, name)
+
+
+def find_excess(path: str, wanted: Iterable[Preprocessing]) -> str | None:
+    """Return why a photo file is over a limit of size or shape as a model wants it, by its head alone; else None.
+
+    What else is wrong with it is not looked for.
+    """
+    try:
+        for preprocessing in wanted:
+            with open_image(path) as image:
+                _check_scaled(preprocessing, image.size, path)
+                prepare_decoding(image, path, _find_shorter_side(preprocessing))
+    except TooLargeError as error:
+        return str(error)
+    except ProgeoError:
+        pass
+    return None
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:

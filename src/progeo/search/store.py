@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from progeo.console import format_rounded
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write, read_text, write_json
 from progeo.plain import parse_json
@@ -210,8 +211,8 @@ class FeatureFile:
         except OSError as error:
             gigabytes = shape[0] * shape[1] * HALF_BYTES / 1e9
             raise ProgeoError(
-                f"Cannot write the features, {gigabytes:.2g} GB, to {self.path}: {error.strerror or error}. Free some "
-                f"space, or {self.remedy}."
+                f"Cannot write the features, {format_rounded(gigabytes)} GB, to {self.path}: "
+                f"{error.strerror or error}. Free some space, or {self.remedy}."
             ) from error
 
 

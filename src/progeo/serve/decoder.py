@@ -34,6 +34,9 @@ MAX_ASPECT_RATIO = 12
 HEAD = struct.Struct("!II")
 """Lengths of a note in JSON and of the bytes that follow it."""
 NUMBER = struct.Struct("!i")
+MOST_WARNINGS = 3
+LONGEST_WARNING = 200
+"""Warnings of image libraries that are handed on of a photo, and their characters."""
 KINDS: dict[str, type[ProgeoError]] = {kind.__name__: kind for kind in (NotAPhotoError, TooLargeError, ProgeoError)}
 
 
@@ -65,16 +68,25 @@ def answer(connection: socket.socket) -> None:
         note = json.loads(incoming.read(note_size))
         content = BytesIO(incoming.read(size))
         limit_resources(note["max_bytes"], note["max_seconds"])
-        preprocessing = Preprocessing.from_dict(note["preprocessing"])
-        try:
-            pixels = read_upload(content, note["name"], preprocessing, max_pixels=note["max_pixels"])
-        except ProgeoError as error:
-            send(outgoing, {"error": type(error).__name__, "detail": str(error)}, b"")
-        except MemoryError:
-            detail = f"The image {note['name']} takes too much memory to decode."
-            send(outgoing, {"error": TooLargeError.__name__, "detail": detail}, b"")
-        else:
-            send(outgoing, {"shape": pixels.shape}, pixels.tobytes())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")  # each once
+            found = decode(content, note["name"], Preprocessing.from_dict(note["preprocessing"]), note["max_pixels"])
+        said = [str(warning.message)[:LONGEST_WARNING] for warning in caught[:MOST_WARNINGS]]
+        send(outgoing, {**found[0], "warnings": said}, found[1])
+
+
+def decode(
+    content: BytesIO, name: str, preprocessing: Preprocessing, max_pixels: int
+) -> tuple[dict[str, object], bytes]:
+    """Return the note and the bytes that answer a request: pixels, or what is wrong."""
+    try:
+        pixels = read_upload(content, name, preprocessing, max_pixels=max_pixels)
+    except ProgeoError as error:
+        return {"error": type(error).__name__, "detail": str(error)}, b""
+    except MemoryError:
+        detail = f"The image {name} takes too much memory to decode."
+        return {"error": TooLargeError.__name__, "detail": detail}, b""
+    return {"shape": pixels.shape}, pixels.tobytes()
 
 
 def send(stream: BinaryIO, note: dict[str, object], content: bytes) -> None:
@@ -102,7 +114,6 @@ def main() -> None:
     can_open_heic()
     Image.init()  # loads the codecs once, before there are children
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system clears the children away
-    warnings.simplefilter("ignore")  # a photo's oddities are nobody's business but its sender's
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, sys.stderr.fileno())  # codecs write there too
     with socket.socket(fileno=os.dup(0)) as service:

@@ -21,10 +21,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from progeo.console import logger
 from progeo.errors import ProgeoError
 from progeo.pixels.recipe import Preprocessing
+from progeo.plain import show
 from progeo.serve.batching import Busy, Pixels
 from progeo.serve.decoder import HEAD, KINDS, NUMBER, read_upload
+from progeo.serve.guards import current_request
 
 SLICE = 0.5
 """Seconds of the quick lane while others wait; a phone's photo takes a fifth of it."""
@@ -147,6 +150,9 @@ class Child:
             await writer.drain()
             note_size, size = HEAD.unpack(await reader.readexactly(HEAD.size))
             answer = json.loads(await reader.readexactly(note_size))
+            if answer["warnings"]:
+                said = "; ".join(map(clean, answer["warnings"]))
+                logger.warning("%s, photo %s: %s", current_request.get(), show(note["name"]), said)
             if "error" in answer:
                 raise KINDS[answer["error"]](answer["detail"])
             pixels: Pixels = np.frombuffer(await reader.readexactly(size), np.uint8).reshape(answer["shape"])
@@ -241,6 +247,11 @@ class Decoders:
         content = await asyncio.to_thread(read_whole, file)
         child = Child(forker.connect()) if CAN_FORK else ThreadedChild()
         return child, asyncio.create_task(child.decode(content, note))
+
+
+def clean(text: str) -> str:
+    """Return a text as one line without codes that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def read_whole(file: BinaryIO) -> bytes:

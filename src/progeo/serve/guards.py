@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 import anyio
 from fastapi import HTTPException
@@ -15,7 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # What a page needs before it can ask for the token. It holds nothing of the database.
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/api/health", "/api/ready"})
 OPEN_FOLDER = "/static/"
+LONGEST_PATH = 100
+"""Characters of a path that the log shows."""
 PORT = re.compile(r":\d*$")
+current_request: ContextVar[str] = ContextVar("current_request", default="A request")
+"""What the log calls the request that is being answered."""
 
 
 class Guard:
@@ -55,6 +60,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = False
+        host, port = scope.get("client") or ("unknown", 0)
+        current_request.set(f"{scope['method']} {ascii(scope['path'])[1:-1][:LONGEST_PATH]} of {host}:{port}")
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from progeo.errors import ProgeoError
-from progeo.evaluation.evaluate import evaluate, with_preprocessing
+from progeo.evaluation.evaluate import evaluate, resize_as_published, with_preprocessing
 from progeo.evaluation.evaluation_set import EvaluationSet
 from progeo.evaluation.recall import Evaluation
 from progeo.evaluation.report import EXAMPLES
@@ -182,6 +182,8 @@ def evaluate_network(
     arguments: dict[str, Any] = {"batch_size": settings.infer_batch_size, "num_workers": settings.num_workers}
     kind = Encoder if ranks.count() == 1 else SharedEncoder
     encoder = kind.create(network.eval(), device=str(run.device), **arguments)
+    if settings.resize_test_imgs:
+        encoder.preprocessing = resize_as_published(network.preprocessing, network.backbone_name)
 
     def encode(photos: Sequence[tuple[Preprocessing, Source]]) -> Descriptors:
         if not photos:

@@ -89,6 +89,7 @@ def make_groups(
     L: int = 2,
     min_images_per_class: int = 10,
     groups_num: int = 8,
+    as_listed: bool = False,
 ) -> list[Group]:
     """Cut the images into CosPlace classes and return the first ``groups_num`` groups, in ascending order of key.
 
@@ -101,6 +102,7 @@ def make_groups(
         L: steps of ``alpha`` from one class of a group to the next.
         min_images_per_class: classes with fewer images are left out.
         groups_num: how many groups to return.
+        as_listed: take groups in the order in which their first images are listed, as the published code does.
 
     Raises:
         ProgeoError: a heading is missing, no class has enough images, or there are fewer groups than asked for.
@@ -124,10 +126,12 @@ def make_groups(
             f"use `groups_num` {len(keys)} or fewer, or lower `min_images_per_class`."
         )
     classes = class_cells * np.array([M, M, alpha])
-    borders = [*first_classes, len(starts)][: groups_num + 1]
+    spans = list(zip(keys.tolist(), first_classes, [*first_classes[1:], len(starts)], strict=True))
+    if as_listed:
+        spans.sort(key=lambda span: order[starts[span[1] : span[2]]].min())
     return [
         _collect(tuple(key), classes, np.arange(first, last), order, starts, sizes)
-        for key, first, last in zip(keys.tolist(), borders, borders[1:], strict=False)
+        for key, first, last in spans[:groups_num]
     ]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from progeo.errors import ProgeoError
 from progeo.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from progeo.evaluation.positives import count_without_positives
 from progeo.evaluation.protocols import find_rule
-from progeo.files import CONFIG, REPORT, RESULTS, atomic_write, write_json
+from progeo.files import CONFIG, REPORT, RESULTS, atomic_write, hold_folder, write_json
 from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_network
 from progeo.models.spec import ModelSpec
@@ -32,6 +32,7 @@ from progeo.training.groups import check_groups, count_images, group_places, mak
 from progeo.training.interrupt import StoppedError, interrupt_on_termination, say_what_is_left
 from progeo.training.launching import check_devices, find_launched
 from progeo.training.method import Method, Run
+from progeo.training.methods.published_prompts import is_published
 from progeo.training.resolve import (
     PUBLISHED_CELLS,
     check_kept_settings,
@@ -223,7 +224,8 @@ class Training:
             self.groups = group_places(self.table, **classes)
         else:
             cells = {name: getattr(settings, name) for name in PUBLISHED_CELLS}
-            self.groups = make_groups(self.table, **cells, **classes)
+            as_listed = is_published(settings.prompts)
+            self.groups = make_groups(self.table, **cells, **classes, as_listed=as_listed)
         side_by_side = settings.parallel_groups * (ranks.count() if settings.local_steps else 1)
         check_groups(self.groups, side_by_side)
         self.validation_set = read_evaluation_set(val, **reading, split="val") if val else None
@@ -266,7 +268,8 @@ class Training:
             method = make_method(settings)
             method.prepare(run)
             run.folder = ranks.ask_first(lambda: folder if isinstance(folder, Path) else folder())
-            with log_file(run.folder) if run.fabric.is_global_zero else nullcontext():
+            with ExitStack() as held, log_file(run.folder) if run.fabric.is_global_zero else nullcontext():
+                ranks.ask_first(lambda: held.enter_context(hold_folder(run.folder)))
                 if run.fabric.is_global_zero:
                     self.write_config(settings, run.folder)
                 self._describe_inputs(run.folder)

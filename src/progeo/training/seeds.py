@@ -6,12 +6,13 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from progeo.console import format_count, logger
 from progeo.errors import ProgeoError
-from progeo.files import CONFIG, REPORT, RESULTS, read_text, write_json
+from progeo.files import CONFIG, REPORT, RESULTS, hold_folder, read_text, write_json
 from progeo.training import ranks
 from progeo.training.interrupt import StoppedError, interrupt_on_termination
 from progeo.training.run import Training
@@ -32,8 +33,9 @@ def run_seeds(training: Training, make_folder: Callable[[], Path], seeds: list[i
         StoppedError: seeds have failed; the others are done.
     """
     check_seeds(seeds)
-    with interrupt_on_termination():
+    with interrupt_on_termination(), ExitStack() as held:
         folder = ranks.ask_first(make_folder)
+        ranks.ask_first(lambda: held.enter_context(hold_folder(folder)))
         ranks.ask_first(lambda: training.write_config(training.settings, folder, seeds))
         results, failed = {}, {}
         for seed in seeds:

@@ -18,6 +18,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from progeo.errors import ProgeoError
 from progeo.training.recipes import find_recipe
 
+PUBLISHED_TEMPLATE = "A photo of a X X X X street."
+
 
 def setting(
     default: Any,
@@ -108,7 +110,9 @@ class PromptSettings:
         None, "do only this stage; without it both, one after the other. `stage` 2 needs `prompts`", choices=(1, 2)
     )
     prompts: str | None = setting(
-        None, "learned prompts (a run's prompts.safetensors), so that stage 1 is left out", names=("prompt_learners",)
+        None,
+        "learned prompts, so that stage 1 is left out: a run's prompts.safetensors, or the .pth of ProGEO's own code",
+        names=("prompt_learners",),
     )
     text_targets: str | None = setting(
         None,
@@ -117,7 +121,7 @@ class PromptSettings:
         "which is CosPlace. Without it prompts, where the backbone has a text tower",
         choices=("prompts", "shuffled", "class_mean", "none"),
     )
-    prompt_template: str = setting("A photo of a X X X X street.", "the prompt; each X is a learned token")
+    prompt_template: str = setting(PUBLISHED_TEMPLATE, "the prompt; each X is a learned token")
     batch_size_stage1: int = setting(512, "image features per step of stage 1", minimum=1)
     epochs_num_stage1: int = setting(480, "epochs of stage 1, going round the groups", minimum=1)
     lr_stage1: float = setting(0.01, "learning rate of the prompts (Adam), annealed to 0 as a cosine", minimum=0)

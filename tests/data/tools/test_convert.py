@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from progeo import cli
 from progeo.data.table import read_photos
@@ -129,3 +130,14 @@ def test_manifest_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]
     assert cli.main(arguments) == 2
     assert "a manifest must be one of .csv, .parquet, .geojson" in capsys.readouterr().err
+
+
+def test_cells_that_look_like_formulas_stay_what_they_are(tmp_path: Path) -> None:
+    rows = {"path": ["a.jpg", "b.jpg"], "latitude": [59.3, 59.4], "longitude": [18.1, 18.2]}
+    notes = ["=1+1", "@SUM(A1)"]
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    pl.DataFrame({**rows, "note": notes, "other": ["+1", "-1"]}).write_csv(tmp_path / "m.csv")
+    assert cli.main(["data", "convert", str(tmp_path / "m.csv"), str(tmp_path / "o.csv"), "--cache_folder", "x"]) == 0
+    written = pl.read_csv(tmp_path / "o.csv", infer_schema=False)
+    assert written["note"].to_list() == notes and written["other"].to_list() == ["+1", "-1"]

@@ -35,6 +35,7 @@ from progeo.training.methods.prompt_file import (
 )
 from progeo.training.methods.prompt_learning import PromptPhase, describe_measure
 from progeo.training.methods.prompts import PromptTemplate
+from progeo.training.methods.published_prompts import check_width, is_published, load_published_prompts
 from progeo.training.methods.text_targets import (
     TEXT_TARGETS,
     Targets,
@@ -130,12 +131,16 @@ class ProGEO(Method):
         if run.earlier and (run.earlier / TEXT_TARGETS).is_file() and settings.stage != 1:
             return
         if settings.prompts:
-            self.prompts = load_prompts(settings.prompts)
-            check_prompts(self.prompts, settings.prompts, settings, run.groups)
+            if is_published(settings.prompts):
+                self.prompts = load_published_prompts(settings.prompts, settings, run.groups)
+            else:
+                self.prompts = load_prompts(settings.prompts)
+                check_prompts(self.prompts, settings.prompts, settings, run.groups)
         model = create_image_text_model(find_backbone(settings.backbone or ""), settings.backbone_weights)
         PromptTemplate.parse(settings.prompt_template).check_length(model.text)
         if self.prompts:
-            check_weights(self.prompts, str(settings.prompts), model)
+            check = check_width if is_published(settings.prompts) else check_weights
+            check(self.prompts, str(settings.prompts), model)
         self.model = model.to(run.device)
 
     def phases(self, run: Run) -> Iterator[Phase]:
