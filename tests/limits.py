@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-
-NOBODY = 65534
+from benchmarks.hostile.running import give_up_rights
 
 
 def _can_mount() -> bool:
@@ -54,9 +53,7 @@ def _call(arguments: list[str], folder: str, output: str) -> None:
     os.environ["HOME"] = "/nonexistent"
     os.environ.pop("XDG_CACHE_HOME", None)
     os.chdir(folder)
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+    give_up_rights()
     from progeo import cli
 
     os._exit(cli.main(arguments))

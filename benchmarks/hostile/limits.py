@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.hostile.kills import CASES, INDEX
-from benchmarks.hostile.running import NOBODY, Limits, Runner, make_town
+from benchmarks.hostile.running import Limits, Runner, give_away, make_town
 
 FULL = "full disk"
+NO_RIGHT = "no right to write"
 LIMITS = {
     FULL: Limits(),
-    "no right to write": Limits(user=NOBODY),
+    NO_RIGHT: Limits(is_nobody=True),
     "24 file descriptors": Limits(descriptors=24),
     "48 file descriptors": Limits(descriptors=48),
     "50 MB more memory": Limits(memory=50_000_000),
@@ -66,11 +67,15 @@ def run(folder: Path, count: int, deadline: float, seed: int) -> tuple[list[list
         place = folder / "place"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(mode=0o755)
+        if limit == NO_RIGHT and os.geteuid() != 0:  # only root can give files away
+            continue
         with mount_full(place, 4 * room + 1000) if limit == FULL else no_mount() as there:
             if not there:
                 continue
             if case.before:
                 shutil.copytree(prepared, place, dirs_exist_ok=True)
+            if limit == NO_RIGHT:
+                give_away(place)
             kept = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
             if limit == FULL:
                 fill(place / "ballast", room)

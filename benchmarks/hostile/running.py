@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -28,11 +30,11 @@ POINT = '<trkpt lat="{}" lon="13.4"><time>2024-05-01T{:02}:00:{:02}Z</time></trk
 
 @dataclass(frozen=True)
 class Limits:
-    """What a command must do with: file descriptors, bytes of memory, the rights of another user."""
+    """What a command must do with: file descriptors, bytes of memory, no rights to the files of others."""
 
     descriptors: int | None = None
     memory: int | None = None
-    user: int | None = None
+    is_nobody: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,9 @@ def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if limits.user is not None:
+    if limits.is_nobody:
         os.environ["HOME"] = "/nonexistent"
-        os.setgid(limits.user)
-        os.setuid(limits.user)
+        give_up_rights()
     if limits.memory is not None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + limits.memory, used + limits.memory))
@@ -85,6 +86,21 @@ def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def give_up_rights() -> None:
+    """Let the modes of files that others own apply to this process for good, though it is root's."""
+    version_3, itself = 0x20080522, 0  # capset(2)
+    if ctypes.CDLL(None, use_errno=True).capset(struct.pack("Ii", version_3, itself), bytes(24)):
+        raise OSError(ctypes.get_errno(), "rights cannot be given up")
+
+
+def give_away(folder: Path) -> None:
+    """Make a folder and all in it somebody else's, whom everybody may read after."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            os.chown(path, NOBODY, NOBODY)
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 class Runner:

@@ -27,8 +27,7 @@ def test_eval_takes_the_options_of_training(capsys: pytest.CaptureFixture[str]) 
         "--seeds",
         "0",
         "1",
-        "--model",
-        "m",
+        "--json",
     ]
     assert _leave_out_published(given, "eval") == ["--exp_name", "y", "--json"]
     assert "--prompt_learners, --no_train_all_layers, --seeds" in capsys.readouterr().err

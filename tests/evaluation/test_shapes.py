@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from progeo.evaluation.shapes import leave_out_extreme
 from progeo.models.building import create_model
 from progeo.pixels.recipe import Preprocessing
 
-from ..serve.hostile import make_png
+from ..serve.hostile import HEAD, make_chunk, make_png
 
 OPTIONS = [
     *("--backbone", "timm:test_resnet", "--backbone_weights", "none", "--fc_output_dim", "16"),
@@ -43,8 +45,8 @@ def test_set(tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def make_head(width: int, height: int) -> bytes:
     """Return a PNG that says this size, and holds next to nothing."""
-    small = make_png(2, 2)
-    return small[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + small[24:]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return HEAD + make_chunk(b"IHDR", header) + make_chunk(b"IDAT", zlib.compress(b"")) + make_chunk(b"IEND", b"")
 
 
 def test_they_are_counted_and_left_out(

@@ -73,4 +73,4 @@ def test_a_clock_that_jumps_back(
         # A photo that was replaced is described anew, though its file is older than the one before.
         descriptors = opened.encoder.encode(sorted(map(str, photos.iterdir())))
         found = opened.search(descriptors, k=1)
-        assert all(float(of_photo["distance"][0]) < 1e-2 for of_photo in found)
+        assert all(float(of_photo["descriptor_distance"][0]) < 1e-2 for of_photo in found)

@@ -125,7 +125,7 @@ def test_a_clock_that_jumps_back(make_options: MakeOptions, monkeypatch: pytest.
 @needs_mount
 def test_a_disk_that_fills_up_while_training(make_options: MakeOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = run_in("alone", make_options())
-    with full_disk(Path("disk"), 3000) as fill:
+    with full_disk(Path("disk"), 30_000) as fill:
         save = Trainer.save
 
         def filled(self: Trainer) -> None:
