@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-PRELOAD = ["progeo.places.database", "progeo.models.files", "timm", "progeo.cli.program", "progeo.cli.train"]
+PRELOAD = ["progeo.models.files", "timm", "progeo.cli.program", "progeo.cli.train", "progeo.evaluation.evaluate"]
+"""Not LanceDB, whose threads would start before a command gives up its rights, and keep them."""
 PLACES = 8
 NOBODY = 65534
 LITTLE = ["--device", "cpu", "--num_workers", "1"]

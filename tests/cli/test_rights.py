@@ -13,7 +13,7 @@ from benchmarks.hostile.running import give_away
 from progeo.data.table import read_photos
 from progeo.places.database import PlaceDatabase
 
-from ..limits import needs_root, run_as_nobody
+from ..limits import Nobody, needs_root
 from ..places.conftest import model_file  # noqa: F401 - a fixture
 
 pytestmark = needs_root
@@ -38,10 +38,18 @@ def place(tiny_city: Path, model_file: Path) -> Iterator[Path]:  # noqa: F811
         yield place
 
 
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nobody]:
+    runner = Nobody(tmp_path_factory.mktemp("nobody"))
+    yield runner
+    runner.close()
+
+
 def list_all(place: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_size) for path in place.rglob("*") if path.is_file())
 
 
+INDEX = ["index", "test/queries", "--model", "model.safetensors", "--database", "work/p", "--cache_folder", "work/c"]
 EVAL = ["eval", "--model", "model.safetensors", "--test_set_folder", "test"]
 TRAINING = [
     *("--backbone", "timm:test_resnet", "--backbone_weights", "none", "--M", "10", "--alpha", "360", "--N", "1"),
@@ -63,9 +71,9 @@ TRAINING = [
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
 )  # fmt: skip
-def test_a_folder_that_may_not_be_written(place: Path, arguments: list[str], names: list[str]) -> None:
+def test_a_folder_that_may_not_be_written(place: Path, nobody: Nobody, arguments: list[str], names: list[str]) -> None:
     before = list_all(place)
-    code, text = run_as_nobody(arguments, place)
+    code, text = nobody.run(arguments, place)
     assert code == 2, text
     assert text.count("Error: ") == 1 and "Traceback" not in text
     message = " ".join(text.partition("Error: ")[2].split())
@@ -74,9 +82,9 @@ def test_a_folder_that_may_not_be_written(place: Path, arguments: list[str], nam
     assert list_all(place) == before
 
 
-def test_a_database_is_asked_without_the_right_to_write(place: Path) -> None:
+def test_a_database_is_asked_without_the_right_to_write(place: Path, nobody: Nobody) -> None:
     before = list_all(place)
-    code, text = run_as_nobody(["locate", "test/queries", "--database", "places", "--json", *SMALL], place)
+    code, text = nobody.run(["locate", "test/queries", "--database", "places", "--json", *SMALL], place)
     assert code == 0, text
     assert text.count('"matches"') == 8 and list_all(place) == before
 
@@ -85,16 +93,18 @@ def test_a_database_is_asked_without_the_right_to_write(place: Path) -> None:
     ("hidden", "arguments", "said"),
     [
         ("test/database", ["data", "convert", "test/database", "work/o.csv"], "Cannot list the folder"),
-        ("model.safetensors", ["index", "test/queries", "--model", "model.safetensors", "--database", "work/p"], ""),
+        ("model.safetensors", INDEX, ""),
         ("places", ["locate", "test/queries", "--database", "places"], ""),
         ("test/database", EVAL, "Cannot list the folder"),
     ],
 )  # fmt: skip
-def test_what_may_not_be_read_is_named(place: Path, hidden: str, arguments: list[str], said: str) -> None:
+def test_what_may_not_be_read_is_named(
+    place: Path, nobody: Nobody, hidden: str, arguments: list[str], said: str
+) -> None:
     mode = (place / hidden).stat().st_mode
     (place / hidden).chmod(0)
     try:
-        code, text = run_as_nobody([*arguments, *([] if arguments[0] == "data" else SMALL)], place)
+        code, text = nobody.run([*arguments, *([] if arguments[0] == "data" else SMALL)], place)
     finally:
         (place / hidden).chmod(mode)
     assert code == 2 and text.count("Error: ") == 1 and "Traceback" not in text, text
@@ -102,12 +112,12 @@ def test_what_may_not_be_read_is_named(place: Path, hidden: str, arguments: list
     assert hidden in message and "ermission denied" in message and said in message, message
 
 
-def test_a_photo_that_may_not_be_read_is_left_out_and_counted(place: Path) -> None:
+def test_a_photo_that_may_not_be_read_is_left_out_and_counted(place: Path, nobody: Nobody) -> None:
     hidden = sorted((place / "test/database").iterdir())[3]
     hidden.chmod(0)
     try:
         arguments = ["index", "../test/database", "--model", "../model.safetensors", "--database", "new", *SMALL]
-        code, text = run_as_nobody(arguments, place / "work")
+        code, text = nobody.run(arguments, place / "work")
     finally:
         hidden.chmod(0o644)
     said = " ".join(text.split())

@@ -118,11 +118,17 @@ def find_manifest(source: Path) -> Path | None:
     """Return the manifest or structure that ``source`` is or holds; None where it is a folder without one.
 
     Raises:
-        ProgeoError: there is neither a file nor a folder of this name, or the folder holds several structures.
+        ProgeoError: there is neither a file nor a folder of this name, or the folder holds several structures or cannot
+            be read.
     """
     if source.is_dir():
-        manifest = next((source / name for name in MANIFEST_NAMES if (source / name).is_file()), None)
-        candidates = [] if manifest else structures.find_structures(source)
+        try:
+            manifest = next((source / name for name in MANIFEST_NAMES if (source / name).is_file()), None)
+            candidates = [] if manifest else structures.find_structures(source)
+        except PermissionError as error:
+            raise ProgeoError(
+                f"Cannot list the folder {source}: {error.strerror}. Get the right to read it, or move it away."
+            ) from error
         if len(candidates) > 1:
             raise ProgeoError(
                 f"{source} holds {len(candidates)} structures ({', '.join(path.name for path in candidates)}): give "
