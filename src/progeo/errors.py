@@ -43,6 +43,7 @@ EXTRAS = {
     "pydantic": "serve",
     "python_multipart": "serve",
     "pytorch_metric_learning": "train",
+    "ray": "ray",
     "starlette": "serve",
     "tensorboard": "train",
     "tokenizers": "offline",

@@ -77,7 +77,7 @@ def coarse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PlaceDataba
     descriptors = add_rows(database, 1000)
     config = IvfFlat(distance_type="l2", num_partitions=40, sample_rate=25)
     database._tables.photos.create_index("descriptor", config=config, replace=True)
-    monkeypatch.setattr(searching, "PARTITIONS_SEARCHED", 1)
+    monkeypatch.setattr(approximate, "count_probes", lambda photos: 1)
     monkeypatch.setattr(searching, "CANDIDATES", 1)
     return database, descriptors
 

@@ -64,13 +64,24 @@ class IndexOptions(HeadingOptions, PlaceOptions):
         "280 of dense take about 65 kB a photo",
     )
     shards: PositiveInt | None = option(
-        None, "index on so many machines, each with the same photos, --database and --model and a --shard of its own"
+        None,
+        "index in so many parts: on as many machines, each with the same photos, --database and --model and a --shard "
+        "of its own, or by a --cluster",
     )
     shard: NonNegativeInt | None = option(
         None, "with --shards: which part of the photos this machine takes, from 0; nothing is committed"
     )
     commit: bool = option(
         False, "commit the shards that are finished, then calibrate; those that are in the database stay as they are"
+    )
+    cluster: str | None = option(
+        None,
+        "with --shards: have the workers of a Ray cluster write the shards, then commit them; one a GPU, or else one a "
+        "processor core",
+        choices=("ray",),
+    )
+    ray_address: str | None = option(
+        None, "with --cluster: address of the cluster, or auto; without it this machine is one"
     )
     cache_folder: str = option("cache", "where listings of image folders are kept between runs")
     timings: bool = option(False, TIMINGS)
@@ -117,6 +128,10 @@ def run(options: IndexOptions) -> None:
     if options.shards is not None:
         assert photos is not None
         describe_reading(database)
+        if options.cluster is not None:
+            changed = shards.index_on_cluster(database, photos, options)
+            settle(database, options.cache_folder, changed=changed)
+            return
         describe_engine(database)
         shards.index(database, photos, options)
         return

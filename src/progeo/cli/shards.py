@@ -1,4 +1,4 @@
-"""Indexing in shards: what ``progeo index`` does with ``--shards`` and ``--commit``."""
+"""Indexing in shards: what ``progeo index`` does with ``--shards``, ``--cluster`` and ``--commit``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from progeo.cli.index import IndexOptions
     from progeo.places.database import PlaceDatabase
     from progeo.places.photos import PhotoSet
+    from progeo.places.shards import CommitReport
 
 
 def check(options: IndexOptions) -> None:
@@ -27,11 +28,16 @@ def check(options: IndexOptions) -> None:
         raise ProgeoError(
             "`commit` takes no photos and no `shard`: every shard is indexed first, then all are committed."
         )
-    if (options.shards is None) != (options.shard is None):
+    if options.ray_address is not None and options.cluster is None:
+        raise ProgeoError("`ray_address` is that of a `cluster`: please give `cluster` ray too.")
+    if options.cluster is not None and (options.shards is None or options.shard is not None):
+        raise ProgeoError("A `cluster` takes all shards: please give `shards` N, and no `shard`.")
+    if options.cluster is None and (options.shards is None) != (options.shard is None):
         raise ProgeoError("`shards` N and `shard` I belong together: please give both, I from 0 to N - 1.")
-    if options.shards is None or options.shard is None:
+    if options.shards is None:
         return
-    check_number(options.shard, options.shards)
+    if options.shard is not None:
+        check_number(options.shard, options.shards)
     if parse_recipe(options.model):
         raise ProgeoError(
             f"`model` {options.model}: every shard would fit a model of its own. Fit one first (progeo fit PHOTOS "
@@ -57,9 +63,28 @@ def index(database: PlaceDatabase, photos: PhotoSet, options: IndexOptions) -> N
         say(f"Failed: {format_failures(report.failed)}", style="yellow")
 
 
+def index_on_cluster(database: PlaceDatabase, photos: PhotoSet, options: IndexOptions) -> bool:
+    """Index on a cluster, and say what was done; return whether anything was committed."""
+    from progeo.places.photos import format_failures
+
+    assert options.shards is not None
+    report, committed = database.index_on_cluster(photos, options.shards, options.ray_address)
+    describe(committed, database, options)
+    say(f"{format_count(report.added, 'photo')} added, {report.kept:,} kept, {len(report.failed):,} failed")
+    if report.failed:
+        say(f"Failed: {format_failures(report.failed)}", style="yellow")
+    return bool(committed.committed)
+
+
 def commit(database: PlaceDatabase, options: IndexOptions) -> bool:
     """Commit the shards that are finished, and say which are not; return whether there were any."""
     report = database.commit_shards()
+    describe(report, database, options)
+    return bool(report.committed)
+
+
+def describe(report: CommitReport, database: PlaceDatabase, options: IndexOptions) -> None:
+    """Say which shards were committed, and which are not finished."""
     for shard in report.committed:
         say(f"Shard {shard.shard} of {shard.shards}: {format_count(shard.rows, 'photo')} committed")
     before = f", {format_count(report.before, 'shard')} before" if report.before else ""
@@ -69,4 +94,3 @@ def commit(database: PlaceDatabase, options: IndexOptions) -> bool:
     )
     if report.unfinished:
         say(f"Not finished yet: shard {', '.join(report.unfinished)}", style="yellow")
-    return bool(report.committed)

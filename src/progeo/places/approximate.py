@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from progeo.places import cells, storage, tidying
@@ -19,6 +21,10 @@ PHOTOS_TO_INDEX = 20_000
 GROWTH_TO_RETRAIN = 4
 """How many times the photos that an index was trained on there may be before it is trained again."""
 SAMPLE = 100
+SHARE_SEARCHED = 0.1
+"""Of the partitions of the index: see ``benchmarks/places.py``."""
+FEWEST_SEARCHED = 50
+TRAINING: dict[str, Any] = {"distance_type": "l2", "sample_rate": 64, "max_iterations": 20}
 
 
 def refresh(photos: Any, pictures: Any | None, settings: Any, dimension: int, search: Any) -> str | None:
@@ -27,7 +33,7 @@ def refresh(photos: Any, pictures: Any | None, settings: Any, dimension: int, se
     if is_old:
         with tidying.leave_to_others():
             train(photos, dimension)
-            storage.write_settings(settings, {"index": {"photos": photos.name, "count": photos.count_rows()}})
+            note(photos, settings)
         for table, columns in ((photos, ("path", cells.COLUMN)), (pictures, ("id",))):
             index_columns(table, columns)
     if tidying.has_many_files(photos) or count_unindexed(photos) >= PHOTOS_TO_INDEX:
@@ -80,11 +86,26 @@ def lacks_index(photos: Any, settings: Any) -> bool:
     return count >= PHOTOS_TO_INDEX and not is_fresh
 
 
+def note(photos: Any, settings: Any) -> None:
+    """Note that an index has been trained on all photos of a Lance table."""
+    storage.write_settings(settings, {"index": {"photos": photos.name, "count": photos.count_rows()}})
+
+
+def count_partitions(photos: int) -> int:
+    """Return into how many partitions an index of so many photos divides them: as many as each holds photos."""
+    return max(1, math.isqrt(photos))
+
+
+def count_probes(photos: int) -> int:
+    """Return how many partitions of the index of so many photos are searched."""
+    return max(FEWEST_SEARCHED, math.ceil(SHARE_SEARCHED * count_partitions(photos)))
+
+
 def train(photos: Any, dimension: int) -> None:
     """Train an index on all photos of a Lance table, in place of any other."""
     # One bit per value (RaBitQ), trained in seconds; product quantisation takes minutes on float16. The candidates it
     # proposes are compared by their full descriptors.
-    settings: dict[str, Any] = {"distance_type": "l2", "sample_rate": 64, "max_iterations": 20}
+    settings = TRAINING | {"num_partitions": count_partitions(photos.count_rows())}
     config = lancedb.index.IvfRq(**settings) if dimension % 8 == 0 else lancedb.index.IvfFlat(**settings)
     photos.create_index("descriptor", config=config, replace=True)
 
@@ -112,17 +133,18 @@ def measure_agreement(photos: Any, search: Any) -> tuple[int, int]:
 
 def find_nearest_others(photos: Any, ids: list[str], descriptors: Descriptors) -> list[str]:
     """Return for each photo the id of the most similar other one, in one pass over the table."""
-    nearest, smallest = np.full(len(ids), "", dtype=object), np.full(len(ids), np.inf)
+    nearest, smallest = [""] * len(ids), np.full(len(ids), np.inf)
     for batch in photos.search().select(["id", "descriptor"]).to_batches():
-        others, matrix = np.array(batch["id"].to_pylist(), dtype=object), to_matrix(batch["descriptor"])
+        matrix = to_matrix(batch["descriptor"])
         # Squared distances up to the square of the query, which is the same for all.
         distances = (matrix**2).sum(axis=1) - 2 * descriptors @ matrix.T
-        distances[np.array(ids, dtype=object)[:, None] == others] = np.inf
+        own = pc.index_in(batch["id"], value_set=pa.array(ids)).to_numpy(zero_copy_only=False)
+        columns = np.flatnonzero(~np.isnan(own))
+        distances[own[columns].astype(int), columns] = np.inf
         best = distances.argmin(axis=1)
-        closer = distances[np.arange(len(ids)), best] < smallest
-        nearest[closer] = others[best[closer]]
-        smallest[closer] = distances[closer, best[closer]]
-    return list(nearest)
+        for row in np.flatnonzero(distances[np.arange(len(ids)), best] < smallest):
+            nearest[row], smallest[row] = batch["id"][best[row]].as_py(), distances[row, best[row]]
+    return nearest
 
 
 def to_matrix(column: pa.FixedSizeListArray) -> Descriptors:

@@ -418,6 +418,30 @@ class PlaceDatabase:
         index_shard(self._tables, found.table, self.encoder, shard, shards, report)
         return report
 
+    def index_on_cluster(
+        self, photos: Photos, shards: int, ray_address: str | None = None
+    ) -> tuple[AddReport, CommitReport]:
+        """Have the workers of a Ray cluster describe photos in shards, and take these into the database.
+
+        The workers must see the photos, and the database, under the same paths. What they have written is kept where
+        one of them, or this process, dies; the same call goes on from there.
+
+        Args:
+            photos: as for ``add``.
+            shards: how many; several for each worker, so that none has much to do again.
+            ray_address: of the cluster; None uses this machine alone.
+
+        Raises:
+            ProgeoError: there is no such cluster, a worker fails or dies again and again, or as ``index_shard``.
+        """
+        from progeo.places.cluster import index_on_cluster  # its library is optional
+
+        found = read_photo_set(photos, local_frame=self.local_frame)
+        settings = self._loading | self._running | {"show_progress": False}
+        report, committed = index_on_cluster(self, found.table, shards, settings, ray_address)
+        report.failed |= found.failed
+        return report, committed
+
     def commit_shards(self) -> CommitReport:
         """Take the finished shards into the database; see ``progeo.places.shards``."""
         from progeo.places.shards import commit_shards

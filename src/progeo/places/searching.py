@@ -14,7 +14,7 @@ from progeo.data.frames import LOCAL, find_frame
 from progeo.errors import ProgeoError
 from progeo.locating.prior import NoPhotoFitsError, Prior
 from progeo.models.encoder import Descriptors
-from progeo.places import cells, storage
+from progeo.places import approximate, cells, storage
 from progeo.places.plan import drop_damaged
 from progeo.search.rerank import Query, Reranker, Verification
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MATCH_COLUMNS = ["heading", "timestamp", *CREDIT_COLUMNS]
 
-PARTITIONS_SEARCHED = 100
-"""Of the approximate index. Among a million photos 20 missed one first photo in six: see ``benchmarks/places.py``."""
 CANDIDATES = 60
 """Photos that the approximate index proposes; they are compared by their full descriptors."""
 
@@ -82,7 +80,7 @@ def _find_nearest(
 ) -> pl.DataFrame:
     """Return the nearest photos, and in ``shot`` what the views of one panorama have in common."""
     query = photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
-    query = query.nprobes(PARTITIONS_SEARCHED).refine_factor(max(1, CANDIDATES // k))
+    query = query.nprobes(approximate.count_probes(photos.count_rows())).refine_factor(max(1, CANDIDATES // k))
     if condition:
         # No limit to the partitions: the few photos that fit may be in any.
         query = query.where(condition, prefilter=True).maximum_nprobes(0)
