@@ -88,6 +88,21 @@ def describe(address: str) -> tuple[int, int]:
     return int(found["size"]), int(found["last_modified"].timestamp() * 1e9)
 
 
+def list_files(folder: str) -> list[str]:
+    """Return the addresses of all objects below a folder, sorted; none where there is no such folder.
+
+    Raises:
+        ProgeoError: the store cannot be reached or read.
+    """
+    store, prefix = open_store(folder)
+    bucket = folder.removesuffix(prefix).rstrip("/")
+    below = f"{prefix.rstrip('/')}/" if prefix else None
+    try:
+        return sorted(f"{bucket}/{entry['path']}" for entries in store.list(below) for entry in entries)
+    except Exception as error:
+        raise explain(folder, error) from error
+
+
 def explain(address: str, error: Exception) -> ProgeoError:
     """Return the error of an object store in a sentence that gives away no credentials."""
     reason = describe_trouble(" ".join(str(error).split()))

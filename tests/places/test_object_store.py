@@ -140,6 +140,35 @@ def test_photos_and_database_in_an_object_store(
         assert len(opened) == 8
 
 
+def test_a_folder_of_an_object_store_is_indexed_fitted_to_and_located(
+    bucket: str, tiny_city: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = sorted((tiny_city / "test/database").iterdir())
+    for photo in photos:
+        objects.write(f"{bucket}/photos/part/{photo.name}", photo.read_bytes())
+    objects.write(f"{bucket}/photos/part/.hidden.jpg", b"")
+    objects.write(f"{bucket}/photos/notes.txt", b"")
+    for photo in (tiny_city / "test/queries").iterdir():
+        objects.write(f"{bucket}/queries/{photo.name}", photo.read_bytes())
+    database = ["--database", f"{bucket}/city", "--cache_folder", tmp_path / "cache", "--device", "cpu"]
+    index = ["index", f"{bucket}/photos/", *database]
+    assert "8 photos added, 0 kept, 0 failed" in run(capsys, *index, "--model", model_file)
+    assert "0 photos added, 8 kept, 0 failed, 0 removed" in run(capsys, *index, "--prune")
+    with PlaceDatabase.open(f"{bucket}/city") as opened:
+        assert sorted(opened.list_paths()) == [f"{bucket}/photos/part/{photo.name}" for photo in photos]
+    run(capsys, "index", tiny_city / "test/database", "--model", model_file, "--database", tmp_path / "local")
+    with PlaceDatabase.open(tmp_path / "local") as local_one, PlaceDatabase.open(f"{bucket}/city") as opened:
+        for columns in (["content_hash", "latitude", "descriptor"],):
+            rows = [one._tables.read_columns(*columns).sort("content_hash") for one in (opened, local_one)]
+            assert rows[0].equals(rows[1])
+    located = run(capsys, "locate", f"{bucket}/queries", "--csv", "--even_unknown", *database)
+    assert all(photo.name in located for photo in (tiny_city / "test/queries").iterdir())
+    out = tmp_path / "fitted.safetensors"
+    fit = ["fit", "--model", model_file, "--pca", 2, "--model_out", out, "--cache_folder", tmp_path / "cache"]
+    assert "principal components of 8 photos" in run(capsys, *fit, f"{bucket}/photos")
+    assert "There are no images" in run(capsys, "index", f"{bucket}/nothing", *database, "--model", model_file, code=2)
+
+
 def index(photos: Path, address: str, settings: dict[str, str]) -> None:
     """Index in small commits; what a child process runs."""
     os.environ.update(settings)

@@ -262,7 +262,10 @@ def fit_once(options: IndexOptions, photos: PhotoSet | None) -> PlaceNetwork | N
 
 def prune(database: PlaceDatabase, sources: list[str]) -> tuple[int, ProgeoError | None]:
     """Remove photos whose file is gone; return how many, and why not. What has just been read counts as complete."""
+    from progeo.remote import is_remote
+
     try:
-        return database.prune(source if Path(source).is_dir() else Path(source).parent for source in sources), None
+        files = [Path(source) for source in sources if not is_remote(source)]
+        return database.prune(source if source.is_dir() else source.parent for source in files), None
     except ProgeoError as error:
         return 0, error

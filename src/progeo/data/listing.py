@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from progeo import remote
 from progeo.console import format_count
 from progeo.data.faults import Faults
 from progeo.errors import ProgeoError
@@ -296,8 +297,31 @@ def find_extension(name: str) -> str:
     return Path(name).suffix.lower() or name
 
 
+def list_remote(folder: str) -> list[str]:
+    """Return the addresses of the images below a folder of an object store, sorted.
+
+    Raises:
+        ProgeoError: there are none, or the store cannot be reached or read.
+    """
+    start = len(folder.rstrip("/")) + 1
+    paths = [path for path in remote.list_files(folder) if path.lower().endswith(IMAGE_EXTENSIONS)]
+    paths = [path for path in paths if not any(_is_hidden(part) for part in path[start:].split("/"))]
+    if not paths:
+        raise ProgeoError(
+            f"There are no images ({', '.join(IMAGE_EXTENSIONS)}) in {folder}. A manifest may name photos of an object "
+            "store, but must be a file of this machine."
+        )
+    return paths
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in OF_SYSTEMS
+
+
 def list_photos(places: Iterable[str | Path]) -> list[str]:
     """Return the photos that are named, and those below the folders that are named, sorted within each folder.
+
+    Both may lie in an object store; there, what has the name of an image is one.
 
     Raises:
         ProgeoError: a folder holds no photo or cannot be read, or a path is not UTF-8.
@@ -305,7 +329,9 @@ def list_photos(places: Iterable[str | Path]) -> list[str]:
     paths = []
     for place in map(str, places):
         _check_encoding([place])
-        if Path(place).is_dir():
+        if remote.is_remote(place) and not place.lower().endswith(IMAGE_EXTENSIONS):
+            paths += list_remote(place)
+        elif Path(place).is_dir():
             listed = list_images(Path(place))
             paths += [str(Path(place, path)) for path in listed.paths]
             if listed.remark:

@@ -16,13 +16,14 @@ from progeo.data.datasets import find_layout, structures
 from progeo.data.exif import ESTIMATED, read_exif
 from progeo.data.faults import Faults, set_aside
 from progeo.data.file_names import FILE_NAME_FIELDS, FORMAT_HINT, parse_file_names
-from progeo.data.listing import name_cached, read_changed, read_folder
+from progeo.data.listing import list_remote, name_cached, read_changed, read_folder
 from progeo.data.manifest import read_manifest
 from progeo.data.positions import complete_positions
 from progeo.data.timestamps import normalise_timestamps
 from progeo.data.track import HEADING_SOURCES, add_headings_from_track
 from progeo.data.xmp import find_sidecars
 from progeo.errors import ProgeoError
+from progeo.remote import is_remote
 
 logger = logging.getLogger("progeo")
 
@@ -44,6 +45,8 @@ def read_photos(
 
     What the positions are read from is decided by what is there, in this order:
 
+    - ``source`` is a folder of an object store, such as ``s3://bucket/photos``: the names of its images, or else their
+      EXIF data, for which each is read;
     - ``source`` is a manifest (CSV, Parquet or GeoJSON), or a folder that holds one called ``manifest``; a structure
       of NetVLAD's data sets (``pitts30k_test.mat``) does as well;
     - the folder has the layout of a published data set (``layouts``);
@@ -55,7 +58,7 @@ def read_photos(
     added, removed or renamed; what was read from EXIF data, for each photo until its file changes.
 
     Args:
-        source: a folder or a manifest.
+        source: a folder or a manifest, or a folder of an object store.
         cache_folder: where tables of folders are kept between runs; None keeps none.
         columns: which columns of a manifest are which, as ``{"latitude": "Y"}`` or ``latitude=Y,longitude=X``.
         split: take only the rows of this split (train, val, test), where a manifest or a published set has splits.
@@ -79,9 +82,10 @@ def read_photos(
     Raises:
         ProgeoError: there are no photos, no positions, or impossible ones; the message names the file or row.
     """
-    source = Path(source)
-    manifest = find_manifest(source)
-    if manifest is not None:
+    manifest = None
+    if is_remote(source):
+        table = _read_remote(str(source), faults)
+    elif (manifest := find_manifest(source := Path(source))) is not None:
         is_structure = manifest.suffix.lower() == structures.SUFFIX
         table = (
             structures.read_structure(manifest, faults)
@@ -103,8 +107,8 @@ def read_photos(
             faults += [
                 fault if fault.kind == "file" else replace(fault, path=str(source / fault.path)) for fault in found
             ]
-        if "problem" in table.columns:
-            table = _leave_out(table, source, faults)
+    if "problem" in table.columns:
+        table = _leave_out(table, source, faults)
     table = complete_positions(table, one_plane=one_plane)
     table = _take_split(table, split, manifest or source) if split else table
     if heading_from is not None:
@@ -143,7 +147,20 @@ def find_manifest(source: Path) -> Path | None:
     )
 
 
-def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None, cached: Path | None) -> pl.DataFrame:
+def _read_remote(folder: str, faults: Faults | None) -> pl.DataFrame:
+    """Read the table of the images below a folder of an object store."""
+    folder = folder.rstrip("/")
+    paths = pl.Series("path", list_remote(folder), dtype=pl.String).str.strip_prefix(f"{folder}/")
+    found: Faults | None = None if faults is None else []
+    table = _complete_columns(_read_photos(paths, folder, found, None))
+    if faults is not None and found:
+        faults += [replace(fault, path=f"{folder}/{fault.path}") for fault in found]
+    return table.with_columns(path=pl.concat_str(pl.lit(f"{folder}/"), "path"))
+
+
+def _read_photos(
+    relative_paths: pl.Series, folder: str | Path, faults: Faults | None, cached: Path | None
+) -> pl.DataFrame:
     """Read the table of the images below a folder: from their names or else their EXIF data, and their folders.
 
     What was read from EXIF data has a column ``problem``, and the photos without a position too.
@@ -153,11 +170,11 @@ def _read_photos(relative_paths: pl.Series, folder: Path, faults: Faults | None,
         table = parse_file_names(relative_paths, folder, faults)
     else:
         read = partial(read_exif, folder=str(folder), description="Reading EXIF data")
-        table = read_changed(relative_paths, folder, cached, read, find_sidecars)
+        table = read_changed(relative_paths, Path(folder), cached, read, find_sidecars)
     return table.with_columns(_read_parts(table["path"]))
 
 
-def _leave_out(table: pl.DataFrame, folder: Path, faults: Faults | None) -> pl.DataFrame:
+def _leave_out(table: pl.DataFrame, folder: str | Path, faults: Faults | None) -> pl.DataFrame:
     """Return the photos that have a position; ``faults`` or the log get the others.
 
     Raises:
@@ -226,7 +243,7 @@ def _complete_columns(table: pl.DataFrame) -> pl.DataFrame:
     return table.select("path", *FILE_NAME_FIELDS, pl.exclude("path", *FILE_NAME_FIELDS))
 
 
-def _take_split(table: pl.DataFrame, split: str, source: Path) -> pl.DataFrame:
+def _take_split(table: pl.DataFrame, split: str, source: str | Path) -> pl.DataFrame:
     """Return the rows of a split, or all where the table has no splits."""
     if "split" not in table.columns:
         return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +24,7 @@ from progeo.locating.calibration import (
     measure_calibration_error,
 )
 from progeo.locating.evidence import RIGHT_WITHIN, weigh_evidence
+from progeo.places import objects
 from progeo.places.photos import PhotoSet, format_failures
 from progeo.search.methods import AUTO
 from progeo.search.rerank import Reranker
@@ -82,7 +82,7 @@ def calibrate(
     if table.is_empty():
         raise ProgeoError(f"No query has a position, {format_failures(failed)}")
     database.check_ready()
-    readable = [path for path in table["path"] if Path(path).is_file() and os.access(path, os.R_OK)]
+    readable = [path for path in table["path"] if objects.is_readable(path)]
     stored = database.find_stored(readable)
     if stored:
         say(f"Left out: {len(stored)} photos that the database holds, since they would find themselves")

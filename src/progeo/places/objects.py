@@ -41,6 +41,16 @@ def read_photo(path: str) -> bytes:
     return remote.read_photo(path) if remote.is_remote(path) else read_bytes(path)
 
 
+def is_readable(path: str) -> bool:
+    """Whether a photo is there, and may be read."""
+    if remote.is_remote(path):
+        with suppress(ProgeoError):
+            remote.describe(path)
+            return True
+        return False
+    return Path(path).is_file() and os.access(path, os.R_OK)
+
+
 def describe(path: str) -> tuple[int, int]:
     """Return the size of a photo in bytes and the time of its last change, in nanoseconds since 1970.
 
@@ -77,12 +87,7 @@ def list_names(folder: str, ending: str) -> list[str]:
     """Return the names of the files in a folder that end so, sorted; none where there is no such folder."""
     if not remote.is_remote(folder):
         return sorted(path.name for path in Path(folder).glob(f"*{ending}"))
-    store, prefix = remote.open_store(folder)
-    try:
-        found = [entry["path"] for entries in store.list(f"{prefix.rstrip('/')}/") for entry in entries]
-    except Exception as error:
-        raise remote.explain(folder, error) from error
-    return sorted(path.rpartition("/")[2] for path in found if path.endswith(ending))
+    return sorted(path.rpartition("/")[2] for path in remote.list_files(folder) if path.endswith(ending))
 
 
 @cache

@@ -15,7 +15,7 @@ from progeo.console import logger
 from progeo.data.credits import CREDIT_COLUMNS
 from progeo.data.frames import EARTH, Frame, find_frame
 from progeo.errors import ProgeoError
-from progeo.files import check_folder, read_bytes
+from progeo.files import check_folder
 from progeo.locating.calibration import Calibration
 from progeo.models.encoder import Encoder
 from progeo.models.spec import ModelSpec, check_dimension
@@ -306,7 +306,7 @@ class Tables:
         Raises:
             OSError: a file cannot be read.
         """
-        hashes = {str(path): hash_content(read_bytes(path)) for path in paths}
+        hashes = {str(path): hash_content(objects.read_photo(str(path))) for path in paths}
         stored: set[str] = set()
         for batch in scan(self.photos, ["content_hash"], self.address):
             stored |= set(hashes.values()) & set(batch["content_hash"])

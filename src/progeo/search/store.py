@@ -24,6 +24,7 @@ from progeo.console import format_rounded
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write, read_text, write_json
 from progeo.plain import parse_json
+from progeo.remote import describe, is_remote
 
 FORMAT_VERSION = 1
 MAX_CHUNK_IMAGES = 1024
@@ -89,10 +90,9 @@ class DescriptorFolder:
         digest = hashlib.sha256(f"{FORMAT_VERSION} {self.model}".encode())
         for path in paths:
             try:
-                status = Path(path).stat()
+                digest.update(f"\n{_describe(path)}".encode())
             except OSError as error:
                 raise ProgeoError(f"The image {path} cannot be read: {error.strerror}.") from error
-            digest.update(f"\n{Path(path).absolute()} {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
 
     def _read(self, path: Path, key: str, images: int) -> Half | None:
@@ -238,6 +238,15 @@ def _to_half(descriptors: npt.NDArray[np.float32], paths: Sequence[str]) -> Half
             "without `descriptors_folder`, or another model."
         )
     return half
+
+
+def _describe(path: str) -> str:
+    """Return path, size and time of a photo."""
+    if is_remote(path):
+        size, time = describe(path)
+        return f"{path} {size} {time}"
+    status = Path(path).stat()
+    return f"{Path(path).absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _checksum(half: Half) -> str:

@@ -28,6 +28,7 @@ from progeo.models.heads.registry import find_head
 from progeo.models.network import PlaceNetwork
 from progeo.models.published import load_network
 from progeo.models.recipes import RECIPE_BACKBONE, parse_recipe
+from progeo.remote import is_remote
 from progeo.search.store import DescriptorFolder
 from progeo.training.principal import find_components
 
@@ -127,6 +128,10 @@ def list_photos(photos: str | Path | Iterable[str | Path]) -> list[str]:
         if not paths:
             raise ProgeoError("There are no photos to fit to: the list is empty.")
         return paths
+    if is_remote(photos):
+        from progeo.data.listing import list_photos as list_named
+
+        return list_named([photos])
     folder = Path(photos)
     if folder.is_dir():
         from progeo.data.listing import list_images
