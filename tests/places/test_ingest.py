@@ -137,6 +137,20 @@ def test_rebuilding_learns_the_calibration_anew(index: Index, photos: Path, mode
         assert (database.calibration.source, database.calibration.photos) == ("default", 8)
 
 
+def test_a_large_database_is_calibrated_again_once_it_has_grown_by_a_tenth(
+    index: Index, tiny_city: Path, photos: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progeo.cli.index.LARGE", 16)
+    index(tiny_city / "val/database", photos, "--model", model_file)
+    first = next(photos.iterdir())
+    for number, calibrated_with in ((1, 16), (2, 18)):
+        shutil.copy(first, photos / first.name.replace("@.jpg", f"{number}@.jpg"))
+        index(photos)
+        with PlaceDatabase.open(index.database) as database:
+            assert len(database) == 16 + number
+            assert database.calibration is not None and database.calibration.photos == calibrated_with
+
+
 def test_files_are_read_in_the_calling_thread(index: Index, photos: Path, model_file: Path) -> None:
     assert "8 photos added" in index(photos, "--model", model_file, "--num_workers", "0")
 

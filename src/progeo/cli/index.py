@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from progeo.places.photos import PhotoSet
 
 
+LARGE = 100_000
+"""Photos of a database that is not calibrated again after every addition."""
+
+
 @dataclass(kw_only=True)
 class IndexOptions(HeadingOptions, PlaceOptions):
     """Indexing"""
@@ -182,16 +186,17 @@ def settle(database: PlaceDatabase, cache_folder: str, *, changed: bool) -> None
 def calibrate(database: PlaceDatabase, *, changed: bool) -> None:
     """Let the database learn how sure its estimates are, where its photos have changed, and say what it has learned.
 
-    What it has learned from photos of known position is kept.
+    What it has learned from photos of known position is kept. A large database learns again once it has grown by a
+    tenth, as that looks at every photo.
     """
-    if len(database) == 0:
+    count, before = len(database), database.calibration
+    if count == 0 or (before is not None and count >= LARGE and abs(count - before.photos) <= before.photos / 10):
         return
-    before = database.calibration
     if before is not None and before.source == "queries":
         if changed:
             say("The calibration from photos of known position is kept; progeo calibrate learns it anew.")
         return
-    if before is None or changed or before.photos != len(database):
+    if before is None or changed or before.photos != count:
         for sentence in database.calibrate().notes:
             say(f"Calibration: {sentence}")
 

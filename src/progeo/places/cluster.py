@@ -7,11 +7,13 @@ after this process has died.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -33,11 +35,16 @@ Job = tuple[str, tuple[Any, ...]]
 
 
 class Worker:
-    """What runs on the cluster: a database that is open, with its model loaded."""
+    """What runs on the cluster: a database that stays open, with its model loaded."""
 
     def __init__(self, address: str, settings: dict[str, Any]) -> None:
-        """Open the database at an address; settings are those of ``PlaceDatabase.open``."""
-        self._database = PlaceDatabase.open(address, **settings)
+        """Keep where the database is; settings are those of ``PlaceDatabase.open``."""
+        self._address, self._settings = address, settings
+
+    @cached_property
+    def _database(self) -> PlaceDatabase:
+        """Opened by the first job, whose errors reach the driver as they are."""
+        return PlaceDatabase.open(self._address, **self._settings)
 
     def index(self, part: pl.DataFrame, shard: int, count: int) -> AddReport:
         """Write the files of a shard, whose photos are given."""
@@ -46,7 +53,8 @@ class Worker:
 
     def build(self, training: segments.Training, numbers: list[int]) -> Any:
         """Build a segment of the index."""
-        with explain_lack_of_memory(f"a segment of the index of {training.uri}: {LESS_MEMORY}"):
+        lack = explain_lack_of_memory(f"a segment of the index of {self._address}: {LESS_MEMORY}")
+        with storage.translate_errors(self._address, "index"), lack:
             return segments.build(training, numbers)
 
 
@@ -86,7 +94,7 @@ def index_on_cluster(
 def _build_index(pool: Pool, database: PlaceDatabase) -> None:
     """Have the workers build the approximate index of the photos."""
     tables = database._tables
-    with storage.translate_errors(tables.address, "index"):
+    with storage.translate_errors(tables.address, "index"), tidying.leave_to_others():
         if tidying.has_many_files(tables.photos):
             tidying.tidy(tables.photos)
         training = segments.train(f"{tables.address.rstrip('/')}/{tables.photos.name}.lance", tables.descriptor_dim)
@@ -171,7 +179,7 @@ def _connect(address: str | None) -> Iterator[Any]:
     if address is not None:
         _check_reachable(address)
     try:
-        ray.init(address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level=40)
+        ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _refuse(address, " ".join(str(error).split())[:300]) from error
     try:
