@@ -97,7 +97,7 @@ def draw_queries(photos: int, queries: int) -> tuple[Descriptors, list[tuple[flo
     centres, positions = [], []
     for number in chosen:
         places, place = draw_places(number // PLACES_PER_BLOCK), number % PLACES_PER_BLOCK
-        centres.append(places.centres[place])
+        centres.append(places.centres[place].copy())  # a view would keep the block
         positions.append((float(places.latitudes[place]), float(places.longitudes[place])))
     return draw_around(np.stack(centres), photos, 0), positions
 

@@ -180,7 +180,8 @@ def _connect(address: str | None) -> Iterator[Any]:
         _check_reachable(address)
     try:
         ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a plain one where its processes take long to start
+        ray.shutdown()
         raise _refuse(address, " ".join(str(error).split())[:300]) from error
     try:
         yield ray

@@ -39,7 +39,7 @@ def train(uri: str, dimension: int) -> Training:
     """Train what the segments share, on a sample of the photos of a table."""
     lance = fragments.load()
     from lance.indices import IndicesBuilder
-    from lance.lance.indices import build_rq_model
+    from lance.lance import indices
 
     table = lance.dataset(uri)
     settings = approximate.TRAINING
@@ -49,7 +49,7 @@ def train(uri: str, dimension: int) -> Training:
         sample_rate=settings["sample_rate"],
         max_iters=settings["max_iterations"],
     )
-    return Training(uri, table.version, model.centroids, build_rq_model(dimension, 1, "float16"))
+    return Training(uri, table.version, model.centroids, indices.build_rq_model(dimension, 1, "float16"))
 
 
 def divide(training: Training, parts: int) -> list[list[int]]:
