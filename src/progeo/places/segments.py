@@ -42,11 +42,12 @@ def train(uri: str, dimension: int) -> Training:
     from lance.lance import indices
 
     table = lance.dataset(uri)
-    settings = approximate.TRAINING
+    count, settings = table.count_rows(), approximate.TRAINING
+    partitions = approximate.count_partitions(count)
     model = IndicesBuilder(table, "descriptor").train_ivf(
-        approximate.count_partitions(table.count_rows()),
+        partitions,
         distance_type=settings["distance_type"],
-        sample_rate=settings["sample_rate"],
+        sample_rate=min(settings["sample_rate"], count // partitions),
         max_iters=settings["max_iterations"],
     )
     return Training(uri, table.version, model.centroids, indices.build_rq_model(dimension, 1, "float16"))
@@ -70,6 +71,7 @@ def build(training: Training, numbers: list[int]) -> Any:
         "descriptor",
         "IVF_RQ",
         name=NAME,
+        replace=True,  # of an earlier index of this name, once it is committed
         metric=approximate.TRAINING["distance_type"],
         num_partitions=len(training.centroids),
         ivf_centroids=training.centroids,
