@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +125,71 @@ def test_killed_workers_and_drivers_lose_and_double_nothing(
     assert killed
     rows = read_rows(tmp_path / "places")
     assert len(rows) == rows["path"].n_unique() == PHOTOS
+
+
+class CrashError(Exception):
+    """What the stand-in raises for a worker that is gone."""
+
+
+class StandIn:
+    """As much of Ray as the driver uses, in this process; every third call finds that its worker has died."""
+
+    def __init__(self) -> None:
+        self.calls, self.crashes = 0, 0
+        self.exceptions = SimpleNamespace(RayTaskError=ZeroDivisionError, RayError=CrashError)
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def remote(self, **needs: object) -> Any:
+        assert needs == {"num_cpus": 1, "num_gpus": 0}
+
+        def start(kind: Any) -> Any:
+            return SimpleNamespace(remote=lambda *arguments: Actor(kind(*arguments)))
+
+        return start
+
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
+        return running[-1:], running[:-1]
+
+    def get(self, call: Any) -> Any:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            self.crashes += 1
+            raise CrashError("the worker is gone")
+        return call()
+
+
+class Actor:
+    """A worker of the stand-in: a call is made when its result is asked for."""
+
+    def __init__(self, worker: object) -> None:
+        self._worker = worker
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *arguments: partial(getattr(self._worker, name), *arguments))
+
+
+def test_the_driver_gives_the_work_of_dead_workers_to_others_and_builds_the_index(
+    index: Index, many_photos: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = StandIn()
+    monkeypatch.setattr(cluster, "require", lambda *_: ray)
+    monkeypatch.setattr(approximate, "PHOTOS_TO_INDEX", 20)
+    index(many_photos, "--model", model_file, name="one")
+    arguments = (many_photos, "--model", model_file, "--cluster", "ray", "--shards", 4)
+    said = index(*arguments)
+    assert "4 shards committed; it holds 24 photos now" in said and "24 photos added, 0 kept, 0 failed" in said
+    assert ray.crashes >= 2
+    assert read_rows(tmp_path / "places").equals(read_rows(tmp_path / "one"))
+    with PlaceDatabase.open(tmp_path / "places") as database:
+        assert not database.lacks_index
+        described = approximate.describe(database._tables.photos)
+        assert described is not None and described["photos"] == PHOTOS
+    assert "0 photos added, 24 kept, 0 failed" in index(*arguments)
 
 
 class Dying:
