@@ -197,7 +197,7 @@ def search_lists(address: str, photos: int, queries: Path) -> dict[str, Any]:
         index.add(descriptors)
     built = time.perf_counter() - start
     faiss.omp_set_num_threads(1)
-    index.nprobe = approximate.count_probes(photos)
+    faiss.extract_index_ivf(index).nprobe = approximate.count_probes(photos)
     found = time_each(lambda descriptors, _: int(index.search(descriptors, 20)[1][0, 0]), queries)
     return {"opened": None, "built": built, **found}
 

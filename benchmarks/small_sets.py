@@ -144,7 +144,13 @@ def make_training(name: str, one: EvaluationSet) -> list[Group]:
         queries = cKDTree(one.queries.select("utm_east", "utm_north").to_numpy())
         distances = queries.query(table.select("utm_east", "utm_north").to_numpy())[0]
         table = table.filter(pl.Series(distances >= AWAY))
-    settings = {"M": training.M, "alpha": 360, "N": training.N, "L": 1, "groups_num": training.groups_num}
+    settings: dict[str, Any] = {
+        "M": training.M,
+        "alpha": 360,
+        "N": training.N,
+        "L": 1,
+        "groups_num": training.groups_num,
+    }
     least = 1 if name == "gsv_windows" else training.min_images_per_class
     groups = make_groups(table, **settings, min_images_per_class=least)
     rows = table["row"].to_numpy().astype(np.int64)

@@ -85,7 +85,7 @@ def prepare(folder: Path) -> None:
     import torch
 
     from progeo.models.export import export_model
-    from progeo.models.loading import load_model
+    from progeo.models.published import load_network
 
     make_town(folder / "town")
     shutil.copytree(folder / "town/test/database", folder / "photos")
@@ -103,7 +103,7 @@ def prepare(folder: Path) -> None:
     ]
     (folder / "t.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     shutil.copy(folder / "town/walk.gpx", folder / "t.gpx")
-    export_model(load_model(folder / "m.safetensors"), folder / "m.onnx")
+    export_model(load_network(folder / "m.safetensors"), folder / "m.onnx")
     torch.save({"weight": torch.zeros(3)}, folder / "m.pth")
     (folder / "c.yaml").write_text("model: m.safetensors\nnum_workers: 1\n")
 

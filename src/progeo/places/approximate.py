@@ -98,7 +98,7 @@ def count_probes(photos: int) -> int:
 
     The share falls with the size, as more centres lie nearer to their photos. ``benchmarks/places.py`` measures it.
     """
-    return math.ceil(1.25 * count_partitions(photos) ** 0.75)
+    return math.ceil(1.25 * math.pow(count_partitions(photos), 0.75))
 
 
 def train(photos: Any, dimension: int) -> None:

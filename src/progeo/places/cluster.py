@@ -128,7 +128,8 @@ class Pool:
             ProgeoError: a job fails, or its worker dies again and again.
         """
         ray = self._ray
-        waiting, running, tries = deque(range(len(jobs))), {}, Counter[int]()
+        waiting, tries = deque(range(len(jobs))), Counter[int]()
+        running: dict[Any, tuple[Any, int]] = {}
         with progress_bar() as bar:
             task = bar.add_task(description, total=len(jobs))
             while waiting or running:
