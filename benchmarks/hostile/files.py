@@ -103,7 +103,7 @@ def prepare(folder: Path) -> None:
     ]
     (folder / "t.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     shutil.copy(folder / "town/walk.gpx", folder / "t.gpx")
-    export_model(load_network(folder / "m.safetensors"), folder / "m.onnx")
+    export_model(load_network(str(folder / "m.safetensors")), folder / "m.onnx")
     torch.save({"weight": torch.zeros(3)}, folder / "m.pth")
     (folder / "c.yaml").write_text("model: m.safetensors\nnum_workers: 1\n")
 
