@@ -181,7 +181,7 @@ def run(
 
 def test_command(run: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = run("--write", "sidecar", "--even_uncalibrated", "--dry_run")
-    assert "-> in/0.jpg.xmp" in said and "Nothing was written" in said
+    assert "in/0.jpg.xmp" in said and "36.14" in said and "written to" in said and "Nothing was written" in said
     assert len(list((tmp_path / "in").iterdir())) == 2
     said = run("--write", "sidecar", "--even_uncalibrated")
     assert "Positions written: 2 files" in said

@@ -149,7 +149,12 @@ def _locate_queries(test_set: Path, folder: Path, cache_folder: str) -> None:
     with PlaceDatabase.open(database) as places:
         if len(others) >= FEWEST_QUERIES:
             report = calibrate(places, read_photo_set(others))
-            console.print(f"Calibrated with the {report.calibration.queries} queries that are not on the map")
+            with_queries = f"with the {report.calibration.queries} queries that are not on the map"
+            console.print(
+                f"Calibrated {with_queries}"
+                if report.kept
+                else f"Calibrated by the photos of the database alone, which is no worse than {with_queries}"
+            )
         located = [Located(str(path), estimate) for path, estimate in zip(queries, places.locate(queries), strict=True)]
         pictures: dict[str, Any] = {"positions": places.positions(), "thumbnail": places.thumbnail}
         write_map(located, folder / MAP, **pictures, num_matches=MATCHES_ON_MAP)

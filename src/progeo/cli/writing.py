@@ -136,17 +136,27 @@ def write_back(results: list[Located], options: WritingOptions) -> None:
 
 
 def show_plans(plans: list[Writing]) -> None:
-    """Print what would be done with each photo on the terminal."""
+    """Print a table of what would be done with each photo on the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from progeo.console import console
+
+    table = Table("photo", "latitude", "longitude", "radius", "sure", "written to")
     for plan in plans:
         if plan.left is not None:
-            say(f"{plan.photo}: left, {plan.left}")
-            continue
-        latitude, longitude, radius = plan.position
-        estimate = plan.estimate
-        sure = "" if estimate.probability is None else f", {100 * estimate.probability:.0f} % sure"
-        remark = f" ({plan.remark})" if plan.remark else ""
-        around = "" if radius is None else f", radius {radius:.0f} m"
-        say(f"{plan.photo}: {latitude:.6f}, {longitude:.6f}{around}{sure} -> {plan.file}{remark}")
+            cells = ["", "", "", "", f"left, {plan.left}"]
+        else:
+            latitude, longitude, radius = plan.position
+            probability = plan.estimate.probability
+            cells = [
+                *(f"{latitude:.6f}", f"{longitude:.6f}", "" if radius is None else f"{radius:.0f} m"),
+                "" if probability is None else f"{100 * probability:.0f} %",
+                f"{plan.file}{f' ({plan.remark})' if plan.remark else ''}",
+            ]
+        # As text, so that no name is read as markup; folded, so that nothing is cut.
+        table.add_row(*(Text(cell, overflow="fold") for cell in (str(plan.photo), *cells)))
+    console.print(table)
 
 
 def describe_left(plans: list[Writing]) -> None:

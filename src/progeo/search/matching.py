@@ -47,7 +47,7 @@ class DenseMethod:
     """Features of the model's own network, one a cell of its grid, and a homography."""
 
     name = "dense"
-    worth = Worth(weight=1.5, lowest=0.0, highest=1.0)
+    worth = Worth(weight=2.0, lowest=0.0, highest=1.5)
     within = 1.5
     """Cells that a point may lie off the homography."""
 
