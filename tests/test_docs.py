@@ -487,6 +487,7 @@ def test_options_of_benchmark_commands_are_known() -> None:
 def known_options() -> set[str]:
     """All options of all commands, switches also in their negative form."""
     known = {"--config", "--debug", "--help", "--version", "--name", "--no_name"}
+    known |= {f"--{name}" for name in cli.PUBLISHED_ONLY}
     for command in cli.COMMANDS:
         for option in dataclasses.fields(cli.find_options_class(command)):
             names = (option.name, *option.metadata["names"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_trained_model_to_start_from_complains_of_what_was_given_alone(
     """MegaLoc takes squares of one size, has a head of its own and thousands of dimensions: no option says so."""
     monkeypatch.chdir(tmp_path)
     network = create_model("timm:test_vit", head="salad", weights="none", seed=0)
-    assert network.preprocessing.square
+    network.preprocessing = dataclasses.replace(network.preprocessing, square=True)
     monkeypatch.setattr("progeo.training.run.load_network", lambda *arguments, **settings: network)
     folders = [f"--{name}_set_folder={tiny_city / name}" for name in ("train", "val", "test")]
     classes = ["--M=10", "--alpha=360", "--N=2", "--L=1", "--groups_num=2", "--min_images_per_class=4"]

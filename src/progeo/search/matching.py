@@ -81,7 +81,7 @@ class SiftMethod:
     """SIFT of OpenCV (Lowe, IJCV 2004), compared as RootSIFT (Arandjelovic and Zisserman, CVPR 2012)."""
 
     name = "sift"
-    worth = Worth(weight=1.0, lowest=0.0, highest=0.7)
+    worth = Worth(weight=1.5, lowest=0.0, highest=0.7)
     most_points = 1000
     ratio = 0.9
     """Of the distances to the nearest and to the second nearest point, above which a pair is ambiguous."""
