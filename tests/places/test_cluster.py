@@ -31,9 +31,6 @@ from .test_shards import read_rows
 Index = Callable[..., str]
 
 
-pytestmark = pytest.mark.xdist_group("cluster")  # so that what they share is made once
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a cluster of two processors, which this process is connected to."""

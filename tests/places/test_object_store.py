@@ -32,9 +32,6 @@ def find_port() -> int:
         return port
 
 
-pytestmark = pytest.mark.xdist_group("object store")  # so that what they share is made once
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of S3 on this machine."""

@@ -23,9 +23,6 @@ from .test_page import open_page
 __all__ = ["browser"]
 
 
-pytestmark = pytest.mark.xdist_group("local frame")  # so that what they share is made once
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")

@@ -35,9 +35,6 @@ LATITUDE, WEST, STEP = 52.52, 13.4, 0.0003  # 20 metres between photos, from wes
 expect.set_options(timeout=PATIENCE)
 
 
-pytestmark = pytest.mark.xdist_group("page")  # so that what they share is made once
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Photos of patterns that any network can tell apart."""

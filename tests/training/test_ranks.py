@@ -23,9 +23,6 @@ As a whole, because Adam makes whole steps of gradients that are 0 but for round
 """
 
 
-pytestmark = pytest.mark.xdist_group("ranks")  # so that what they share is made once
-
-
 @pytest.fixture(scope="module")
 def runs(
     tiny_city: Path, tiny_clips: dict[str, str], tiny_clip_configs: Path, tmp_path_factory: pytest.TempPathFactory
