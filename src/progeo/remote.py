@@ -72,20 +72,24 @@ def read_photo(address: str) -> bytes:
     return content
 
 
-def describe(address: str) -> tuple[int, int]:
-    """Return the size of a photo in bytes and the time of its last change, in nanoseconds since 1970.
+def describe(path: str) -> tuple[str, int, int]:
+    """Return where a photo is, a file or an object, its size in bytes, and when it changed, in nanoseconds since 1970.
 
     Raises:
+        OSError: there is no such file.
         ProgeoError: there is no such object, or the store cannot be reached or read.
     """
-    store, key = open_store(address)
+    if not is_remote(path):
+        status = Path(path).stat()
+        return str(Path(path).absolute()), status.st_size, status.st_mtime_ns
+    store, key = open_store(path)
     try:
         found = store.head(key)
     except FileNotFoundError as error:
-        raise ProgeoError(f"There is no image {address}.") from error
+        raise ProgeoError(f"There is no image {path}.") from error
     except Exception as error:
-        raise explain(address, error) from error
-    return int(found["size"]), int(found["last_modified"].timestamp() * 1e9)
+        raise explain(path, error) from error
+    return path, int(found["size"]), int(found["last_modified"].timestamp() * 1e9)
 
 
 def list_files(folder: str) -> list[str]:

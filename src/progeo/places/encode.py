@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from progeo import remote
 from progeo.errors import ProgeoError
 from progeo.models.encoder import Encoder, Pixels
 from progeo.pixels.recipe import to_pixels
@@ -70,7 +71,7 @@ def read_candidate(candidate: Values, encoder: Encoder) -> Reading:
     """Read a photo, unless it is stored as it is; a row of ``plan`` says what is stored."""
     path, same_place = candidate["path"], candidate["same_place"]
     try:
-        file_size, file_time = objects.describe(path)
+        _, file_size, file_time = remote.describe(path)
         if same_place and (file_size, file_time) == (candidate["file_size"], candidate["file_time"]):
             return Reading(path)
         content = objects.read_photo(path)

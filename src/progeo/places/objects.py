@@ -51,19 +51,6 @@ def is_readable(path: str) -> bool:
     return Path(path).is_file() and os.access(path, os.R_OK)
 
 
-def describe(path: str) -> tuple[int, int]:
-    """Return the size of a photo in bytes and the time of its last change, in nanoseconds since 1970.
-
-    Raises:
-        OSError: there is no such file.
-        ProgeoError: there is no such object, or the store cannot be reached.
-    """
-    if remote.is_remote(path):
-        return remote.describe(path)
-    status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns
-
-
 def write(address: str, content: bytes) -> None:
     """Write a file, whole or not at all.
 

@@ -30,11 +30,8 @@ def identify_file(path: str) -> str:
         OSError: there is no such file.
         ProgeoError: there is no such object.
     """
-    if remote.is_remote(path):
-        size, time = remote.describe(path)
-        return f"{path}\n{size} {time}"
-    status = Path(path).stat()
-    return f"{Path(path).absolute()}\n{status.st_size} {status.st_mtime_ns}"
+    where, size, time = remote.describe(path)
+    return f"{where}\n{size} {time}"
 
 
 class KeypointCache:

@@ -20,11 +20,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from progeo import remote
 from progeo.console import format_rounded
 from progeo.errors import ProgeoError
 from progeo.files import atomic_write, read_text, write_json
 from progeo.plain import parse_json
-from progeo.remote import describe, is_remote
 
 FORMAT_VERSION = 1
 MAX_CHUNK_IMAGES = 1024
@@ -90,7 +90,7 @@ class DescriptorFolder:
         digest = hashlib.sha256(f"{FORMAT_VERSION} {self.model}".encode())
         for path in paths:
             try:
-                digest.update(f"\n{_describe(path)}".encode())
+                digest.update("\n{} {} {}".format(*remote.describe(path)).encode())
             except OSError as error:
                 raise ProgeoError(f"The image {path} cannot be read: {error.strerror}.") from error
         return digest.hexdigest()
@@ -238,15 +238,6 @@ def _to_half(descriptors: npt.NDArray[np.float32], paths: Sequence[str]) -> Half
             "without `descriptors_folder`, or another model."
         )
     return half
-
-
-def _describe(path: str) -> str:
-    """Return path, size and time of a photo."""
-    if is_remote(path):
-        size, time = describe(path)
-        return f"{path} {size} {time}"
-    status = Path(path).stat()
-    return f"{Path(path).absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _checksum(half: Half) -> str:
