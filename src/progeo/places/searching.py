@@ -43,7 +43,8 @@ def search_photos(
         raise ProgeoError(f"`near` must be {kind}, as the positions of {tables.address} are (`local_frame` of Prior).")
     with storage.translate_errors(tables.address, "search"):
         condition = cells.to_filter(tables.photos, prior)
-        matches = [find_matches(tables, descriptor, k, condition, exact) for descriptor in descriptors]
+        probes = approximate.count_probes(tables.count_photos())
+        matches = [find_matches(tables, descriptor, k, condition, exact, probes) for descriptor in descriptors]
     if matches and matches[0].is_empty():
         tables.check_not_empty()
         if prior is None:
@@ -53,7 +54,7 @@ def search_photos(
 
 
 def find_matches(
-    tables: Tables, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
+    tables: Tables, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool, probes: int
 ) -> pl.DataFrame:
     """Return the ``k`` photos nearest to a descriptor (D,), as ``PlaceDatabase.search`` gives them.
 
@@ -65,10 +66,11 @@ def find_matches(
         k: how many.
         condition: of SQL, that the photos must fulfil.
         exact: leave the approximate index aside.
+        probes: how many partitions of that index are searched.
     """
     limit = k
     while True:
-        found = _find_nearest(tables.photos, descriptor, limit, condition, exact)
+        found = _find_nearest(tables.photos, descriptor, limit, condition, exact, probes)
         distinct = drop_damaged(found, tables.address).unique("shot", keep="first", maintain_order=True)
         if len(distinct) >= k or len(found) < limit:
             return distinct.head(k).drop("shot")
@@ -76,11 +78,11 @@ def find_matches(
 
 
 def _find_nearest(
-    photos: Any, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool
+    photos: Any, descriptor: NDArray[np.float32], k: int, condition: str | None, exact: bool, probes: int
 ) -> pl.DataFrame:
     """Return the nearest photos, and in ``shot`` what the views of one panorama have in common."""
     query = photos.search(descriptor, vector_column_name="descriptor").distance_type("l2").limit(k)
-    query = query.nprobes(approximate.count_probes(photos.count_rows())).refine_factor(max(1, CANDIDATES // k))
+    query = query.nprobes(probes).refine_factor(max(1, CANDIDATES // k))
     if condition:
         # No limit to the partitions: the few photos that fit may be in any.
         query = query.where(condition, prefilter=True).maximum_nprobes(0)
