@@ -88,6 +88,9 @@ class ColourDatabase:
     def renew(self, *, anew: bool = False) -> ColourDatabase:
         return self
 
+    def check_ready(self, min_confidence: float | None = None) -> None:
+        pass
+
     def warm_up(self) -> None:
         pass
 

@@ -13,6 +13,7 @@ from progeo import cli
 from progeo.places.database import PlaceDatabase
 from progeo.serve.server import choose_allowed_hosts, listen
 
+from ..places.conftest import make_network
 from .conftest import ColourDatabase, choose_colours, connect, fill_database
 
 HUBCONF = """
@@ -94,8 +95,12 @@ def test_tiles_that_no_map_can_show(tiles: str, capsys: pytest.CaptureFixture[st
     assert "{z}, {x}, {y} in it, such as https://tile" in error_of(capsys, "--tiles", tiles)
 
 
-def test_database_without_photos(opened: list[ColourDatabase], capsys: pytest.CaptureFixture[str]) -> None:
-    opened[0] = ColourDatabase([])
+def test_database_without_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with PlaceDatabase.create("photos", make_network()):
+        pass
     assert "photos is empty. Add photos with: progeo index" in error_of(capsys, "--port", "0")
 
 

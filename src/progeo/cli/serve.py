@@ -53,17 +53,15 @@ class ServeOptions(EstimateOptions):
 def run(options: ServeOptions) -> None:
     """Answer until interrupted; the port is taken before anything slow is begun."""
     check(options)
-    from progeo.locating.estimate import choose_threshold
     from progeo.serve.app import create_app
     from progeo.serve.server import choose_allowed_hosts, listen, run_server
     from progeo.serve.service import Limits
-    from progeo.serve.warming import check_not_empty, run_model
+    from progeo.serve.warming import run_model
 
     opening = {"version": read_version(options.database_version), "index_cache_gb": options.index_cache_gb}
     with listen(options.host, options.port) as listener, open_database(options, **opening) as database:
-        choose_threshold(database.calibration, options.min_confidence)  # an error at once
+        database.check_ready(options.min_confidence)  # an error at once
         describe_engine(database)
-        check_not_empty(database)
         run_model(database)  # an error at once
         app = create_app(
             database,

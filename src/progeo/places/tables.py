@@ -277,7 +277,10 @@ class Tables:
             ProgeoError: the database holds no photos.
         """
         if self.count_photos() == 0:
-            raise ProgeoError(f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS")
+            raise ProgeoError(
+                f"The place database {self.address} is empty. Add photos with: progeo index PHOTOS `database` "
+                f"{self.address}"
+            )
 
     def read_columns(self, *columns: str) -> pl.DataFrame:
         """Return columns of all photos."""

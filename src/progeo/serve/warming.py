@@ -6,25 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from progeo.errors import ProgeoError
 from progeo.serve.batching import Descriptors
 from progeo.serve.decoding import CAN_FORK, forker
 
 if TYPE_CHECKING:
     from progeo.places.database import PlaceDatabase
-
-
-def check_not_empty(database: PlaceDatabase) -> None:
-    """Refuse to serve where there is nothing to compare a photo with.
-
-    Raises:
-        ProgeoError: the database has no photos.
-    """
-    if len(database) == 0:
-        raise ProgeoError(
-            f"The place database {database.address} is empty. Add photos with: progeo index PHOTOS `database` "
-            f"{database.address}"
-        )
 
 
 def run_model(database: PlaceDatabase) -> Descriptors:
@@ -41,7 +27,7 @@ def warm_up(database: PlaceDatabase) -> None:
     Raises:
         ProgeoError: the database is empty or cannot be read.
     """
-    check_not_empty(database)
+    database.check_ready()
     descriptors = run_model(database)
     database.warm_up()
     database.locate_descriptors(descriptors)
