@@ -64,16 +64,17 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
     return found
 
 
-def test_the_published_command(
-    tiny_city: Path,
-    tiny_clips: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    shapes: set[tuple[int, ...]],
-) -> None:
-    monkeypatch.setattr("progeo.evaluation.evaluate.PROGEO_BACKBONES", "open_clip:progeo-tiny-rn")
+@pytest.fixture
+def clip(tiny_clips: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A small backbone in place of those of ProGEO, and a folder to work in."""
+    monkeypatch.setattr("progeo.evaluation.evaluate.PROGEO_BACKBONES", tiny_clips["rn"])
     monkeypatch.chdir(tmp_path)
+    return tiny_clips["rn"]
+
+
+def test_the_published_command(
+    tiny_city: Path, clip: str, capsys: pytest.CaptureFixture[str], shapes: set[tuple[int, ...]]
+) -> None:
     shutil.copytree(tiny_city / "test", "set")
     command = ["eval", "--test_set_folder", "set", "--device", "cpu", "--no_report", "--json"]
 
@@ -84,30 +85,23 @@ def test_the_published_command(
         results: dict[str, Any] = json.loads(capsys.readouterr().out)
         return results
 
-    assert run(tiny_clips["rn"], "--resize_test_imgs", "--image_size", "32")["image_size"] == 32
+    assert run(clip, "--resize_test_imgs", "--image_size", "32")["image_size"] == 32
     assert shapes == {(32, 32, 3)}
-    assert run(tiny_clips["rn"])["image_size"] == "native"
+    assert run(clip)["image_size"] == "native"
     assert shapes == {(40, 48, 3)}
     run("timm:test_resnet", "--resize_test_imgs", "--image_size", "32")
     assert shapes == {(32, 38, 3)}
 
 
 def test_training_with_it(
-    tiny_city: Path,
-    tiny_clips: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    shapes: set[tuple[int, ...]],
+    tiny_city: Path, clip: str, capsys: pytest.CaptureFixture[str], shapes: set[tuple[int, ...]]
 ) -> None:
     """And ``eval.py`` then reads photos as the test at the end of that training has."""
-    monkeypatch.setattr("progeo.evaluation.evaluate.PROGEO_BACKBONES", "open_clip:progeo-tiny-rn")
-    monkeypatch.chdir(tmp_path)
     folders = [f"--{name}_set_folder={tiny_city / name}" for name in ("train", "val", "test")]
     small = ["--M=10", "--alpha=360", "--N=2", "--L=1", "--groups_num=2", "--min_images_per_class=4", "--image_size=64"]
     steps = ["--batch_size=4", "--epochs_num=1", "--iterations_per_epoch=1", "--num_workers=1", "--device=cpu"]
-    clip = ["--backbone", tiny_clips["rn"], "--backbone_weights=none", "--text_targets=none", "--resize_test_imgs"]
-    assert cli.main(["train", *folders, *small, *steps, *clip], published=True) == 0
+    backbone = ["--backbone", clip, "--backbone_weights=none", "--text_targets=none", "--resize_test_imgs"]
+    assert cli.main(["train", *folders, *small, *steps, *backbone], published=True) == 0
     assert shapes == {(64, 64, 3)}
     (results,) = Path("logs/default").glob("*/results.json")
     capsys.readouterr()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,12 @@ from progeo.training.run import train
 from progeo.training.trainer import Trainer
 
 from ..limits import full_disk, needs_mount
-
-MakeOptions = Callable[..., TrainOptions]
+from .conftest import MakeOptions
 
 
 @pytest.fixture()
-def make_options(tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeOptions:
-    monkeypatch.chdir(tmp_path)
-
-    def make(**changes: Any) -> TrainOptions:
-        settings: dict[str, Any] = {
-            **{name: str(tiny_city / name.split("_")[0]) for name in ("train_set_folder", "val_set_folder")},
-            **{"test_set_folder": str(tiny_city / "test"), "backbone_weights": "none", "fc_output_dim": 16},
-            **{"M": 10, "alpha": 360, "N": 2, "L": 1, "groups_num": 2, "min_images_per_class": 4},
-            **{"batch_size": 4, "epochs_num": 2, "iterations_per_epoch": 2, "image_size": 32, "num_workers": 1},
-            **{"device": "cpu", "lr": 1e-3, "backbone": "timm:test_resnet"},
-        }
-        return TrainOptions(**(settings | changes))
-
-    return make
+def make_options(make_options: MakeOptions) -> MakeOptions:
+    return partial(make_options, epochs_num=2)
 
 
 def run_in(name: str, options: TrainOptions) -> Path:
