@@ -131,15 +131,15 @@ class Evaluation:
         return rows[np.argsort(distances[rows], kind="stable")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures alone, for JSON: recalls in percent, errors in metres (null by other rules), counts."""
+        """Return the figures alone, for JSON: recalls in percent, errors in metres, counts.
+
+        Errors are null by other rules, and where they lie between UTM zones.
+        """
         metric = self.rule.is_metric
+        errors = {"median_error": self.median_error, "percentile_90_error": self.percentile_90_error}
         return {
             "recalls": {f"R@{rank}": recall for rank, recall in self.recalls.items()},
-            # How far another UTM zone is, nobody has measured.
-            "median_error_metres": self.median_error if metric and is_measured(self.median_error) else None,
-            "percentile_90_error_metres": (
-                self.percentile_90_error if metric and is_measured(self.percentile_90_error) else None
-            ),
+            **{f"{name}_metres": error if metric and is_measured(error) else None for name, error in errors.items()},
             "threshold_metres": self.rule.limit if metric else None,
             "positives": str(self.rule),
             "database_images": len(self.database_positions),

@@ -50,11 +50,8 @@ def load_runnable(
     path = Path(name_or_path)
     if is_graph(path) and path.is_file():
         return open_graph(path, device=device, engine=engine)
-    trust, asked = (
-        loading.get("trust_remote_code"),
-        {name: loading.get(name) for name in ("backbone", "descriptor_dim")},
-    )
-    if may_take_graph(engine, device) and path.is_file() and not trust:
+    asked = {name: loading.get(name) for name in ("backbone", "descriptor_dim")}
+    if may_take_graph(engine, device) and path.is_file() and not loading.get("trust_remote_code"):
         found = None if any(asked.values()) else fingerprint_file(path)
         if found is None:  # a state dict, say, for which PyTorch is loaded, but no network is made
             from progeo.models.files import read_model_file
